@@ -1,0 +1,88 @@
+"""The schema of ``params.yaml``: every key typed, bounded, documented; unknown keys refused by name.
+
+>>> from ser.params import load
+>>> load("params.yaml").preprocess.sample_rate
+16000
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from ser import SerError
+from ser.params.base import Section
+from ser.params.corpora import Corpus
+from ser.params.evaluate import Evaluate
+from ser.params.explain import explain
+from ser.params.features import Features
+from ser.params.model import Model
+from ser.params.preprocess import Preprocess
+from ser.params.runtime import Runtime
+from ser.params.split import Split
+from ser.params.train import Train
+
+__all__ = ["Params", "ParamsError", "load", "parse"]
+
+
+class ParamsError(SerError):
+    """``params.yaml`` cannot be used; the message names each key, what was found and what is allowed."""
+
+
+class Params(Section):
+    """The whole file."""
+
+    corpora: dict[str, Corpus]
+    preprocess: Preprocess
+    split: Split
+    features: Features
+    model: Model
+    train: Train
+    evaluate: Evaluate
+    runtime: Runtime
+    datasets: list[str] = Field(min_length=1)
+    """Corpora to run, each a key of ``corpora``. Keep ``demo`` in the list (docs/dvc.md says why)."""
+
+    @model_validator(mode="after")
+    def datasets_are_known(self) -> Params:
+        known = ", ".join(self.corpora)
+        for name in self.datasets:
+            if name not in self.corpora:
+                raise ValueError(f"datasets: {name!r} is not a corpus; known: {known}")
+        if len(set(self.datasets)) != len(self.datasets):
+            raise ValueError("datasets: a corpus is named twice")
+        for name, corpus in self.corpora.items():
+            for member in getattr(corpus.source, "members", []):
+                if member == name or member not in self.corpora:
+                    raise ValueError(f"corpora.{name}.source.members: {member!r} is not another corpus; known: {known}")
+        return self
+
+
+def parse(values: Any, where: str = "params.yaml") -> Params:
+    """Check plain values (as YAML gives them) against the schema.
+
+    Raises:
+        ParamsError: with one line for each key that is unknown, missing, of a wrong type or out of range.
+    """
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError(explain(error, Params, where)) from None
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and check the file as YAML 1.2, which is what DVC reads (so ``1e-3`` is a number for both).
+
+    Raises:
+        ParamsError: if the file is missing, is no YAML, or breaks the schema.
+    """
+    try:
+        values = YAML(typ="safe", pure=True).load(Path(path))
+    except FileNotFoundError:
+        raise ParamsError(f"{path} not found in {Path.cwd()}: run from the root of the repository") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path} is not valid YAML: {error}") from None
+    return parse(values, str(path))

@@ -1,0 +1,57 @@
+"""``features``: log-mel and MFCC, every number a parameter."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ser.params.base import Section
+
+
+class Frames(Section):
+    n_fft: int = Field(ge=64, le=8192)
+    """FFT length in samples."""
+    win_length: int = Field(ge=16, le=8192)
+    """Window length in samples, centred in the FFT; at most n_fft."""
+    hop_length: int = Field(ge=16, le=8192)
+    """Step between frames in samples."""
+    window: Literal["hann", "hamming"]
+    """Window shape (periodic)."""
+
+    @model_validator(mode="after")
+    def window_fits(self) -> Frames:
+        if self.win_length > self.n_fft:
+            raise ValueError(f"win_length {self.win_length} must be at most n_fft {self.n_fft}")
+        return self
+
+
+class LogMel(Section):
+    n_mels: int = Field(ge=8, le=512)
+    """Number of mel bands (Slaney scale and area normalisation, as librosa)."""
+    fmin: float = Field(ge=0, le=20000)
+    """Lowest band edge in Hz."""
+    fmax: float | None = Field(None, gt=0, le=24000)
+    """Highest band edge in Hz; null: half the sample rate."""
+    floor_db: float = Field(ge=-200, le=0)
+    """Levels below this (dB re full-scale power 1) are raised to it; a fixed floor, so that it does not depend on the clip."""
+
+
+class Mfcc(Section):
+    n_mfcc: int = Field(ge=2, le=128)
+    """Number of cepstral coefficients (orthonormal DCT-II)."""
+    n_mels: int = Field(ge=8, le=512)
+    """Mel bands under the DCT; own number, because the papers use 40 here and 128 for log-mel."""
+
+
+class Features(Section):
+    backend: Literal["native", "librosa"]
+    """native: numpy + scipy.fft; librosa: the slow oracle with the same numbers."""
+    frames: Frames
+    log_mel: LogMel
+    mfcc: Mfcc
+    deltas: bool
+    """Append first-order deltas to both views."""
+    normalise: Literal["corpus", "speaker", "clip"]
+    """Read by train and evaluate, not by features. corpus: statistics of the training clips. speaker: each speaker by the
+    speaker's own unlabelled clips (a protocol of its own). clip: each clip by itself."""

@@ -1,0 +1,82 @@
+"""``train``: optimisation, augmentation, several seeds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ser.params.base import Section
+
+Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+class Augment(Section):
+    """What happens to a training batch, and only to it; each draw is keyed by (seed, epoch, clip)."""
+
+    noise_snr_db: Range | None
+    """White noise at a ratio drawn from [low, high] dB, added to the mel power; null: none."""
+    noise_share: float = Field(ge=0, le=1)
+    """Share of clips that get noise."""
+    gain_db: float = Field(ge=0, le=40)
+    """Level changed by up to ± this many dB."""
+    shift_seconds: float = Field(ge=0, le=10)
+    """Start shifted by up to this much silence."""
+    speed: float = Field(ge=0, lt=0.5)
+    """Time axis stretched by a factor from 1 ± this."""
+    band_shift: int = Field(ge=0, le=16)
+    """Log-mel shifted by up to ± this many bands (a crude change of vocal-tract length)."""
+    freq_masks: int = Field(ge=0, le=10)
+    """SpecAugment: number of masked bands."""
+    freq_width: int = Field(ge=0, le=128)
+    """SpecAugment: greatest width of a masked band, in bins."""
+    time_masks: int = Field(ge=0, le=10)
+    """SpecAugment: number of masked stretches."""
+    time_width: float = Field(ge=0, le=0.5)
+    """SpecAugment: greatest width of a masked stretch, as a share of the clip."""
+    mixup_alpha: float = Field(ge=0, le=10)
+    """Beta(α, α) of mixup; 0: none."""
+
+
+class Train(Section):
+    seeds: list[int] = Field(min_length=1)
+    """One network per fold and seed; scores are mean ± sd over seeds, predictions their mean."""
+    epochs: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(ge=2, le=4096)
+    """Clips per step over all devices together."""
+    max_seconds: float = Field(gt=0, le=600)
+    """Longer clips are cropped at random in training and cut into windows whose probabilities are averaged at test."""
+    optimizer: Literal["adamw", "sgd"]
+    lr: float = Field(gt=0, le=10)
+    """Peak learning rate."""
+    momentum: float = Field(ge=0, lt=1)
+    """sgd only."""
+    weight_decay: float = Field(ge=0, le=10)
+    schedule: Literal["cosine", "one_cycle", "constant"]
+    warmup: float = Field(ge=0, lt=1)
+    """Share of all steps in which the rate rises."""
+    clip_norm: float = Field(ge=0)
+    """Greatest norm of the gradient; 0: no clipping."""
+    patience: int = Field(ge=0, le=10_000)
+    """Stop after this many epochs without a better validation UA; 0: never."""
+    keep: Literal["best", "last"]
+    """Weights kept: best validation UA, or the last epoch's."""
+    ema: float = Field(ge=0, lt=1)
+    """Decay of the weights' exponential moving average, which is validated and kept; 0: none."""
+    loss: Literal["cross_entropy", "focal"]
+    label_smoothing: float = Field(ge=0, lt=1)
+    """cross_entropy only."""
+    focal_gamma: float = Field(ge=0, le=10)
+    """focal only (Lin et al. 2017)."""
+    class_weight: Literal["none", "inverse", "effective"]
+    """effective: (1 − β)/(1 − β^n) of Cui et al. 2019."""
+    effective_beta: float = Field(gt=0, lt=1)
+    sampling: Literal["natural", "balanced"]
+    """balanced: every class equally often in an epoch."""
+    precision: Literal["fp32", "bf16"]
+    """bf16: autocast on CUDA."""
+    compile: bool
+    """torch.compile the network."""
+    fast: bool
+    """Allow non-deterministic kernels; said in the metrics."""
+    augment: Augment

@@ -1,0 +1,24 @@
+"""How it runs, never what it computes: places outside the repository, devices, threads. The environment wins over ``runtime``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ser.params.runtime import Runtime
+
+
+def cache_dir(runtime: Runtime) -> Path:
+    """Where archives and checkpoints live: SER_CACHE_DIR, ``runtime.cache_dir`` or ~/.cache/ser."""
+    return Path(os.environ.get("SER_CACHE_DIR") or runtime.cache_dir or "~/.cache/ser").expanduser()
+
+
+def mirror(runtime: Runtime) -> str | None:
+    """Folder or address that is looked at before the official one: SER_MIRROR or ``runtime.mirror``."""
+    return os.environ.get("SER_MIRROR") or runtime.mirror
+
+
+def workers(runtime: Runtime) -> int:
+    """Processes of preprocess and features: SER_WORKERS, ``runtime.workers`` or one per core that this process may use."""
+    asked = os.environ.get("SER_WORKERS") or runtime.workers
+    return len(os.sched_getaffinity(0)) if asked == "auto" else int(asked)
