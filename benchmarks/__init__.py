@@ -1,1 +1,1 @@
-"""Speed, memory and cost: ratios against named peers, measured in the same run. Each module is a script, ``python -m benchmarks.<name>``."""
+"""Speed, memory and cost: ratios against named peers, measured in the same run. Each module runs as ``python -m benchmarks.<name>``."""

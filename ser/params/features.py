@@ -36,12 +36,24 @@ class LogMel(Section):
     floor_db: float = Field(ge=-200, le=0)
     """Levels below this (dB re full-scale power 1) are raised to it; a fixed floor, so that it does not depend on the clip."""
 
+    @model_validator(mode="after")
+    def edges_are_ordered(self) -> LogMel:
+        if self.fmax is not None and self.fmin >= self.fmax:
+            raise ValueError(f"fmin {self.fmin:g} must be below fmax {self.fmax:g}")
+        return self
+
 
 class Mfcc(Section):
     n_mfcc: int = Field(ge=2, le=128)
     """Number of cepstral coefficients (orthonormal DCT-II)."""
     n_mels: int = Field(ge=8, le=512)
     """Mel bands under the DCT; own number, because the papers use 40 here and 128 for log-mel."""
+
+    @model_validator(mode="after")
+    def coefficients_exist(self) -> Mfcc:
+        if self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc {self.n_mfcc} must be at most n_mels {self.n_mels}")
+        return self
 
 
 class Features(Section):

@@ -1,0 +1,168 @@
+"""Voice activity detection: which parts of a signal are speech, by one of several detectors, under the same rules.
+
+A detector gives one decision per frame; ``segments`` turns decisions into stretches of speech; ``keep`` applies them to the signal.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import webrtcvad
+
+from ser import SerError
+from ser.audio import resample
+from ser.clips import to_int16
+from ser.params.preprocess import Vad
+
+WEBRTC_RATES = (8000, 16000, 32000, 48000)
+
+SILERO_THRESHOLD = 0.5
+"""Speech probability from which a frame counts: the authors' own default."""
+
+
+def segments(signal: np.ndarray, sample_rate: int, vad: Vad) -> np.ndarray:
+    """Stretches of speech, int64, shape (k, 2): start and end (exclusive) in values of ``signal``, sorted, disjoint, within it.
+
+    k = 0 means that no speech was found. Method ``none`` calls all of it speech.
+
+    Args:
+        signal: mono float in [−1, 1], shape (n,), n ≥ 1.
+        sample_rate: in Hz; webrtc knows 8, 16, 32 and 48 kHz.
+        vad: method and rules.
+
+    Raises:
+        SerError: for a rate that the detector cannot take, or when ``silero`` is not installed.
+    """
+    if vad.method == "none":
+        return np.array([[0, len(signal)]], dtype=np.int64)
+    if vad.method == "silero":
+        decisions, frame = silero_decisions(signal, sample_rate)
+    else:
+        frame = sample_rate * vad.frame_ms // 1000
+        if frame == 0:
+            raise SerError(f"preprocess.vad.frame_ms: {vad.frame_ms} ms at {sample_rate} Hz hold no value")
+        if vad.method == "webrtc":
+            decisions = webrtc_decisions(signal, sample_rate, frame, vad.aggressiveness)
+        else:
+            decisions = energy_decisions(signal, frame, vad.energy_db)
+    return _segments_of(decisions, frame, sample_rate, len(signal), vad)
+
+
+def keep(signal: np.ndarray, segments: np.ndarray, how: Literal["trim", "concatenate", "mask"]) -> np.ndarray:
+    """What is left of the signal: from first to last speech, the speech alone, or the full length with zeros between.
+
+    Without any segment the signal is returned whole: laughs and screams are no speech and still carry the label.
+    """
+    if len(segments) == 0:
+        return signal
+    if how == "trim":
+        return signal[segments[0, 0] : segments[-1, 1]]
+    if how == "concatenate":
+        return np.concatenate([signal[start:end] for start, end in segments])
+    masked = np.zeros_like(signal)
+    for start, end in segments:
+        masked[start:end] = signal[start:end]
+    return masked
+
+
+def removed(segments: np.ndarray, length: int, how: Literal["trim", "concatenate", "mask"]) -> float:
+    """Share of ``length`` values that ``keep`` takes away or silences, 0–1."""
+    if len(segments) == 0:
+        return 0.0
+    kept = segments[-1, 1] - segments[0, 0] if how == "trim" else (segments[:, 1] - segments[:, 0]).sum()
+    return 1.0 - int(kept) / length
+
+
+def webrtc_decisions(signal: np.ndarray, sample_rate: int, frame: int, aggressiveness: int) -> np.ndarray:
+    """WebRTC's Gaussian mixture detector on int16 frames of 10, 20 or 30 ms: bool (frames,); the last frame is filled with zeros.
+
+    Raises:
+        SerError: for another rate.
+    """
+    if sample_rate not in WEBRTC_RATES:
+        rates = ", ".join(str(rate) for rate in WEBRTC_RATES)
+        raise SerError(f"preprocess.vad.method webrtc takes {rates} Hz, not {sample_rate}; choose energy, or another preprocess.sample_rate")
+    detector = webrtcvad.Vad(aggressiveness)  # it adapts to what it hears: a new one for every signal
+    frames = -(-len(signal) // frame)
+    pcm = np.zeros(frames * frame, dtype="<i2")
+    pcm[: len(signal)] = to_int16(signal)
+    data, step = pcm.tobytes(), 2 * frame
+    return np.fromiter((detector.is_speech(data[i : i + step], sample_rate) for i in range(0, len(data), step)), dtype=bool, count=frames)
+
+
+def energy_decisions(signal: np.ndarray, frame: int, below_db: float) -> np.ndarray:
+    """Frames whose mean square is less than ``below_db`` dB under the loudest frame's: bool (frames,). Digital silence is never speech."""
+    frames = -(-len(signal) // frame)
+    padded = np.zeros(frames * frame, dtype=np.float64)
+    padded[: len(signal)] = signal
+    power = np.square(padded.reshape(frames, frame)).mean(axis=1)
+    return (power > power.max() * 10 ** (-below_db / 10)) & (power > 0)
+
+
+def silero_decisions(signal: np.ndarray, sample_rate: int) -> tuple[np.ndarray, int]:
+    """Silero's recurrent network: bool (frames,), and the frame length (32 ms) in values of ``signal``.
+
+    It hears 16 kHz (8 kHz signals as they are). The network ships with the ``silero-vad`` package and is run by onnxruntime, so that neither
+    torch nor torchaudio is imported.
+
+    Raises:
+        SerError: when the package is not installed.
+    """
+    rate = 8000 if sample_rate == 8000 else 16000
+    heard = resample(signal.astype(np.float32), sample_rate, rate)
+    frame, context = rate * 32 // 1000, rate * 4 // 1000
+    frames = -(-len(heard) // frame)
+    padded = np.zeros(context + frames * frame, dtype=np.float32)
+    padded[context : context + len(heard)] = heard
+    network, state, decisions = _silero_network(), np.zeros((2, 1, 128), dtype=np.float32), np.zeros(frames, dtype=bool)
+    for i in range(frames):
+        window = padded[None, i * frame : context + (i + 1) * frame]  # (1, context + frame)
+        probability, state = network.run(None, {"input": window, "state": state, "sr": np.array(rate, dtype=np.int64)})
+        decisions[i] = probability[0, 0] >= SILERO_THRESHOLD
+    return decisions, sample_rate * 32 // 1000
+
+
+@functools.cache
+def _silero_network() -> Any:
+    """The network, loaded once per process and run on one thread, as the work is spread over processes already."""
+    spec = importlib.util.find_spec("silero_vad")
+    folders = spec.submodule_search_locations if spec is not None else None
+    if not folders:
+        raise SerError("preprocess.vad.method silero needs an optional package: pip install 'silero-vad>=5', or choose webrtc or energy")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    path = Path(folders[0]) / "data" / "silero_vad.onnx"
+    if not path.is_file():
+        raise SerError(f"the installed silero-vad has no {path.name}: pip install --upgrade 'silero-vad>=5', or choose webrtc or energy")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _segments_of(decisions: np.ndarray, frame: int, sample_rate: int, length: int, vad: Vad) -> np.ndarray:
+    """The shared rules, in this order: gaps closed, bursts dropped, hang-over and padding added, what now touches joined."""
+    found = _runs(decisions) * frame
+    found = _close_gaps(found, sample_rate * vad.min_silence_ms // 1000)
+    found = found[found[:, 1] - found[:, 0] >= sample_rate * vad.min_speech_ms // 1000]
+    before = sample_rate * vad.padding_ms // 1000
+    after = before + sample_rate * vad.hangover_ms // 1000
+    widened = np.clip(found + np.array([-before, after]), 0, length)
+    return _close_gaps(widened, 1)
+
+
+def _runs(decisions: np.ndarray) -> np.ndarray:
+    """Start and end of each run of true values, int64 (k, 2)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], decisions.astype(np.int8), [0]])))
+    return edges.reshape(-1, 2).astype(np.int64)
+
+
+def _close_gaps(found: np.ndarray, shortest: int) -> np.ndarray:
+    """Join neighbours with less than ``shortest`` values between them."""
+    if len(found) < 2:
+        return found
+    apart = found[1:, 0] - found[:-1, 1] >= shortest
+    return np.stack([found[np.concatenate([[True], apart]), 0], found[np.concatenate([apart, [True]]), 1]], axis=1)
