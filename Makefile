@@ -1,0 +1,50 @@
+# Two commands do all the set-up: `make repro` and `make test`. Everything else assumes `. .venv/bin/activate`.
+PYTHON ?= python3
+BIN = .venv/bin
+RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
+
+.PHONY: repro test test-slow lint format setup experiment benchmarks clean help
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.installed  ## make .venv and install what the pipeline needs
+
+.venv/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; call make with PYTHON=python3.12, say")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --progress-bar on -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+repro: setup  ## run the pipeline for the corpora in params.yaml and say what came out
+	$(RUN) dvc repro
+	@$(RUN) python -m stages.report --scores
+
+lint: .venv/.installed-dev  ## style and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+test: lint  ## style, types and all tests but the slow ones
+	$(RUN) pytest -n 2 --dist loadfile
+
+test-slow: .venv/.installed-dev  ## the long checks
+	$(RUN) pytest -n 2 --dist loadfile -m slow
+
+format: .venv/.installed-dev  ## rewrite to the style of the house
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+experiment: setup  ## run a known system: make experiment PRESET=paper
+	$(RUN) dvc exp run $$($(RUN) python -m stages.preset $(PRESET))
+
+benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
+	for name in signal model training evaluation; do $(RUN) python -m benchmarks.$$name || exit 1; done
+
+clean:  ## remove what can be made again (not .venv)
+	rm -rf data models exports reports dvc_plots .mypy_cache .ruff_cache .hypothesis

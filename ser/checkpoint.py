@@ -1,0 +1,69 @@
+"""Where an interrupted training goes on: a file outside the pipeline's outputs, found again only by an identical training.
+
+Tensors are stored as safetensors and the rest as its JSON metadata, so that reading a checkpoint runs no code from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+
+def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
+    """Name of a training: changes with any parameter, any byte of an input and any line of the code.
+
+    Args:
+        settings: everything JSON can say about the training (parameters, versions, device type).
+        files: inputs and sources, hashed by content; folders are walked in sorted order.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in sorted(Path(file) for file in files):
+        for part in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(part.name.encode())
+            with open(part, "rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:20]
+
+
+def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Replace the file at once: whenever the process dies, either the old or the new checkpoint is there, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as stream:
+        stream.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)}))
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and facts of a checkpoint, or None where there is none."""
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as stored:
+        return {name: stored.get_tensor(name) for name in stored.keys()}, json.loads(stored.metadata()["facts"])  # noqa: SIM118
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as flat tensors named ``optimizer.<parameter number>.<key>``."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{number}.{key}": value for number, keys in state.items() for key, value in keys.items() if isinstance(value, Tensor)}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what ``optimizer_tensors`` took out."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

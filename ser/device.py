@@ -1,0 +1,33 @@
+"""Choosing and setting up the device that torch runs on."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from ser import SerError
+from ser.params.runtime import Runtime
+from ser.runtime import threads
+
+
+def set_up(runtime: Runtime, deterministic: bool = True) -> torch.device:
+    """Device, threads and determinism for this process.
+
+    Args:
+        runtime: ``runtime`` of params.yaml; ``device: auto`` takes cuda, else mps, else cpu.
+        deterministic: allow only kernels that give the same bytes each time.
+
+    Raises:
+        SerError: if the device asked for is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    name = next(kind for kind, there in available.items() if there) if runtime.device == "auto" else runtime.device
+    if not available[name]:
+        raise SerError(f"runtime.device is {name}, which torch does not find on this machine; use auto or cpu")
+    torch.set_num_threads(threads(runtime))
+    torch.use_deterministic_algorithms(deterministic and name != "mps")
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    return torch.device(name)
