@@ -1,0 +1,196 @@
+"""What is left of the score when the recording is worse than the corpus: noise, level, telephone, lossy coding.
+
+The clips are perturbed as they are stored (after VAD), go through the same features and networks, and are scored beside the same clips
+untouched. The networks come as a callable, so that nothing here knows torch.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+import soundfile
+import soxr
+from tqdm import tqdm
+
+from ser import features, intervals, metrics
+from ser.clips import Clips, to_float, to_int16
+from ser.features import Views
+from ser.params.evaluate import Evaluate, Robustness
+from ser.params.features import Features
+from ser.predictions import out_of_fold
+
+TELEPHONE_RATE = 8000
+TELEPHONE_BAND = (300.0, 3400.0)
+"""Hz; the band of a voice channel (ITU-T G.712)."""
+MP3_LEVEL = 0.9
+"""libsndfile's compression level (0 best, 1 smallest); variable rate, about 20 kbit/s for speech at 16 kHz."""
+
+Predict = Callable[[Views, pd.DataFrame], pd.DataFrame]
+"""Frames of some clips and their rows of clips.csv → predictions of their test part, as ``ser.predictions`` describes them."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to spoil a recording: ``clean``, ``noise`` (value: SNR in dB), ``gain`` (dB), ``telephone`` or ``mp3``."""
+
+    kind: str
+    value: float | None = None
+
+    @property
+    def name(self) -> str:
+        """For people and tables."""
+        if self.kind == "noise":
+            return f"noise {self.value:g} dB SNR"
+        if self.kind == "gain":
+            return f"gain {self.value:+g} dB"
+        return self.kind
+
+
+def conditions(settings: Robustness) -> list[Condition]:
+    """``clean`` first, then what the parameters ask for, noise from weak to strong."""
+    return [
+        Condition("clean"),
+        *(Condition("noise", snr) for snr in sorted(set(settings.snr_db), reverse=True)),
+        *(Condition("gain", gain) for gain in sorted(set(settings.gain_db))),
+        *([Condition("telephone")] if settings.telephone else []),
+        *([Condition("mp3")] if settings.mp3 else []),
+    ]
+
+
+def perturb(signal: np.ndarray, condition: Condition, sample_rate: int, key: tuple[int, ...]) -> np.ndarray:
+    """The signal under the condition, as it would be stored: int16 steps, saturated at full scale.
+
+    Args:
+        signal: mono float in [−1, 1), shape (samples,), not empty.
+        condition: what to do.
+        sample_rate: in Hz.
+        key: of the random generator (seed, clip).
+
+    Returns:
+        float32 in [−1, 1), shape (samples,).
+
+    Raises:
+        ValueError: for an empty signal or an unknown kind of condition.
+    """
+    if signal.ndim != 1 or len(signal) == 0:
+        raise ValueError(f"signal must be a list of at least one value, has the shape {signal.shape}")
+    if condition.kind == "clean":
+        return signal.astype(np.float32)
+    if condition.kind == "noise":
+        spoilt = _with_noise(signal, _value(condition), key)
+    elif condition.kind == "gain":
+        spoilt = signal * 10 ** (_value(condition) / 20)
+    elif condition.kind == "telephone":
+        spoilt = _telephone(signal, sample_rate)
+    elif condition.kind == "mp3":
+        spoilt = _mp3(signal, sample_rate)
+    else:
+        raise ValueError(f"condition.kind must be clean, noise, gain, telephone or mp3, is {condition.kind!r}")
+    return to_float(to_int16(spoilt))
+
+
+def chosen_clips(test: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most ``most`` of the rows ``test`` (numbers, shape (clips,)), drawn without replacement, in their order."""
+    if len(test) <= most:
+        return test
+    return np.sort(np.random.default_rng(seed).choice(test, most, replace=False))
+
+
+def study(clips: Clips, rows: np.ndarray, settings: Evaluate, extraction: Features, predict: Predict) -> dict[Condition, pd.DataFrame]:
+    """Predictions of the chosen clips under each condition, clean first.
+
+    Args:
+        clips: the packed clips.
+        rows: numbers of the test clips to use, sorted, shape (clips,).
+        settings: ``evaluate`` of params.yaml.
+        extraction: ``features`` of params.yaml.
+        predict: the networks.
+    """
+    table = clips.table.iloc[rows].reset_index(drop=True)
+    found = {}
+    for condition in tqdm(conditions(settings.robustness), desc="robustness", unit="condition"):
+        signals = (perturb(clips.signal(int(row)), condition, clips.sample_rate, (settings.seed, int(row))) for row in rows)
+        found[condition] = predict(views(signals, clips.sample_rate, extraction), table)
+    return found
+
+
+def views(signals: Any, sample_rate: int, extraction: Features) -> Views:
+    """Features of some signals, packed in memory as the features stage packs them on disk."""
+    each = [features.extract(signal, sample_rate, extraction) for signal in signals]
+    offsets = np.cumsum([0, *(len(one["log_mel"]) for one in each)], dtype=np.int64)
+    return Views(np.concatenate([one["log_mel"] for one in each]), np.concatenate([one["mfcc"] for one in each]), offsets)
+
+
+def scores(found: dict[Condition, pd.DataFrame], table: pd.DataFrame, settings: Evaluate) -> dict[str, Any]:
+    """UA under each condition with its interval, and what is lost against the same clips untouched.
+
+    Returns:
+        ``n``, ``clean_ua``, ``worst_ua``, and ``conditions``: a list of ``{condition, kind, value, wa, ua, ci, lost, lost_ci}`` where
+        ``lost`` = clean UA − UA and its interval is paired (the same resamples of speakers for both).
+    """
+    tests = {condition: out_of_fold(predictions, table) for condition, predictions in found.items()}
+    clean = tests[Condition("clean")]
+    weights = intervals.resamples(len(clean.speakers), settings.bootstrap, settings.seed)
+    clean_ua = float(metrics.ua(clean.counts().sum(1)).mean())
+    clean_draws = intervals.draws(clean.counts(), weights, metrics.ua)
+    entries, every = [], []
+    for condition, test in tests.items():
+        counts = test.counts()
+        drawn = intervals.draws(counts, weights, metrics.ua)
+        ua = float(metrics.ua(counts.sum(1)).mean())
+        every.append(ua)
+        entries.append(
+            {
+                "condition": condition.name,
+                "kind": condition.kind,
+                "value": condition.value,
+                "wa": float(metrics.wa(counts.sum(1)).mean()),
+                "ua": ua,
+                "ci": intervals.interval(drawn, settings.confidence, len(test.speakers)),
+                "lost": clean_ua - ua,
+                "lost_ci": intervals.interval(clean_draws - drawn, settings.confidence, len(test.speakers)),
+            }
+        )
+    return {"n": clean.n, "clean_ua": clean_ua, "worst_ua": min(every), "conditions": entries}
+
+
+def _value(condition: Condition) -> float:
+    if condition.value is None:
+        raise ValueError(f"condition.value is missing: {condition.kind} needs a level in dB")
+    return condition.value
+
+
+def _with_noise(signal: np.ndarray, snr_db: float, key: tuple[int, ...]) -> np.ndarray:
+    """White Gaussian noise at the ratio of mean powers over the whole clip."""
+    power = float(np.mean(np.square(signal, dtype=np.float64)))
+    noise = np.random.default_rng(key).standard_normal(len(signal))
+    return signal + noise * np.sqrt(power / 10 ** (snr_db / 10))
+
+
+def _telephone(signal: np.ndarray, sample_rate: int) -> np.ndarray:
+    """300–3400 Hz at 8 kHz and back; length is kept."""
+    narrow = soxr.resample(signal.astype(np.float32), sample_rate, TELEPHONE_RATE, quality="HQ")
+    band = scipy.signal.butter(4, TELEPHONE_BAND, btype="bandpass", fs=TELEPHONE_RATE, output="sos")
+    back = soxr.resample(scipy.signal.sosfilt(band, narrow).astype(np.float32), TELEPHONE_RATE, sample_rate, quality="HQ")
+    return _of_length(back, len(signal))
+
+
+def _mp3(signal: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Encoded and decoded again through libsndfile; length is kept."""
+    coded = io.BytesIO()
+    soundfile.write(
+        coded, signal, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=MP3_LEVEL, bitrate_mode="VARIABLE"
+    )
+    coded.seek(0)
+    decoded, _ = soundfile.read(coded, dtype="float32")
+    return _of_length(decoded, len(signal))
+
+
+def _of_length(signal: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(signal[:length], (0, max(0, length - len(signal))))
