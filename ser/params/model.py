@@ -19,42 +19,77 @@ FusionName = Literal[
     "hierarchical_coattention",
     "cross_attention",
 ]
+POOLED_FUSIONS = ("concat", "sum", "gate", "hierarchical_gate")
+"""Fusions that see each side only as one vector, so that the CNN may hand over a single flattened token."""
 
 
 class Cnn(Section):
-    """Both CNN branches: stages of [3×3 convolution → batch norm → activation → max pool → dropout]."""
+    """Both CNN branches: stages of [3×3 convolution → max pool → batch norm → activation → dropout]."""
 
     channels: list[int] = Field(min_length=1, max_length=6)
     """Output channels of each stage."""
+    stride_bins: list[int] = Field(min_length=1, max_length=6)
+    """Step of each stage's convolution over mel bands / coefficients."""
+    stride_time: list[int] = Field(min_length=1, max_length=6)
+    """Step of each stage's convolution over frames."""
     pool_bins: list[int] = Field(min_length=1, max_length=6)
-    """Max-pool factor over mel bands / coefficients after each stage."""
+    """Max-pool factor over mel bands / coefficients in each stage; lowered where fewer are left."""
     pool_time: list[int] = Field(min_length=1, max_length=6)
-    """Max-pool factor over frames after each stage."""
+    """Max-pool factor over frames in each stage."""
     activation: Literal["relu", "leaky_relu", "silu"]
+    """leaky_relu has slope 0.01."""
+    bias: bool
+    """Bias in the convolutions. Batch norm takes it away again: only for parity with published parameter counts."""
     dropout: float = Field(ge=0, lt=1)
-    """Dropout after each stage."""
+    """Share of whole channels dropped after each stage."""
+    segments: int | None = Field(ge=1, le=64)
+    """null: one token per pooled step. A number: the clip is averaged into that many equal parts, which are flattened into one vector
+    (the fixed grid of the seeds, for any clip length); only for the fusions concat, sum, gate and hierarchical_gate."""
     blocks: int = Field(ge=1, le=4)
     """Parallel CNNs over each view (the seeds use two on the same input)."""
 
     @model_validator(mode="after")
     def same_depth(self) -> Cnn:
-        if not len(self.channels) == len(self.pool_bins) == len(self.pool_time):
-            raise ValueError("channels, pool_bins and pool_time must have one entry per stage")
+        lists = {name: getattr(self, name) for name in ("channels", "stride_bins", "stride_time", "pool_bins", "pool_time")}
+        if len({len(values) for values in lists.values()}) > 1:
+            raise ValueError(
+                f"{', '.join(lists)} must have one entry per stage; they have {', '.join(str(len(v)) for v in lists.values())}"
+            )
+        for name, values in lists.items():
+            if min(values) < 1 or max(values) > 1024:
+                raise ValueError(f"{name}: found {values}; allowed: whole numbers from 1 to 1024")
         return self
 
 
 class Transformer(Section):
+    """Encoder over the frame sequence: post-norm layers, ReLU, padded tokens never attended to."""
+
     view: Literal["log_mel", "mfcc", "both"]
     """Frames that the encoder reads."""
+    pooling: Literal["max", "stack"]
+    """How the frames of a token become one vector; stack: side by side, before the linear layer to ``dim``."""
     pool_time: int = Field(ge=1, le=64)
-    """Frames pooled into one token."""
+    """Frames per token."""
+    pool_bins: int = Field(ge=1, le=64)
+    """Max-pool factor over the rows of a view before all else (the second seed halves its 128 bands)."""
     layers: int = Field(ge=1, le=24)
     heads: int = Field(ge=1, le=64)
     dim: int | None = Field(ge=4, le=2048)
     """Token width; null keeps the view's own number of rows (the seeds' choice)."""
     ffn: int = Field(ge=4, le=8192)
+    """Width of the feed-forward layers."""
     dropout: float = Field(ge=0, lt=1)
+    """Dropout on what each sub-layer adds."""
     positions: Literal["sinusoidal", "none"]
+    """sinusoidal: Vaswani et al. 2017. none: the encoder cannot see order, as in the seeds."""
+
+    @model_validator(mode="after")
+    def widths_fit(self) -> Transformer:
+        if self.dim is not None and self.dim % self.heads:
+            raise ValueError(f"transformer.dim {self.dim} must be a multiple of transformer.heads {self.heads}")
+        if self.pooling == "stack" and self.dim is None:
+            raise ValueError("transformer.pooling stack needs transformer.dim, the width that the stacked frames are brought to")
+        return self
 
 
 class Model(Section):
@@ -63,14 +98,29 @@ class Model(Section):
     branches: list[Branch] = Field(min_length=1)
     """Branches switched on; for ablations."""
     fusion: FusionName
-    """How the CNN branches and the Transformer meet (ser/model/fusion.py has each formula)."""
+    """How the CNN branches and the Transformer meet (ser/model/fusion.py has each formula); with the Transformer off, log-mel
+    and MFCC meet; a single branch has nothing to fuse."""
     gate_op: Literal["mul", "add"]
     """hierarchical_gate only: σ(C ⊙ T) or σ(C + T)."""
-    dim: int = Field(ge=4, le=2048)
-    """Width d in which the branches meet."""
+    dim: int | None = Field(ge=4, le=2048)
+    """Width d in which the branches meet; null: each keeps its own width (concat only, the seeds' choice)."""
     heads: int = Field(ge=1, le=64)
     """cross_attention only."""
     cnn: Cnn
     transformer: Transformer
     dropout: float = Field(ge=0, lt=1)
     """Dropout before the classifier."""
+
+    @model_validator(mode="after")
+    def parts_fit(self) -> Model:
+        if len(set(self.branches)) != len(self.branches):
+            raise ValueError("model.branches: a branch is named twice")
+        if self.dim is None and self.fusion != "concat":
+            raise ValueError(f"model.dim: null is for fusion concat only; {self.fusion} needs a common width")
+        if self.fusion == "cross_attention" and self.dim is not None and self.dim % self.heads:
+            raise ValueError(f"model.dim {self.dim} must be a multiple of model.heads {self.heads} for cross_attention")
+        if self.cnn.segments is not None and self.fusion not in POOLED_FUSIONS:
+            raise ValueError(
+                f"model.cnn.segments: {self.fusion} attends over time and needs null; a number is for {', '.join(POOLED_FUSIONS)}"
+            )
+        return self

@@ -1,0 +1,290 @@
+"""The branches: each turns the frames of a view into tokens, that is vectors over time with a mask of what is speech and what is padding.
+
+Letters in shape comments: B clips, T frames, F rows of a view (mel bands or coefficients), C channels, N tokens, d width.
+
+Padding never leaks: padded frames are zero before every convolution and after every stage, and they are left out of the statistics
+of batch norm and of every attention. A token counts as long as it covers at least one frame of its clip.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ser import SerError
+from ser.params.model import Cnn as CnnParams
+from ser.params.model import Transformer as TransformerParams
+
+
+class Tokens(NamedTuple):
+    """Vectors over time.
+
+    Attributes:
+        values: (B, N, d), zero where padded.
+        mask: (B, N) bool, true where the token covers at least one frame of the clip.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+    def mean(self) -> Tensor:
+        """Mean of the tokens that count, (B, d)."""
+        return self.values.sum(1) / self.mask.sum(1, keepdim=True)
+
+
+def token_mask(lengths: Tensor, frames_per_token: int, tokens: int) -> Tensor:
+    """(B,) numbers of frames → (B, tokens) bool: which tokens cover at least one frame."""
+    counted = (lengths + frames_per_token - 1) // frames_per_token
+    return torch.arange(tokens, device=lengths.device) < counted[:, None]
+
+
+class MaskedBatchNorm(nn.Module):
+    """Batch normalisation (Ioffe & Szegedy 2015) whose statistics leave padding out, over all processes of a data-parallel training.
+
+    The statistics of a batch thus depend neither on how far it is padded nor on how it is shared among processes.
+    Running statistics have momentum 0.1, with the unbiased variance, as ``nn.BatchNorm2d``.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, C, N, F), mask (B, N) → (B, C, N, F), normalised everywhere but with statistics of what counts."""
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        rows = x.permute(0, 2, 3, 1).flatten(0, 2).float()  # (B·N·F, C): no copy, for x is channels-last
+        counts = mask[..., None].expand(-1, -1, x.shape[3]).flatten().to(rows.dtype)  # (B·N·F,)
+        with torch.autocast(x.device.type, enabled=False):  # sums over thousands of frames need all digits
+            sums = _over_processes(torch.cat([counts.sum()[None], counts @ rows, counts @ rows.square()]))
+        count, (total, squares) = sums[0], sums[1:].chunk(2)
+        mean = total / count
+        var = (squares / count - mean.square()).clamp_min(0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (count / (count - 1).clamp_min(1)), self.momentum)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over processes, whose gradient is the sum of the processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *gradients: Tensor) -> Tensor:
+        gradient = gradients[0].clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def _over_processes(sums: Tensor) -> Tensor:
+    shared = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return _Sum.apply(sums) if shared else sums
+
+
+class CnnStage(nn.Module):
+    """3×3 convolution → max pool → batch norm → activation → dropout of whole channels.
+
+    The pool comes before norm and activation: both then work on a fraction of the values, which is most of the cost of a small CNN.
+    """
+
+    def __init__(self, params: CnnParams, stage: int, channels_in: int, bins_in: int) -> None:
+        super().__init__()
+        stride = (params.stride_time[stage], params.stride_bins[stage])
+        self.channels = params.channels[stage]
+        self.conv = nn.Conv2d(channels_in, self.channels, 3, stride=stride, padding=1, bias=params.bias)
+        bins = (bins_in - 1) // stride[1] + 1
+        self.pool = (params.pool_time[stage], min(params.pool_bins[stage], bins))
+        self.bins = bins // self.pool[1]
+        self.frames = stride[0] * self.pool[0]  # steps of the stage before that become one
+        self.norm = MaskedBatchNorm(self.channels)
+        self.activation = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.01), "silu": nn.SiLU()}[params.activation]
+        self.dropout = params.dropout
+
+    def forward(self, x: Tensor, lengths: Tensor, frames_per_token: int) -> Tensor:
+        """x (B, C, N, F) zero where padded → (B, C', N', F') zero where padded."""
+        x = self.conv(x)
+        if self.pool != (1, 1):
+            x = F.max_pool2d(x, self.pool)
+        mask = token_mask(lengths, frames_per_token, x.shape[2])
+        x = self.activation(self.norm(x, mask))
+        keep = mask[:, None, :, None].to(x.dtype)  # (B, 1, N', 1)
+        if self.training and self.dropout > 0:
+            keep = keep * F.dropout(x.new_ones(x.shape[0], self.channels, 1, 1), self.dropout)  # (B, C', N', 1)
+        return x * keep
+
+
+class Cnn(nn.Module):
+    """CNN over one view along its own axes, time × rows.
+
+    Attributes:
+        widths: width C·F of the tokens after each stage.
+        frames: frames per token after each stage.
+    """
+
+    def __init__(self, params: CnnParams, bins: int) -> None:
+        super().__init__()
+        stages: list[CnnStage] = []
+        channels = 1
+        for stage in range(len(params.channels)):
+            stages.append(CnnStage(params, stage, channels, bins))
+            channels, bins = stages[-1].channels, stages[-1].bins
+        self.stages = nn.ModuleList(stages)
+        self.widths = [stage.channels * stage.bins for stage in stages]
+        self.frames = [math.prod(stage.frames for stage in stages[: k + 1]) for k in range(len(stages))]
+
+    def forward(self, view: Tensor, lengths: Tensor) -> list[Tokens]:
+        """view (B, T, F) zero where padded, lengths (B,) → tokens after each stage, (B, N_k, C_k·F_k)."""
+        x = F.pad(view, (0, 0, 0, self.frames[-1] - 1))  # so that pooling, which drops a remainder, drops none of the clip
+        x = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)  # (B, 1, T', F)
+        tokens = []
+        for stage, frames in zip(self.stages, self.frames, strict=True):
+            x = stage(x, lengths, frames)
+            tokens.append(Tokens(x.permute(0, 2, 3, 1).flatten(2), token_mask(lengths, frames, x.shape[2])))
+        return tokens
+
+
+class CnnBranches(nn.Module):
+    """CNNs over one or both views, in step.
+
+    All pool time alike, so their tokens are aligned: those of one moment are laid side by side.
+
+    Attributes:
+        widths: width of the tokens at each level.
+        frames: frames per token at each level.
+    """
+
+    def __init__(self, params: CnnParams, rows: dict[str, int], levels: int) -> None:
+        """``rows`` of each view to read; ``levels``: 1 for the last stage only, else the number of stages."""
+        super().__init__()
+        self.views = [view for view in rows for _ in range(params.blocks)]  # of each CNN
+        cnns = [Cnn(params, rows[view]) for view in self.views]
+        self.cnns = nn.ModuleList(cnns)
+        self.levels = levels
+        self.segments = params.segments
+        self.widths = [sum(widths) * (params.segments or 1) for widths in zip(*(cnn.widths for cnn in cnns), strict=True)][-levels:]
+        self.frames = cnns[0].frames[-levels:]
+
+    def forward(self, views: dict[str, Tensor], lengths: Tensor) -> list[Tokens]:
+        """views (B, T, F), zero where padded, lengths (B,) → tokens at each level."""
+        streams = [cnn(views[view], lengths)[-self.levels :] for view, cnn in zip(self.views, self.cnns, strict=True)]
+        joined = [Tokens(torch.cat([tokens.values for tokens in level], 2), level[0].mask) for level in zip(*streams, strict=True)]
+        return joined if self.segments is None else [segment(tokens, self.segments) for tokens in joined]
+
+
+def segment(tokens: Tokens, segments: int) -> Tokens:
+    """Average each clip's tokens into equal parts and lay these side by side: a fixed grid for any clip length.
+
+    Part s of n tokens averages tokens ⌊s·n/S⌋ to ⌈(s+1)·n/S⌉ − 1, as ``adaptive_avg_pool1d`` does, but as a product of matrices:
+    it knows each clip's own n and has a deterministic gradient on every device.
+
+    Returns:
+        One token per clip, (B, 1, S·d).
+    """
+    counted = tokens.mask.sum(1)[:, None]  # (B, 1)
+    part = torch.arange(segments, device=counted.device)  # (S,)
+    start, stop = part * counted // segments, ((part + 1) * counted + segments - 1) // segments  # (B, S)
+    position = torch.arange(tokens.mask.shape[1], device=counted.device)  # (N,)
+    inside = (position >= start[..., None]) & (position < stop[..., None])  # (B, S, N)
+    weights = inside / (stop - start)[..., None]
+    values = (weights.to(tokens.values.dtype) @ tokens.values).flatten(1)  # (B, S·d)
+    return Tokens(values[:, None], tokens.mask[:, :1])
+
+
+class EncoderLayer(nn.Module):
+    """Post-norm Transformer encoder layer (Vaswani et al. 2017): ``x = LN(x + MHA(x)); x = LN(x + FFN(x))``.
+
+    Written out because ``nn.TransformerEncoderLayer`` bakes the length into an ONNX export. Dropout is on what each sub-layer adds.
+    """
+
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Linear(ffn, dim))
+        self.norm_attention = nn.LayerNorm(dim)
+        self.norm_ffn = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, N, d), mask (B, N) → (B, N, d)."""
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, 2))  # (B, h, N, d/h)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        x = self.norm_attention(x + self.dropout(self.out(attended.transpose(1, 2).flatten(2))))
+        return self.norm_ffn(x + self.dropout(self.ffn(x)))
+
+
+class TransformerBranch(nn.Module):
+    """Transformer encoder over the frame sequence of one view or both.
+
+    Attributes:
+        widths: width of the tokens at each level.
+        frames: frames per token at each level.
+    """
+
+    def __init__(self, params: TransformerParams, rows: dict[str, int], levels: int) -> None:
+        """``rows`` of each view; ``levels``: how many depths are asked for, level k after layer k and the last after the last."""
+        super().__init__()
+        self.params = params
+        self.views = ["log_mel", "mfcc"] if params.view == "both" else [params.view]
+        pooled = sum(max(1, rows[view] // params.pool_bins) for view in self.views)
+        width = params.dim if params.dim is not None else pooled
+        if width % params.heads:
+            raise SerError(
+                f"model.transformer.dim is null, so tokens are as wide as the {width} rows that the encoder reads, which is no multiple "
+                f"of model.transformer.heads {params.heads}: set model.transformer.dim or another number of heads"
+            )
+        stacked = pooled * (params.pool_time if params.pooling == "stack" else 1)
+        self.embed = nn.Linear(stacked, width) if params.dim is not None else nn.Identity()
+        self.layers = nn.ModuleList(EncoderLayer(width, params.heads, params.ffn, params.dropout) for _ in range(params.layers))
+        self.taps = [min(level, params.layers - 1) for level in range(levels - 1)] + [params.layers - 1]
+        self.widths = [width] * levels
+        self.frames = [params.pool_time] * levels
+
+    def forward(self, views: dict[str, Tensor], lengths: Tensor) -> list[Tokens]:
+        """views (B, T, F), zero where padded, lengths (B,) → tokens at each level, (B, N, d)."""
+        x = torch.cat([self._pool_bins(views[view]) for view in self.views], 2)  # (B, T, ΣF)
+        frames = self.params.pool_time
+        x = F.pad(x, (0, 0, 0, frames - 1))
+        count = x.shape[1] // frames
+        x = x[:, : count * frames].unflatten(1, (count, frames))  # (B, N, frames, ΣF)
+        x = self.embed(x.flatten(2) if self.params.pooling == "stack" else x.amax(2))  # (B, N, d)
+        if self.params.positions == "sinusoidal":
+            x = x + sinusoids(count, x.shape[2], x.device).to(x.dtype)
+        mask = token_mask(lengths, frames, count)
+        after = []
+        for layer in self.layers:
+            x = layer(x, mask)
+            after.append(x)
+        return [Tokens(after[tap] * mask[..., None], mask) for tap in self.taps]
+
+    def _pool_bins(self, view: Tensor) -> Tensor:
+        return F.max_pool1d(view, min(self.params.pool_bins, view.shape[2])) if self.params.pool_bins > 1 else view
+
+
+def sinusoids(count: int, dim: int, device: torch.device) -> Tensor:
+    """Positions of Vaswani et al. 2017, (count, dim): sines and cosines of wavelengths from 2π to 20000π in turn."""
+    rates = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(10000.0) / dim))  # (⌈dim/2⌉,)
+    angles = torch.arange(count, device=device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :dim]
