@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd  # imported where a table is read: a predictor, which has none, starts without it
 
 COLUMNS = {
     "clip": "string",  # member path, unique in the corpus, the same in every run: predictions are joined on it
@@ -52,8 +58,8 @@ class Clips:
 
     def signal(self, row: int) -> np.ndarray:
         """Clip number ``row`` as mono float32 in [−1, 1), shape (samples,)."""
-        start = int(self.table["offset"].iat[row])
-        return to_float(self.audio[start : start + int(self.table["samples"].iat[row])])
+        start, samples = (int(self.table[column].to_numpy()[row]) for column in ("offset", "samples"))
+        return to_float(self.audio[start : start + samples])
 
 
 def to_float(pcm: np.ndarray) -> np.ndarray:
@@ -68,6 +74,8 @@ def to_int16(signal: np.ndarray) -> np.ndarray:
 
 def read_table(folder: str | Path) -> pd.DataFrame:
     """``clips.csv`` of a clips folder with the types of ``COLUMNS``."""
+    import pandas as pd
+
     table = pd.read_csv(Path(folder) / "clips.csv", dtype=COLUMNS, keep_default_na=False, na_values={"snr_db": [""]})
     return table[list(COLUMNS)]
 
@@ -75,3 +83,63 @@ def read_table(folder: str | Path) -> pd.DataFrame:
 def read(folder: str | Path, sample_rate: int) -> Clips:
     """Open a clips folder; the audio stays on disk until it is used."""
     return Clips(read_table(folder), np.load(Path(folder) / "audio.npy", mmap_mode="r"), sample_rate)
+
+
+class ArrayWriter:
+    """An ``.npy`` file that grows row by row; ``growing_array`` makes it."""
+
+    def __init__(self, file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+        self.length = 0
+        self._file, self._dtype, self._shape = file, np.dtype(dtype), shape
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add rows, shape (k, *shape), k ≥ 0.
+
+        Raises:
+            ValueError: for rows of another type or shape.
+        """
+        if rows.dtype != self._dtype or rows.shape[1:] != self._shape:
+            raise ValueError(f"rows of {self._shape} {self._dtype} expected, not {rows.shape[1:]} {rows.dtype}")
+        self._file.write(np.ascontiguousarray(rows).data)
+        self.length += len(rows)
+
+    def write_header(self) -> None:
+        """Write the header for the length so far; numpy leaves room in it for the first axis to grow, so its size stays the same."""
+        description = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": description, "fortran_order": False, "shape": (self.length, *self._shape)}
+        self._file.seek(0)
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+@contextlib.contextmanager
+def growing_array(path: str | Path, dtype: type[np.generic], shape: tuple[int, ...] = ()) -> Iterator[ArrayWriter]:
+    """Write an ``.npy`` piece by piece, never all of it in memory; in the end its bytes are those of ``numpy.save`` of the whole.
+
+    Args:
+        path: file to write.
+        dtype: type of the values.
+        shape: of one row; () for a one-dimensional array.
+    """
+    with open(path, "wb") as file:
+        writer = ArrayWriter(file, dtype, shape)
+        writer.write_header()
+        yield writer
+        writer.write_header()
+
+
+@contextlib.contextmanager
+def written_whole(folder: str | Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` that takes its place when the block ends well, and goes away when it does not.
+
+    So a folder of that name holds all of a run's output or none of it.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -7,24 +7,33 @@ DCT-II. ``backend: librosa`` computes the same through librosa and is what the t
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
 import scipy.signal
+from tqdm import tqdm
 
 from ser import SerError
+from ser.clips import growing_array, read_table, to_float, written_whole
 from ser.params.features import Features, Frames
+from ser.params.runtime import Runtime
+from ser.workers import spread
 
 VIEWS = ("log_mel", "mfcc")
+
+CHUNK = 32
+"""Clips per task of a worker."""
 
 DELTA_REACH = 4
 """Frames on each side in the regression of the deltas (librosa's width 9)."""
 
-_BLOCK_FRAMES = 256
-"""Frames transformed at once: their spectra stay in the processor's cache, and an hour-long clip needs no more memory than a short one."""
+_BLOCK_POINTS = 1 << 15
+"""Points of the FFTs done at once: the spectra stay in the cache (twice the speed), and an hour needs no more memory than a second."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,17 @@ class Views:
         """Log-mel (frames, bands) and MFCC (frames, coefficients) of clip number ``row``."""
         frames = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         return self.log_mel[frames], self.mfcc[frames]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Clips of one store that a worker reads together: where each begins in the audio file, and its length."""
+
+    audio: Path
+    starts: np.ndarray
+    lengths: np.ndarray
+    sample_rate: int
+    features: Features
 
 
 def read(folder: str | Path) -> Views:
@@ -88,16 +108,9 @@ def extract(signal: np.ndarray, sample_rate: int, features: Features) -> dict[st
 
 def log_mel_and_mfcc(signal: np.ndarray, sample_rate: int, features: Features) -> tuple[np.ndarray, np.ndarray]:
     """Both views in float32, before they are rounded to float16; see ``extract``."""
-    bands = (features.log_mel.n_mels, features.mfcc.n_mels)
-    if features.backend == "librosa":
-        levels = _levels_by_librosa(signal, sample_rate, features)
-    else:
-        levels = _levels(signal, sample_rate, features)
-    mfcc = levels[bands[1]] @ dct_matrix(bands[1], features.mfcc.n_mfcc).T
-    views = (levels[bands[0]], mfcc)
-    if features.deltas:
-        views = (with_deltas(views[0]), with_deltas(views[1]))
-    return views
+    compute = _by_librosa if features.backend == "librosa" else _natively
+    views = compute(signal, sample_rate, features)
+    return (with_deltas(views[0]), with_deltas(views[1])) if features.deltas else views
 
 
 def widths(features: Features) -> dict[str, int]:
@@ -142,14 +155,60 @@ def with_deltas(values: np.ndarray) -> np.ndarray:
 
 def empty_bands(sample_rate: int, features: Features) -> dict[str, int]:
     """Bands of each view that lie between two FFT bins and so hold nothing but the floor."""
-    counts = {view: _filters(sample_rate, features, section.n_mels) for view, section in (("log_mel", features.log_mel), ("mfcc", features.mfcc))}
+    counts = {
+        view: _filters(sample_rate, features, section.n_mels) for view, section in (("log_mel", features.log_mel), ("mfcc", features.mfcc))
+    }
     return {view: int((filters.max(axis=1) == 0).sum()) for view, filters in counts.items()}
 
 
-def _levels(signal: np.ndarray, sample_rate: int, features: Features) -> dict[int, np.ndarray]:
-    """Band levels in dB by number of bands: one spectrum for both views, and one set of bands where they agree."""
+def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features, runtime: Runtime) -> int:
+    """Write the features of every clip of a store (docs/data.md) and return the number of frames.
+
+    Args:
+        clips_folder: ``data/clips/<corpus>``.
+        folder: ``data/features/<corpus>``; replaced as a whole, and only by a run that ends well.
+        sample_rate: rate of the clips in Hz.
+        features: section ``features``.
+        runtime: section ``runtime``.
+    """
+    table = read_table(clips_folder)
+    starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
+    _check_store(clips_folder, starts, lengths)
+    tasks = (
+        Chunk(clips_folder.resolve() / "audio.npy", starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate, features)
+        for i in range(0, len(table), CHUNK)
+    )
+    wide, offsets = widths(features), [0]
+    with written_whole(folder) as partial, contextlib.ExitStack() as files:
+        writers = {view: files.enter_context(growing_array(partial / f"{view}.npy", np.float16, (wide[view],))) for view in VIEWS}
+        for clip in tqdm(
+            itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime)), desc="features", total=len(table), unit="clip"
+        ):
+            for view in VIEWS:
+                writers[view].append(clip[view])
+            offsets.append(writers["mfcc"].length)
+        np.save(partial / "offsets.npy", np.array(offsets, dtype=np.int64))
+    return offsets[-1]
+
+
+def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
+    """``extract`` for each clip of a chunk, in order."""
+    audio = np.load(chunk.audio, mmap_mode="r", allow_pickle=False)
+    signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
+    return [extract(signal, chunk.sample_rate, chunk.features) for signal in signals]
+
+
+def _check_store(folder: Path, starts: np.ndarray, lengths: np.ndarray) -> None:
+    audio = np.load(folder / "audio.npy", mmap_mode="r", allow_pickle=False)
+    if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
+        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run preprocess again")
+
+
+def _natively(signal: np.ndarray, sample_rate: int, features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """Both views without deltas: one spectrum for the two, and one set of bands where they agree."""
     frames, floor = features.frames, features.log_mel.floor_db
-    filters = {bands: _filters(sample_rate, features, bands).T for bands in (features.log_mel.n_mels, features.mfcc.n_mels)}
+    bands = (features.log_mel.n_mels, features.mfcc.n_mels)
+    filters = {n_mels: _filters(sample_rate, features, n_mels).T for n_mels in bands}
     window = _window(frames.window, frames.win_length)
     # Outside the window a frame of n_fft values is zero: only the values under it are cut out, and the FFT fills up with
     # zeros behind them, which turns the phase and leaves the power.
@@ -159,45 +218,49 @@ def _levels(signal: np.ndarray, sample_rate: int, features: Features) -> dict[in
     padded = np.zeros(max(span, before + len(signal)), dtype=np.float32)
     padded[before : before + len(signal)] = signal
     cut = np.lib.stride_tricks.sliding_window_view(padded, frames.win_length)[:: frames.hop_length]  # (count or more, win_length)
-    levels = {bands: np.empty((count, bands), dtype=np.float32) for bands in filters}
-    for start in range(0, count, _BLOCK_FRAMES):
-        stop = min(start + _BLOCK_FRAMES, count)
+    levels = {n_mels: np.empty((count, n_mels), dtype=np.float32) for n_mels in bands}
+    block = max(1, _BLOCK_POINTS // frames.n_fft)
+    for start in range(0, count, block):
+        stop = min(start + block, count)
         # In double precision: a full-scale tone's rounding errors in single precision lie above the floor of the silent bands.
         spectrum = scipy.fft.rfft(cut[start:stop] * window, n=frames.n_fft, axis=1)  # (frames, n_fft // 2 + 1)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        for bands, weights in filters.items():
-            levels[bands][start:stop] = _decibels(power @ weights, floor)
-    return levels
+        squares = np.square(spectrum.view(np.float64), out=spectrum.view(np.float64))  # real and imaginary parts side by side
+        power = (squares[:, ::2] + squares[:, 1::2]).astype(np.float32)
+        for n_mels, weights in filters.items():
+            levels[n_mels][start:stop] = _decibels(power @ weights, floor)
+    return levels[bands[0]], levels[bands[1]] @ dct_matrix(bands[1], features.mfcc.n_mfcc).T
 
 
-def _levels_by_librosa(signal: np.ndarray, sample_rate: int, features: Features) -> dict[int, np.ndarray]:
-    """``_levels`` by librosa's own functions."""
+def _by_librosa(signal: np.ndarray, sample_rate: int, features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """``_natively`` by librosa's own functions."""
     import librosa  # slow to import and to compile: only where it is asked for
 
-    frames, mel = features.frames, features.log_mel
-    levels = {}
-    for bands in (features.log_mel.n_mels, features.mfcc.n_mels):
-        _filters(sample_rate, features, bands)  # refuses the same bands
+    frames, floor = features.frames, features.log_mel.floor_db
+    levels = []
+    for n_mels in (features.log_mel.n_mels, features.mfcc.n_mels):
+        _filters(sample_rate, features, n_mels)  # refuses the same bands
         power = librosa.feature.melspectrogram(
             y=np.asarray(signal, dtype=np.float32),
             sr=sample_rate,
             n_fft=frames.n_fft,
             win_length=frames.win_length,
             hop_length=frames.hop_length,
-            window="hann" if frames.window == "hann" else "hamming",
+            window=frames.window,
             center=True,
             pad_mode="constant",
             power=2.0,
-            n_mels=bands,
-            fmin=mel.fmin,
-            fmax=mel.fmax,
+            n_mels=n_mels,
+            fmin=features.log_mel.fmin,
+            fmax=features.log_mel.fmax,
         )
-        levels[bands] = np.ascontiguousarray(librosa.power_to_db(power, ref=1.0, amin=10 ** (mel.floor_db / 10), top_db=None).T)
-    return levels
+        levels.append(librosa.power_to_db(power, ref=1.0, amin=10 ** (floor / 10), top_db=None))
+    mfcc = librosa.feature.mfcc(S=levels[1], n_mfcc=features.mfcc.n_mfcc, dct_type=2, norm="ortho")
+    return np.ascontiguousarray(levels[0].T), np.ascontiguousarray(mfcc.T)
 
 
 def _decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
-    return np.float32(10) * np.log10(np.maximum(power, np.float32(10 ** (floor_db / 10))))
+    levels: np.ndarray = np.maximum(np.float32(10) * np.log10(np.maximum(power, np.float32(1e-30))), np.float32(floor_db))
+    return levels
 
 
 def _filters(sample_rate: int, features: Features, n_mels: int) -> np.ndarray:
@@ -209,8 +272,8 @@ def _mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax
     fmax = sample_rate / 2 if fmax is None else fmax
     if not fmin < fmax <= sample_rate / 2:
         raise SerError(
-            f"features.log_mel: fmin {fmin:g} Hz < fmax {fmax:g} Hz ≤ {sample_rate / 2:g} Hz (half of preprocess.sample_rate) does not hold; "
-            "lower fmax, or null for half the sample rate"
+            f"features.log_mel: fmin {fmin:g} Hz < fmax {fmax:g} Hz ≤ {sample_rate / 2:g} Hz (half of preprocess.sample_rate) "
+            "does not hold; lower fmax, or set it to null for half the sample rate"
         )
     bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)  # Hz
     edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(fmax), n_mels + 2))

@@ -85,7 +85,9 @@ def webrtc_decisions(signal: np.ndarray, sample_rate: int, frame: int, aggressiv
     """
     if sample_rate not in WEBRTC_RATES:
         rates = ", ".join(str(rate) for rate in WEBRTC_RATES)
-        raise SerError(f"preprocess.vad.method webrtc takes {rates} Hz, not {sample_rate}; choose energy, or another preprocess.sample_rate")
+        raise SerError(
+            f"preprocess.vad.method webrtc takes {rates} Hz, not {sample_rate}; choose energy, or another preprocess.sample_rate"
+        )
     detector = webrtcvad.Vad(aggressiveness)  # it adapts to what it hears: a new one for every signal
     frames = -(-len(signal) // frame)
     pcm = np.zeros(frames * frame, dtype="<i2")
@@ -106,8 +108,8 @@ def energy_decisions(signal: np.ndarray, frame: int, below_db: float) -> np.ndar
 def silero_decisions(signal: np.ndarray, sample_rate: int) -> tuple[np.ndarray, int]:
     """Silero's recurrent network: bool (frames,), and the frame length (32 ms) in values of ``signal``.
 
-    It hears 16 kHz (8 kHz signals as they are). The network ships with the ``silero-vad`` package and is run by onnxruntime, so that neither
-    torch nor torchaudio is imported.
+    It hears 16 kHz (8 kHz signals as they are). The network ships with the ``silero-vad`` package and is run by onnxruntime, so that
+    neither torch nor torchaudio is imported.
 
     Raises:
         SerError: when the package is not installed.

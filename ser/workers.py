@@ -1,0 +1,106 @@
+"""The same function over many tasks: in this process, in several, or on a Dask cluster. Results come in order and are the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from ser import SerError
+from ser.params.runtime import Runtime
+from ser.runtime import workers
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+AHEAD = 3
+"""Tasks under way for each worker. A bound: results wait in memory until their turn, however long the list of tasks is."""
+
+
+def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: Runtime) -> Iterator[Result]:
+    """Yield ``function(task)`` for each task, in the order of the tasks.
+
+    With ``runtime.scheduler`` the tasks run on that Dask cluster, whose workers must see the same files and have the same ``ser``;
+    tasks of a worker that dies are run again on another. Otherwise they run in ``ser.runtime.workers`` local processes; one means this
+    process, without a pool. Numerical libraries run on one thread each, in every case.
+
+    Args:
+        function: defined at the top of a module; it and the tasks are pickled.
+        tasks: taken up only as results are fetched.
+        runtime: how it runs.
+
+    Raises:
+        SerError: when the cluster cannot be used, or a local process dies (usually killed for want of memory).
+        Exception: whatever ``function`` raised, at the place of its task.
+    """
+    call = functools.partial(_on_one_thread, function)
+    if runtime.scheduler is not None:
+        with _cluster(runtime.scheduler) as (executor, count):
+            yield from _in_order(executor, call, tasks, AHEAD * count)
+    elif (count := workers(runtime)) == 1:
+        yield from map(call, tasks)
+    else:
+        # Not forked from this process, which may hold threads and locks by now, but from a small server that has imported what is needed.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([function.__module__])
+        with ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent) as executor:
+            try:
+                yield from _in_order(executor, call, tasks, AHEAD * count)
+            except BrokenProcessPool:
+                raise SerError("a worker process died, most likely killed for want of memory; try again with SER_WORKERS=1") from None
+
+
+def _in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int) -> Iterator[Result]:
+    pending: deque[Future[Result]] = deque()
+    try:
+        for task in tasks:
+            pending.append(executor.submit(call, task))
+            if len(pending) >= bound:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
+    """One task to one core; and BLAS splits a product by its threads, which could change the last bit from machine to machine."""
+    with _thread_pools().limit(limits=1):
+        return function(task)
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[tuple[Executor, int]]:
+    """Executor of the Dask cluster at ``address`` and the number of its threads."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SerError("runtime.scheduler needs an optional package: pip install 'distributed>=2024.8', or set it to null") from None
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise SerError(f"runtime.scheduler: no Dask scheduler answers at {address} ({error}); start one, or set it to null") from None
+    with client:
+        threads = sum(client.ncores().values())
+        if threads == 0:
+            raise SerError(f"runtime.scheduler: the Dask scheduler at {address} has no workers; start some: dask worker {address}")
+        with client.get_executor(pure=False) as executor:
+            yield executor, threads

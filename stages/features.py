@@ -1,0 +1,29 @@
+"""Clips → log-mel and MFCC of every clip, packed: data/features/<corpus>/."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from ser import features
+from ser.params import Params
+from stages import command
+
+log = logging.getLogger(__name__)
+
+
+def main(params: Params, options: argparse.Namespace) -> None:
+    """Compute both views of the corpus ``options.dataset``."""
+    name, rate = options.dataset, params.preprocess.sample_rate
+    for view, count in features.empty_bands(rate, params.features).items():
+        if count:
+            log.warning("features.%s: %d bands lie between two FFT bins and stay at the floor; fewer n_mels or a larger n_fft", view, count)
+    frames = features.build(Path("data/clips") / name, Path("data/features") / name, rate, params.features, params.runtime)
+    log.info(
+        "%s: %d frames, %s", name, frames, ", ".join(f"{view} {width} wide" for view, width in features.widths(params.features).items())
+    )
+
+
+if __name__ == "__main__":
+    command.run(command.parser(__doc__), main)
