@@ -1,0 +1,264 @@
+"""Reads members of foreign archives where they lie, packed, without trusting a name, a length or a link in them.
+
+>>> with open_archive(path) as archive:  # doctest: +SKIP
+...     for member in archive.members():
+...         if member.problem is None:
+...             data = archive.read(member.name)
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tqdm import tqdm
+
+from ser import SerError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""Archives that can be read, by the end of their name."""
+
+MAX_MEMBERS = 1_000_000
+MAX_MEMBER = 1 << 30  # bytes: 90 minutes of 48 kHz stereo in 16 bit
+MAX_TOTAL = 64 << 30
+MAX_RATIO = 200  # unpacked over packed; speech deflates to about two thirds, FLAC not at all
+SMALL = 1 << 20  # below this a ratio says nothing: a second of silence packs a thousandfold
+
+
+class ArchiveError(SerError):
+    """A whole archive that cannot be used."""
+
+
+class MemberError(SerError):
+    """One member that cannot be read; ``reason`` and ``detail`` are made for ``rejected.csv``."""
+
+    def __init__(self, reason: str, detail: str):
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive.
+
+    Attributes:
+        name: path with ``/`` between its parts, unique in the archive; ``Archive.read`` takes it.
+        size: bytes when unpacked, as the archive says.
+        problem: None, or (reason, detail): ``unsafe_path``, ``link``, ``not_a_file``, ``encrypted``, ``bomb``, ``duplicate_name``.
+    """
+
+    name: str
+    size: int
+    problem: tuple[str, str] | None = None
+
+
+class Archive:
+    """An open zip or tar. Each process opens its own; ``open_archive`` makes it."""
+
+    def __init__(self, path: Path, packed: zipfile.ZipFile | tarfile.TarFile):
+        self.path = path
+        self._packed = packed
+        self._entries: dict[str, zipfile.ZipInfo | tarfile.TarInfo] = {}
+        self._members: list[Member] = []
+        total = 0
+        for count, (name, size, entry, problem) in enumerate(_entries(packed)):
+            total += size
+            if count >= MAX_MEMBERS or total > MAX_TOTAL:
+                raise ArchiveError(f"{path} claims more than {MAX_MEMBERS} members or {MAX_TOTAL >> 30} GiB: it is not read")
+            problem = _unsafe(name) or problem
+            if name in self._entries:
+                name, problem = self._free(name), ("duplicate_name", f"another member is called {name!r}; the first is read")
+            self._entries[name] = entry
+            self._members.append(Member(name, size, problem))
+        self._members.sort(key=lambda member: member.name)
+        self._problems = {member.name: member.problem for member in self._members if member.problem}
+
+    def members(self) -> list[Member]:
+        """Every file of the archive (folders are none), sorted by name; those with a ``problem`` cannot be read."""
+        return list(self._members)
+
+    def read(self, name: str) -> bytes:
+        """The member's bytes, never more than it claimed to have.
+
+        Raises:
+            MemberError: if the member has a problem or is damaged.
+            KeyError: if there is no such member.
+        """
+        entry = self._entries[name]
+        if problem := self._problems.get(name):
+            raise MemberError(*problem)
+        size = entry.file_size if isinstance(entry, zipfile.ZipInfo) else entry.size
+        try:
+            with self._open(entry) as stream:
+                data = stream.read(size)
+                rest = stream.read(1)  # reaching the end is what makes zipfile check the CRC
+        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
+            raise MemberError("damaged", f"{type(error).__name__}: {error}") from None
+        if len(data) != size or rest:
+            raise MemberError("damaged", f"{len(data)} bytes instead of the {size} that the archive names")
+        return data
+
+    def _open(self, entry: zipfile.ZipInfo | tarfile.TarInfo) -> IO[bytes]:
+        if isinstance(self._packed, zipfile.ZipFile):
+            assert isinstance(entry, zipfile.ZipInfo)
+            return self._packed.open(entry)
+        assert isinstance(entry, tarfile.TarInfo)
+        stream = self._packed.extractfile(entry)
+        if stream is None:
+            raise ValueError("no regular file")
+        return stream
+
+    def _free(self, name: str) -> str:
+        number = 2
+        while (free := f"{name} ({number})") in self._entries:
+            number += 1
+        return free
+
+
+@contextmanager
+def open_archive(path: str | Path) -> Iterator[Archive]:
+    """Open a zip or tar by its content, for reading.
+
+    A compressed tar has no index, so it is unpacked into one temporary file (not into its members) for as long as it is open.
+
+    Raises:
+        ArchiveError: if it is missing, neither of both, cut off, or beyond the bounds above.
+    """
+    path = Path(path)
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as packed:
+                yield Archive(path, packed)
+            return
+        with tempfile.TemporaryFile() as room:
+            plain = _plain_tar(path, room)
+            with tarfile.open(fileobj=plain, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
+                yield Archive(path, tar)
+    except FileNotFoundError:
+        raise ArchiveError(f"{path} not found: run the download stage first") from None
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise ArchiveError(f"{path} is no whole zip or tar archive ({error}): remove it and fetch it again") from None
+
+
+def pack(path: Path, recordings: Mapping[str, Path], texts: Mapping[str, str], title: str) -> None:
+    """Write a zip that is the same for the same content: sorted, stored, with fixed times and modes.
+
+    Args:
+        path: zip to write; it is not whole before this returns.
+        recordings: member name → file.
+        texts: member name → text, written first.
+        title: name on the progress bar.
+    """
+    with zipfile.ZipFile(path, "w") as packed:
+        for member, text in sorted(texts.items()):
+            packed.writestr(_entry(member), text)
+        for member, file in tqdm(sorted(recordings.items()), desc=title, unit=" recordings", disable=len(recordings) < 100, leave=False):
+            with file.open("rb") as source, packed.open(_entry(member), "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _entry(member: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
+    entry.external_attr = 0o100644 << 16
+    entry.create_system = 3
+    return entry
+
+
+def _plain_tar(path: Path, room: IO[bytes]) -> IO[bytes]:
+    """The tar itself, or what it holds when unpacked into ``room``."""
+    with path.open("rb") as stream:
+        head = stream.read(6)
+    openers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+    opener = openers.get(head[:2])
+    if opener is None:
+        return path.open("rb")
+    bound = min(MAX_TOTAL, max(SMALL, MAX_RATIO * path.stat().st_size))
+    with opener(path, "rb") as packed:
+        total = 0
+        while block := packed.read(1 << 20):
+            total += len(block)
+            if total > bound:
+                raise ArchiveError(f"{path} unpacks to more than {bound} bytes, {MAX_RATIO} times its size: it is not read")
+            room.write(block)
+    room.seek(0)
+    return room
+
+
+def _entries(
+    packed: zipfile.ZipFile | tarfile.TarFile,
+) -> Iterator[tuple[str, int, zipfile.ZipInfo | tarfile.TarInfo, tuple[str, str] | None]]:
+    """Name, size, entry and problem of everything that is not a folder, in the archive's order."""
+    if isinstance(packed, zipfile.ZipFile):
+        for info in packed.infolist():
+            name = _zip_name(info)
+            if not name.endswith("/"):
+                yield name, info.file_size, info, _zip_problem(info)
+        return
+    for entry in packed:
+        if not entry.isdir():
+            name = readable(entry.name).removeprefix("./")
+            yield name, entry.size if entry.isreg() else 0, entry, _tar_problem(entry)
+
+
+def _zip_problem(info: zipfile.ZipInfo) -> tuple[str, str] | None:
+    kind = info.external_attr >> 28  # upper bits of the Unix mode, when a Unix packed it
+    if info.create_system == 3 and kind not in (0, 0o10):
+        return ("link", "symbolic link") if kind == 0o12 else ("not_a_file", "device or special file")
+    if info.flag_bits & 0x1:
+        return "encrypted", "the archive wants a password"
+    if info.file_size > MAX_MEMBER:
+        return "bomb", f"claims {info.file_size} bytes; at most {MAX_MEMBER} are read"
+    if info.file_size > SMALL and info.file_size > MAX_RATIO * max(1, info.compress_size):
+        return "bomb", f"{info.compress_size} packed bytes claim {info.file_size}; at most a ratio of {MAX_RATIO} is read"
+    return None
+
+
+def _tar_problem(entry: tarfile.TarInfo) -> tuple[str, str] | None:
+    if entry.issym() or entry.islnk():
+        return "link", f"link to {readable(entry.linkname)!r}"
+    if not entry.isreg() or entry.issparse():
+        return "not_a_file", "device, pipe or sparse file"
+    if entry.size > MAX_MEMBER:
+        return "bomb", f"claims {entry.size} bytes; at most {MAX_MEMBER} are read"
+    return None
+
+
+def _unsafe(name: str) -> tuple[str, str] | None:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or (len(name) > 1 and name[1] == ":"):
+        return "unsafe_path", "absolute path"
+    if ".." in parts:
+        return "unsafe_path", "path leads out of its folder"
+    return None
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name as its packer meant it: many write UTF-8 without saying so, which zipfile reads as code page 437; some write backslashes."""
+    name = info.filename
+    if not info.flag_bits & 0x800:
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            name = info.filename
+    return name.replace("\\", "/").removeprefix("./")
+
+
+def readable(name: str) -> str:
+    """A name that UTF-8 can write: bytes that are none (``surrogateescape``) are read as Latin-1, so that different names stay different."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("latin-1")
+    return name

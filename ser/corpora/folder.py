@@ -1,0 +1,158 @@
+"""The user's own recordings: a table (path, label, speaker; gender and language if known) or folders ``label/speaker/recording``.
+
+They are packed once into a stored zip with their table inside, so that everything after the download treats them as any corpus, and a
+run can be repeated after the folder has changed. Archives of a corpus that has no module of its own are read in the same two layouts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from ser import SerError
+from ser.archives import Archive, pack, readable
+from ser.corpora.labels import Recording, Reject, not_audio
+from ser.params.corpora import Folder
+
+ARCHIVE = "recordings.zip"
+TABLE = "labels.csv"
+"""The table's name inside the archive."""
+NEEDED = ("path", "label", "speaker")
+OPTIONAL = ("gender", "language")
+_GENDER = {"": "", "f": "female", "female": "female", "m": "male", "male": "male"}
+HOW = (
+    "two ways: a CSV with the columns path, label, speaker (gender, language if known), named in `table`; "
+    "or folders label/speaker/recording.wav (wav, flac, ogg, mp3)"
+)
+
+
+def write_archive(path: Path, name: str, source: Folder) -> None:
+    """Pack the recordings, sorted and stored, with fixed times: the same folder gives the same bytes.
+
+    Only recordings are packed, none of the folder's other files.
+
+    Raises:
+        SerError: if the folder or a recording of the table is missing, the table has gaps, or fewer than two labels are found.
+    """
+    root = Path(source.path)
+    if not root.is_dir():
+        raise SerError(f"{name}: the folder {root} does not exist; set corpora.{name}.source.path. {HOW}")
+    found = {readable(file.relative_to(root).as_posix()): file for file in root.rglob("*") if file.is_file()}
+    recordings = {member: file for member, file in found.items() if not_audio(member) is None}
+    if not recordings:
+        raise SerError(f"{name}: no recording in {root} (of {len(found)} files). {HOW}")
+    if source.table is None:
+        labelled = tree(recordings)
+        if not labelled:
+            raise SerError(f"{name}: {root} holds {len(recordings)} recordings, none of them as label/speaker/recording. {HOW}")
+    else:
+        table = root / source.table
+        labelled = read_table(_text(table, name), str(table), root)
+        if unknown := sorted(labelled.keys() - recordings.keys()):
+            listed = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
+            raise SerError(f"{table}: {len(unknown)} of {len(labelled)} paths are no recording (wav, flac, ogg, mp3) in {root}: {listed}")
+    if len({recording.emotion for recording in labelled.values()}) < 2:
+        raise SerError(f"{name}: {root} has one label only; a classifier needs recordings of two or more")
+    pack(path, recordings, {TABLE: _table(labelled)}, f"{name}: packing")
+
+
+def labelled_members(archive: Archive) -> dict[str, Recording]:
+    """Labels of an archive's members by their name: from its ``labels.csv`` (beside them or at the top), else from ``label/speaker/…``."""
+    names = [member.name for member in archive.members() if member.problem is None]
+    tables = sorted((name for name in names if PurePosixPath(name).name == TABLE), key=lambda name: (name.count("/"), name))
+    if not tables:
+        return tree(names)
+    top = tables[0].removesuffix(TABLE)
+    text = archive.read(tables[0]).decode("utf-8-sig", errors="replace")
+    return {top + path: recording for path, recording in read_table(text, f"{archive.path}: {tables[0]}").items()}
+
+
+def labels(member: str, labelled: Mapping[str, Recording]) -> Recording | Reject:
+    """The table's row of a member."""
+    if reject := not_audio(member):
+        return reject
+    return labelled.get(member) or Reject("not_in_table", f"no row of {TABLE} and no label/speaker/ folders name it")
+
+
+def tree(members: Iterable[str]) -> dict[str, Recording]:
+    """Labels from the folders ``label/speaker/…/recording``; the last folder that all recordings share is their root."""
+    paths = {member: PurePosixPath(member).parts for member in members if not_audio(member) is None}
+    shared = 0
+    while len({parts[shared] for parts in paths.values() if len(parts) > shared}) == 1 and all(len(p) > shared + 3 for p in paths.values()):
+        shared += 1
+    return {
+        member: Recording(emotion=parts[shared].strip(), speaker=parts[shared + 1].strip())
+        for member, parts in paths.items()
+        if len(parts) >= shared + 3
+    }
+
+
+def read_table(text: str, where: str, root: Path | None = None) -> dict[str, Recording]:
+    """Rows of a table by their path, with ``/`` between its parts; comma, semicolon or tab between columns.
+
+    Args:
+        text: the CSV with a header line.
+        where: name of the table in messages.
+        root: absolute paths are taken relative to it; None refuses them.
+
+    Raises:
+        SerError: naming missing columns, or the line of an empty field, a path twice, one outside the folder, or an unknown gender.
+    """
+    header = text.lstrip("\ufeff").split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    rows = csv.DictReader(io.StringIO(text.lstrip("\ufeff")), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        columns = {(column or "").strip().lower(): column for column in rows.fieldnames or []}
+        if missing := [column for column in NEEDED if column not in columns]:
+            raise SerError(
+                f"{where} lacks the column {', '.join(missing)}; found: {', '.join(columns) or 'nothing'}; needed: {', '.join(NEEDED)}"
+            )
+        labelled: dict[str, Recording] = {}
+        for row in rows:
+            fields = {column: (row.get(columns[column]) or "").strip() if column in columns else "" for column in NEEDED + OPTIONAL}
+            if empty := [column for column in NEEDED if not fields[column]]:
+                raise SerError(f"{where}, line {rows.line_num}: {', '.join(empty)} is empty; each recording needs path, label and speaker")
+            gender = _GENDER.get(fields["gender"].lower())
+            if gender is None:
+                raise SerError(f"{where}, line {rows.line_num}: gender {fields['gender']!r}; allowed: female, male or nothing")
+            path = _inside(fields["path"], root)
+            if path is None:
+                raise SerError(f"{where}, line {rows.line_num}: {fields['path']!r} lies outside the folder; give paths relative to it")
+            if path in labelled:
+                raise SerError(f"{where}, line {rows.line_num}: {path} is listed twice")
+            labelled[path] = Recording(emotion=fields["label"], speaker=fields["speaker"], gender=gender, language=fields["language"])
+    except csv.Error as error:
+        raise SerError(f"{where}, line {rows.line_num}: {error}") from None
+    if not labelled:
+        raise SerError(f"{where} has no rows")
+    return labelled
+
+
+def _inside(path: str, root: Path | None) -> str | None:
+    pure = PurePosixPath(path.replace("\\", "/"))
+    if pure.is_absolute():
+        absolute = PurePosixPath(root.absolute().as_posix()) if root else None
+        if absolute is None or not pure.is_relative_to(absolute):
+            return None
+        pure = pure.relative_to(absolute)
+    return None if ".." in pure.parts or not pure.parts else pure.as_posix()
+
+
+def _text(table: Path, name: str) -> str:
+    try:
+        return table.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise SerError(f"{name}: the table {table} does not exist; corpora.{name}.source.table is relative to the folder. {HOW}") from None
+    except UnicodeDecodeError:
+        raise SerError(f"{table} is not written in UTF-8; save it as 'CSV UTF-8'") from None
+
+
+def _table(labelled: Mapping[str, Recording]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(NEEDED + OPTIONAL)
+    for path, recording in sorted(labelled.items()):
+        rows.writerow([path, recording.emotion, recording.speaker, recording.gender, recording.language])
+    return text.getvalue()
