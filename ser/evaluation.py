@@ -108,6 +108,24 @@ def evaluate(predictions: pd.DataFrame, table: pd.DataFrame, folds: dict[str, An
     return Evaluation(rounded(values), plots, test)
 
 
+def curves(history: pd.DataFrame) -> pd.DataFrame:
+    """The course of training, one row per epoch, so that DVC draws lines and no zigzag.
+
+    Args:
+        history: ``history.csv`` of the models: fold, seed, epoch, train_loss, valid_loss, valid_ua, lr.
+
+    Returns:
+        ``epoch``, the means of the others over the folds and seeds that reached the epoch, and ``valid_ua_fold<k>`` (mean over seeds).
+    """
+    columns = ["train_loss", "valid_loss", "valid_ua", "lr"]
+    missing = [name for name in ("fold", "epoch", *columns) if name not in history]
+    if missing:
+        raise ValueError(f"history has no column {missing[0]!r}; has {', '.join(map(str, history.columns))}")
+    mean = history.groupby("epoch")[columns].mean()
+    each = history.pivot_table(index="epoch", columns="fold", values="valid_ua", aggfunc="mean").add_prefix("valid_ua_fold")
+    return mean.join(each).round({name: DIGITS for name in (*columns[:3], *each.columns)}).reset_index()
+
+
 def rounded(value: Any, digits: int = DIGITS) -> Any:
     """Plain values for JSON: numbers rounded, NaN as None, tuples as lists, −0 as 0; order is kept."""
     if isinstance(value, dict):

@@ -18,8 +18,8 @@ from ser.predictions import OutOfFold
 LONGEST_SECONDS = 8.0
 """Longer clips are not shown."""
 
-Attend = Callable[[int, int, np.ndarray, np.ndarray], dict[str, np.ndarray]]
-"""(row of clips.csv, fold, log-mel (frames, bands), MFCC (frames, coefficients)) → weights over frames, by side of the fusion."""
+Attend = Callable[[int, int], dict[str, np.ndarray]]
+"""(row of clips.csv, fold) → weights over the clip's frames that sum to 1, by side of the fusion; empty where it has none."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,6 @@ def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, att
     for index in chosen:
         row = test.rows.iloc[int(index)]
         at = position[row["clip"]]
-        log_mel, mfcc = views.clip(at)
         shares = {name: round(float(p), 4) for name, p in zip(test.classes, test.probabilities[index], strict=True)}
         about = {
             "clip": str(row["clip"]),
@@ -79,8 +78,8 @@ def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, att
         }
         start, samples = int(row["offset"]), int(row["samples"])
         audio = np.array(clips.audio[start : start + samples])
-        attention = attend(at, about["fold"], log_mel, mfcc)
-        found.append(Example(about, clips.sample_rate, audio, np.array(log_mel), attention))
+        log_mel, _ = views.clip(at)
+        found.append(Example(about, clips.sample_rate, audio, np.array(log_mel), attend(at, int(row["fold"]))))
     return found
 
 

@@ -25,11 +25,10 @@ class PredictionsError(SerError):
     """A predictions table that cannot be scored."""
 
 
-def write(path: str | Path, predictions: pd.DataFrame) -> None:
-    """Write the table, sorted by seed, fold, part and clip, always in the same bytes."""
+def to_text(predictions: pd.DataFrame) -> str:
+    """The table as CSV, sorted by seed, fold, part and clip; the same predictions give the same bytes."""
     ordered = predictions.sort_values(["seed", "fold", "part", "clip"], kind="stable")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    ordered.to_csv(path, index=False, float_format=DIGITS, lineterminator="\n")
+    return ordered.to_csv(None, index=False, float_format=DIGITS, lineterminator="\n")
 
 
 def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame:

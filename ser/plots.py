@@ -1,0 +1,316 @@
+"""Every picture of the report, as SVG that takes its colours from the page: dark on light, light on dark, black on paper.
+
+Pictures are drawn in placeholder colours, which ``_svg`` turns into the page's CSS variables; text stays text, so it can be searched and
+read aloud. All functions return an ``<svg>`` element to be put into a page that defines the variables named in ``COLOURS``.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import PercentFormatter
+
+from ser.examples import Example
+
+INK, MUTED, LINE, ACCENT, SECOND, PAPER, WRONG = "#010203", "#020304", "#030405", "#040506", "#050607", "#060708", "#070809"
+COLOURS = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", SECOND: "second", PAPER: "paper", WRONG: "wrong"}
+"""Placeholder in the drawing → CSS variable of the page."""
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.7,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "figure.constrained_layout.use": True,
+    "lines.linewidth": 1.8,
+}
+
+
+@matplotlib.rc_context(STYLE)
+def overview(rows: Sequence[dict[str, Any]]) -> str:
+    """UA of every corpus with its interval, the published figures beside it and chance under it.
+
+    Args:
+        rows: dicts with ``name``, ``ua``, ``ci`` ([low, high] or None), ``chance`` and ``published``, a list of
+            ``(ua, speaker_independent)``.
+    """
+    figure, axes = _axes(7.2, 0.7 + 0.5 * len(rows))
+    for y, row in enumerate(reversed(rows)):
+        axes.plot([row["chance"]] * 2, [y - 0.32, y + 0.32], color=MUTED, lw=1.2)
+        for number, (value, independent) in enumerate(row["published"]):
+            axes.plot(
+                value, y + 0.22, "o" if independent else "x", mfc="none", mec=SECOND, ms=5, label=_once(_published(independent), number)
+            )
+        if row["ci"]:
+            axes.plot(row["ci"], [y, y], color=ACCENT, lw=5, alpha=0.35, solid_capstyle="round")
+        axes.plot(row["ua"], y, "o", color=ACCENT, ms=8)
+        axes.annotate(f"{row['ua']:.1%}", (row["ua"], y), (0, -14), textcoords="offset points", ha="center", fontsize=9, color=INK)
+    axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=10.5, color=INK)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    _percent(axes.xaxis, axes.set_xlim)
+    axes.set_xlabel("unweighted average recall (UA)")
+    axes.grid(axis="x")
+    return _svg(figure, "overview", "UA of each corpus with its interval, chance level and published figures")
+
+
+@matplotlib.rc_context(STYLE)
+def confusion(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float | None]], classes: Sequence[str]) -> str:
+    """Row-normalised confusion matrix: each row says what became of the clips of one emotion; counts in small print."""
+    size = len(classes)
+    figure, axes = _axes(1.4 + 0.58 * size, 0.9 + 0.46 * size)
+    for i in range(size):
+        for j in range(size):
+            share = shares[i][j] or 0.0
+            axes.add_patch(Rectangle((j - 0.48, i - 0.47), 0.96, 0.94, color=ACCENT, alpha=0.06 + 0.94 * share, lw=0))
+            if counts[i][j]:
+                ink = PAPER if share > 0.55 else INK
+                axes.text(
+                    j, i - 0.02, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=10, alpha=1 if share > 0.05 else 0.6
+                )
+    axes.set_xticks(range(size), classes, rotation=40, ha="left", rotation_mode="anchor", color=INK)
+    axes.set_yticks(range(size), classes, color=INK)
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("actual")
+    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return _svg(figure, "confusion", "Confusion matrix in per cent of each actual emotion")
+
+
+@matplotlib.rc_context(STYLE)
+def reliability(table: pd.DataFrame) -> str:
+    """Accuracy against confidence, before and after temperature scaling; on the diagonal the probabilities mean what they say."""
+    figure, axes = _axes(4.4, 3.7)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
+    most = table["clips"].max() if len(table) else 1
+    for stage, colour, label in (("before", SECOND, "as trained"), ("after", ACCENT, "temperature-scaled")):
+        part = table[table["stage"] == stage]
+        axes.plot(part["confidence"], part["accuracy"], color=colour, lw=1.4, label=label)
+        axes.scatter(part["confidence"], part["accuracy"], s=8 + 60 * part["clips"] / most, color=colour, alpha=0.55, lw=0)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence of the answer", ylabel="share that is right")
+    axes.legend(loc="upper left")
+    axes.grid()
+    return _svg(figure, "reliability", "Reliability diagram before and after temperature scaling")
+
+
+@matplotlib.rc_context(STYLE)
+def training(table: pd.DataFrame) -> str:
+    """Loss and validation UA over epochs: mean over folds strong, each fold faint."""
+    figure = _figure(8.2, 3.1)
+    loss, score = figure.subplots(1, 2)
+    loss.plot(table["epoch"], table["train_loss"], color=SECOND, label="train")
+    loss.plot(table["epoch"], table["valid_loss"], color=ACCENT, label="validation")
+    loss.set(title="loss", xlabel="epoch")
+    loss.legend()
+    for name in table.columns[table.columns.str.startswith("valid_ua_fold")]:
+        score.plot(table["epoch"], table[name], color=ACCENT, lw=0.8, alpha=0.35)
+    score.plot(table["epoch"], table["valid_ua"], color=ACCENT)
+    score.set(title="validation UA, each fold and mean", xlabel="epoch")
+    _percent(score.yaxis, score.set_ylim)
+    for axes in (loss, score):
+        axes.grid(axis="y")
+    return _svg(figure, "training", "Training curves")
+
+
+@matplotlib.rc_context(STYLE)
+def folds(each: Sequence[dict[str, Any]], chance: float) -> str:
+    """UA of each fold, their mean ± sample standard deviation, and chance."""
+    values = np.array([entry["ua"] for entry in each])
+    figure, axes = _axes(3.9, 3.1)
+    if len(values) > 1:
+        axes.axhspan(values.mean() - values.std(ddof=1), values.mean() + values.std(ddof=1), color=ACCENT, alpha=0.13, lw=0)
+    axes.axhline(values.mean(), color=ACCENT, lw=1.4)
+    axes.axhline(chance, color=MUTED, lw=1, ls=(0, (4, 3)))
+    axes.text(0.99, chance, "chance", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color=MUTED, fontsize=8.5)
+    axes.plot(range(len(values)), values, "o", color=ACCENT, ms=7)
+    axes.set_xticks(range(len(values)), [str(entry["fold"]) for entry in each])
+    axes.set(xlabel="fold", title="UA of each fold, mean ± sd", xlim=(-0.6, len(values) - 0.4))
+    _percent(axes.yaxis, axes.set_ylim)
+    axes.grid(axis="y")
+    return _svg(figure, "folds", "UA of each fold")
+
+
+@matplotlib.rc_context(STYLE)
+def robustness(study: dict[str, Any], chance: float) -> str:
+    """UA under worse recordings: a curve over the noise level, and a row for each other condition."""
+    entries = study["conditions"]
+    clean = next(entry for entry in entries if entry["kind"] == "clean")
+    noise = [clean, *sorted((entry for entry in entries if entry["kind"] == "noise"), key=lambda entry: -entry["value"])]
+    others = [clean, *(entry for entry in entries if entry["kind"] not in ("clean", "noise"))]
+    figure = _figure(8.2, 3.1)
+    curve, rows = figure.subplots(1, 2, sharey=False)
+    x = range(len(noise))
+    curve.plot(x, [entry["ua"] for entry in noise], "o-", color=ACCENT)
+    if all(entry["ci"] for entry in noise):
+        low, high = zip(*(entry["ci"] for entry in noise), strict=True)
+        curve.fill_between(x, low, high, color=ACCENT, alpha=0.15, lw=0)
+    curve.axhline(chance, color=MUTED, lw=1, ls=(0, (4, 3)))
+    curve.set_xticks(x, ["clean", *(f"{entry['value']:g}" for entry in noise[1:])])
+    curve.set(title="UA under white noise", xlabel="signal-to-noise ratio, dB")
+    _percent(curve.yaxis, curve.set_ylim)
+    curve.grid(axis="y")
+    _interval_rows(rows, [(entry["condition"], entry["ua"], entry["ci"]) for entry in others], clean["ua"])
+    rows.set_title("UA under other conditions")
+    return _svg(figure, "robustness", "UA under noise, other levels, telephone band and lossy coding")
+
+
+@matplotlib.rc_context(STYLE)
+def groups(slices: dict[str, Any], overall: float) -> str:
+    """UA with interval of every group of every slice but the speakers, who have a picture of their own."""
+    shown = {name: entry["groups"] for name, entry in slices.items() if name != "speaker" and len(entry["groups"]) > 1}
+    rows = [(f"{name} · {group['group']}", group["ua"], group["ci"]) for name, entry in shown.items() for group in entry]
+    figure, axes = _axes(5.6, 0.8 + 0.27 * len(rows))
+    _interval_rows(axes, rows, overall)
+    position = len(rows)
+    for entry in list(shown.values())[:-1]:
+        position -= len(entry)
+        axes.axhline(position - 0.5, color=LINE, lw=0.8)
+    return _svg(figure, "groups", "UA of groups of clips with intervals")
+
+
+@matplotlib.rc_context(STYLE)
+def speakers(entries: Sequence[dict[str, Any]], overall: float) -> str:
+    """UA of each speaker, from worst to best."""
+    ordered = sorted(entries, key=lambda entry: (entry["ua"] is None, entry["ua"], entry["group"]))
+    figure, axes = _axes(max(3.9, 0.9 + 0.2 * min(len(ordered), 40)), 3.1)
+    axes.axhline(overall, color=ACCENT, lw=1.2)
+    axes.bar(range(len(ordered)), [entry["ua"] for entry in ordered], color=ACCENT, alpha=0.45, width=0.75)
+    if len(ordered) <= 40:
+        axes.set_xticks(range(len(ordered)), [entry["group"] for entry in ordered], rotation=90, fontsize=8)
+        axes.set_xlim(-0.6, len(ordered) - 0.4)
+    axes.set(title="UA of each speaker", xlabel="speaker")
+    _percent(axes.yaxis, axes.set_ylim)
+    axes.grid(axis="y")
+    return _svg(figure, "speakers", "UA of each speaker, sorted")
+
+
+@matplotlib.rc_context(STYLE)
+def removed(shares: dict[str, float]) -> str:
+    """Share of the signal that voice activity detection took away, by emotion."""
+    names = list(shares)
+    figure, axes = _axes(3.9, 0.8 + 0.27 * len(names))
+    axes.barh(range(len(names)), [shares[name] for name in names], color=ACCENT, alpha=0.45, height=0.7)
+    for y, name in enumerate(names):
+        axes.text(shares[name], y, f" {shares[name]:.0%}", va="center", fontsize=9, color=MUTED)
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.invert_yaxis()
+    axes.set(title="taken away by VAD", xlim=(0, max([*shares.values(), 0.05]) * 1.2))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return _svg(figure, "removed", "Share of the signal removed by voice activity detection, by emotion")
+
+
+@matplotlib.rc_context(STYLE)
+def attention(example: Example) -> str:
+    """Log-mel spectrogram of a clip, and under it where in time each side of the fusion looked (1 = evenly everywhere)."""
+    sides = list(example.attention.items())
+    seconds = len(example.audio) / example.sample_rate
+    figure = _figure(5.2, 2.1 + 0.55 * bool(sides))
+    picture, *lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.3]) if sides else [figure.subplots()]
+    top = float(example.log_mel.max())
+    picture.imshow(
+        example.log_mel.T,
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, example.log_mel.shape[1]),
+        cmap="magma",
+        vmin=top - 70,
+        vmax=top,
+    )
+    picture.set(ylabel="mel band", yticks=[])
+    for axes in lower:
+        for number, (name, weights) in enumerate(sides):
+            time = (np.arange(len(weights)) + 0.5) * seconds / len(weights)
+            axes.plot(time, weights * len(weights), color=(ACCENT, SECOND)[number % 2], lw=1.4, label=name.replace("_", " "))
+        axes.set(ylabel="attention", ylim=(0, None), yticks=[0, 1])
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.42), ncols=2, borderaxespad=0)
+    figure.axes[-1].set(xlabel="", xlim=(0, seconds))
+    return _svg(figure, f"attention-{example.about['clip']}", f"Spectrogram and attention of {example.about['clip']}")
+
+
+def _interval_rows(axes: Axes, rows: Sequence[tuple[str, float | None, Sequence[float] | None]], reference: float) -> None:
+    """One dot with its interval per row, first row on top, and a line at the reference."""
+    axes.axvline(reference, color=ACCENT, lw=1.2, alpha=0.6)
+    for y, (_, value, ci) in enumerate(reversed(rows)):
+        if ci:
+            axes.plot(ci, [y, y], color=ACCENT, lw=4, alpha=0.3, solid_capstyle="round")
+        if value is not None:
+            axes.plot(value, y, "o", color=ACCENT, ms=5.5)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)], color=INK)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    _percent(axes.xaxis, axes.set_xlim)
+    axes.grid(axis="x")
+
+
+def _percent(axis: Any, set_limits: Any) -> None:
+    axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    set_limits(0, 1.0)
+
+
+def _published(independent: bool) -> str:
+    return "published, speaker-independent" if independent else "published, speakers shared"
+
+
+def _once(label: str, number: int) -> str:
+    return label if number == 0 else "_"
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Size in inches of 72 points."""
+    return Figure(figsize=(width, height))
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = _figure(width, height)
+    return figure, figure.subplots()
+
+
+def _svg(figure: Figure, name: str, description: str) -> str:
+    """The figure as an ``<svg>`` element in the page's colours and type; the same figure gives the same bytes."""
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    drawn = out.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'<g id="[^"]*">', "<g>", drawn)  # ids must be unique in the page; those that are referred to are not on groups
+    drawn = re.sub(r"font-family: [^;]*; ?", "", drawn)
+    for placeholder, variable in COLOURS.items():
+        drawn = drawn.replace(placeholder, f"var(--{variable})")
+    width = figure.get_figwidth() * 72
+    label = html.escape(description, quote=True)
+    head = f'<svg role="img" aria-label="{label}" style="width:{width:.0f}pt" viewBox="0 0 {width:g} {figure.get_figheight() * 72:g}"'
+    drawn = re.sub(r"<svg .*?>", f'{head} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">', drawn, count=1)
+    return "\n".join(line.strip() for line in drawn.splitlines() if line.strip())
