@@ -180,12 +180,16 @@ def _plain_tar(path: Path, room: IO[bytes]) -> IO[bytes]:
     """The tar itself, or what it holds when unpacked into ``room``."""
     with path.open("rb") as stream:
         head = stream.read(6)
-    openers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-    opener = openers.get(head[:2])
-    if opener is None:
+    if head.startswith(b"\x1f\x8b"):
+        packed: IO[bytes] = gzip.open(path)
+    elif head.startswith(b"BZh"):
+        packed = bz2.open(path)
+    elif head.startswith(b"\xfd7zXZ\x00"):
+        packed = lzma.open(path)
+    else:
         return path.open("rb")
     bound = min(MAX_TOTAL, max(SMALL, MAX_RATIO * path.stat().st_size))
-    with opener(path, "rb") as packed:
+    with packed:
         total = 0
         while block := packed.read(1 << 20):
             total += len(block)
@@ -256,7 +260,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 
 def readable(name: str) -> str:
-    """A name that UTF-8 can write: bytes that are none (``surrogateescape``) are read as Latin-1, so that different names stay different."""
+    """A name that UTF-8 can write: bytes that are none (``surrogateescape``) are read as Latin-1: different names stay different."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""RAVDESS, speech part: 24 English-speaking actors, 8 emotions, 1,440 recordings (Livingstone & Russo 2018, doi 10.1371/journal.pone.0196391).
+"""RAVDESS, speech part: 24 English-speaking actors, 8 emotions, 1,440 recordings (Livingstone & Russo 2018).
 
-Zenodo 1188976, CC BY-NC-SA 4.0. Members ``Actor_01/03-01-EE-II-SS-RR-AA.wav``; Kaggle's copy holds each of them twice. The demo corpus
-is packed and named in the same way.
+doi 10.1371/journal.pone.0196391, Zenodo 1188976, CC BY-NC-SA 4.0. Members ``Actor_01/03-01-EE-II-SS-RR-AA.wav``; Kaggle's copy holds
+each of them twice. The demo corpus is packed and named in the same way.
 """
 
 from __future__ import annotations

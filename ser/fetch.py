@@ -1,0 +1,92 @@
+"""Brings a corpus' archives into ``data/raw/<corpus>/``, whole, verified, still packed, and writes down what came (``source.json``).
+
+In this order: the mirror, archives kept from an earlier run, the official address (for Zenodo as its API names it), Kaggle.
+``source.json`` names the bytes and not the way they took: the same bytes give the same file on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ser import SerError
+from ser.corpora import folder
+from ser.params.corpora import Corpus, Folder, Joint, Synthetic
+from ser.published import FetchError, Published, entry_of, source_record
+
+__all__ = ["FetchError", "fetch"]
+
+
+def fetch(
+    name: str, corpus: Corpus, target: Path, *, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus] | None = None
+) -> dict[str, Any]:
+    """Fill ``target`` with the corpus' archives and ``source.json`` (its content: docs/data.md), and with nothing else.
+
+    ``source.json`` is removed first and written last, so that a target that has one is whole.
+
+    Args:
+        name: key of the corpus in ``params.yaml``; also its folder in a mirror.
+        corpus: its source and labels.
+        target: ``data/raw/<name>``, made if needed.
+        mirror: folder or address that is looked at first; None for none.
+        cache: folder outside the repository; archives are kept in ``archives/`` of it.
+        corpora: all corpora of ``params.yaml``; a joint corpus finds its members there.
+
+    Returns:
+        The content of ``source.json``.
+
+    Raises:
+        FetchError: if an archive cannot be had; a rerun goes on from what has come.
+        SerError: if the user's own recordings cannot be used as they are.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "source.json").unlink(missing_ok=True)
+    given = corpus.source
+    if isinstance(given, Synthetic):
+        from ser.corpora import demo  # only this corpus needs the synthesiser
+
+        demo.write_archive(target / demo.ARCHIVE, given)
+        source = source_record(name, [entry_of(target, demo.ARCHIVE, None, "synthetic")], ["synthetic: not a result about human emotion"])
+    elif isinstance(given, Folder):
+        part = target / f"{folder.ARCHIVE}.part"
+        folder.write_archive(part, name, given)
+        os.replace(part, target / folder.ARCHIVE)
+        source = source_record(name, [entry_of(target, folder.ARCHIVE, None, "folder")], ["the user's own recordings"])
+    elif isinstance(given, Joint):
+        source = _fetch_joint(name, given, target, mirror, cache, corpora or {})
+    else:
+        source = Published(name, given, target, mirror, cache / "archives" / name).fetch()
+    _clear(target, {entry["name"].split("/")[0] for entry in source["archives"]})
+    _write(target / "source.json", source)
+    return source
+
+
+def _fetch_joint(name: str, given: Joint, target: Path, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
+    """Every member in a folder of its own, and how each is to be read, since the stages after this one see only this corpus."""
+    archives: list[dict[str, Any]] = []
+    editions: list[str] = []
+    members = {member: corpora[member] for member in sorted(given.members)}
+    if nested := [member for member, corpus in members.items() if isinstance(corpus.source, Joint)]:
+        raise SerError(f"corpora.{name}.source.members: {', '.join(nested)} is joint itself; name its members instead")
+    for member, corpus in members.items():
+        source = fetch(member, corpus, target / member, mirror=mirror, cache=cache)
+        archives += [{**entry, "name": f"{member}/{entry['name']}"} for entry in source["archives"]]
+        editions.append(f"{member}: {source['edition']}")
+    return source_record(name, archives, editions) | {"members": {member: corpus.model_dump() for member, corpus in members.items()}}
+
+
+def _clear(target: Path, wanted: set[str]) -> None:
+    """Remove what an earlier run with other settings left."""
+    for path in sorted(target.iterdir()):
+        if path.name not in wanted:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _write(path: Path, source: Mapping[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(source, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,269 @@
+"""A published corpus: its archives from a mirror, from earlier runs, from the official address, or from Kaggle; each one verified."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser import SerError, kaggle, zenodo
+from ser import mirror as mirrors
+from ser.archives import SUFFIXES, ArchiveError, open_archive
+from ser.params.corpora import Links, Zenodo
+from ser.transfer import TransferError, alone, copy, download, hashes, verify
+
+OFFICIAL = "official"
+_LOG = logging.getLogger(__name__)
+
+
+class FetchError(SerError):
+    """An archive that did not come: which, from where, why, and the ways out."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An archive to fetch: name, official address, ``md5:…`` or ``sha256:…``, bytes; what is not known yet is None."""
+
+    name: str
+    url: str | None
+    checksum: str | None
+    size: int | None = None
+
+
+@dataclass
+class Published:
+    """One published corpus on its way into ``target``.
+
+    Attributes:
+        name: key of the corpus in ``params.yaml``; its folder in a mirror.
+        given: where it is published.
+        target: folder to fill.
+        mirror: looked at first; None for none.
+        kept: archives of this corpus from earlier runs, outside the repository.
+    """
+
+    name: str
+    given: Zenodo | Links
+    target: Path
+    mirror: str | None
+    kept: Path
+
+    def fetch(self) -> dict[str, Any]:
+        """Archives from the mirror; those it does not hold from the official address, or all together from Kaggle.
+
+        Returns:
+            The content of ``source.json``.
+
+        Raises:
+            FetchError: at the first archive that cannot be had.
+        """
+        entries: list[dict[str, Any]] = []
+        editions: list[str] = []
+        missing: list[Wanted] = []
+        for wanted in self._named() or self._listed():
+            came = self._from_mirror(wanted)
+            if came is None:
+                missing.append(wanted)
+                continue
+            entry, edition = came
+            entries.append(entry)
+            editions.append(edition)
+        if missing or not entries:
+            entries += self._official(missing)
+        return source_record(self.name, sorted(entries, key=lambda entry: entry["name"]), editions or [OFFICIAL])
+
+    def _named(self) -> list[Wanted]:
+        """Archives that params.yaml names."""
+        return [Wanted(archive.name, archive.url, archive.checksum) for archive in self.given.archives]
+
+    def _listed(self) -> list[Wanted]:
+        """Archives that the mirror holds, for a record whose archives params.yaml does not name."""
+        if self.mirror is None:
+            return []
+        try:
+            return [Wanted(name, None, None) for name in mirrors.listed(self.mirror, self.name)]
+        except TransferError as error:
+            raise self._error("the list of archives", mirrors.place(self.mirror, self.name, ""), error, []) from None
+
+    def _from_mirror(self, wanted: Wanted) -> tuple[dict[str, Any], str] | None:
+        """Entry and edition of an archive that the mirror holds, else None."""
+        if self.mirror is None:
+            return None
+        place = mirrors.place(self.mirror, self.name, wanted.name)
+        path = self.target / wanted.name
+        try:
+            own = mirrors.own_checksum(self.mirror, self.name, wanted.name)
+            checksum = own or wanted.checksum
+            if not (checksum and self._whole(path, checksum)) and not mirrors.bring(self.mirror, self.name, wanted.name, path, checksum):
+                return None
+            sums = verify(path, checksum)
+            if checksum is None:
+                with open_archive(path):  # nothing to compare with: at least it is whole
+                    pass
+        except TransferError as error:
+            path.unlink(missing_ok=True)
+            hint = f"a mirror's own edition needs its md5 beside it, in {place}.md5"
+            raise self._error(wanted.name, place, error, [wanted], hint) from None
+        except ArchiveError as error:
+            path.unlink(missing_ok=True)
+            raise self._error(wanted.name, place, error, [wanted]) from None
+        if wanted.checksum is not None and wanted.checksum.partition(":")[2] in sums.values():
+            return entry_of(self.target, wanted.name, wanted.url, "official", sums), OFFICIAL
+        if own is not None:
+            return entry_of(self.target, wanted.name, None, "mirror", sums), f"mirror's own edition of {wanted.name} (md5 {sums['md5']})"
+        _LOG.warning(
+            "%s: no checksum of %s is known, so what came is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
+        )
+        return entry_of(self.target, wanted.name, None, "mirror", sums), f"{wanted.name} from a mirror, not verified (md5 {sums['md5']})"
+
+    def _official(self, missing: list[Wanted]) -> list[dict[str, Any]]:
+        """Archives from their official addresses, else the whole corpus from Kaggle."""
+        try:
+            wanted = self._resolved(missing) if isinstance(self.given, Zenodo) else missing
+            return [self._from_address(one, wanted) for one in wanted]
+        except FetchError as error:
+            handle = self.given.kaggle if isinstance(self.given, Links) and len(missing) == len(self.given.archives) else None
+            if handle is None or not kaggle.has_token():
+                raise
+            _LOG.warning("%s\ntrying Kaggle", error)
+            try:
+                return [self._from_kaggle(handle)]
+            except TransferError as second:
+                raise self._error("the data set", f"Kaggle, {handle}", second, missing) from None
+
+    def _resolved(self, missing: list[Wanted]) -> list[Wanted]:
+        """Addresses, sizes and checksums from the record's API; what params.yaml pins wins, and must agree."""
+        assert isinstance(self.given, Zenodo)
+        pinned = bool(missing) and all(one.url and one.checksum for one in missing)
+        if pinned and all(self._at_hand(one) for one in missing):
+            return missing
+        try:
+            files = {file.name: file for file in zenodo.record_files(self.given.record, self._record())}
+        except TransferError as error:
+            if pinned and not error.unreachable:
+                _LOG.warning("%s: %s does not answer (%s); going on with what params.yaml pins", self.name, self._api(), error)
+                return missing
+            raise self._error(f"the list of files of Zenodo record {self.given.record}", self._api(), error, missing) from None
+        if not missing:
+            missing = [Wanted(name, None, None) for name in files if name.lower().endswith(SUFFIXES)]
+        absent = [one.name for one in missing if one.name not in files]
+        if absent or not missing:
+            why = TransferError(f"the record has no such file; it has: {', '.join(files) or 'none'}")
+            raise self._error(", ".join(absent) or "any zip or tar", self._api(), why, missing)
+        return [self._agreed(one, files[one.name]) for one in missing]
+
+    def _agreed(self, wanted: Wanted, file: zenodo.RecordFile) -> Wanted:
+        kind = wanted.checksum.partition(":")[0] if wanted.checksum else ""
+        if wanted.checksum and file.checksum.startswith(kind) and file.checksum != wanted.checksum:
+            why = TransferError(
+                f"params.yaml pins {wanted.checksum}, but the record's API says {file.checksum}: another edition was published, or the pin "
+                f"is wrong; correct corpora.{self.name}.source.archives (null takes the API's)"
+            )
+            raise self._error(wanted.name, self._api(), why, [wanted])
+        return Wanted(wanted.name, wanted.url or file.url, wanted.checksum or file.checksum, file.size)
+
+    def _from_address(self, wanted: Wanted, all_wanted: list[Wanted]) -> dict[str, Any]:
+        """An archive from the cache, which is filled from the official address first if need be."""
+        if wanted.url is None:
+            why = TransferError(f"params.yaml has no address for it (corpora.{self.name}.source.archives)")
+            raise self._error(wanted.name, "nowhere", why, all_wanted)
+        path = self.target / wanted.name
+        try:
+            if wanted.checksum is None:
+                download(wanted.url, path, size=wanted.size, title=f"{self.name}: {wanted.name}")
+            elif not self._whole(path, wanted.checksum):
+                kept = self._kept(wanted)
+                with alone(kept):
+                    if not self._whole(kept, wanted.checksum):
+                        download(wanted.url, kept, size=wanted.size, checksum=wanted.checksum, title=f"{self.name}: {wanted.name}")
+                copy(kept, path, f"{self.name}: {wanted.name} into place")
+            sums = verify(path, wanted.checksum)
+        except TransferError as error:
+            path.unlink(missing_ok=True)
+            self._record().unlink(missing_ok=True)  # if the record was what misled us, the next run asks again
+            raise self._error(
+                wanted.name, wanted.url, error, [one for one in all_wanted if not (self.target / one.name).exists()]
+            ) from None
+        if wanted.checksum is None:
+            _LOG.warning(
+                "%s: no checksum of %s is known, so what came is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
+            )
+        return entry_of(self.target, wanted.name, wanted.url, "official", sums)
+
+    def _from_kaggle(self, handle: str) -> dict[str, Any]:
+        path = self.target / f"{handle.partition('/')[2]}.zip"
+        kaggle.download(handle, path)
+        return entry_of(self.target, path.name, f"https://www.kaggle.com/datasets/{handle}", "kaggle")
+
+    def _whole(self, path: Path, checksum: str) -> bool:
+        """Whether a file is there and is the right one; one that is not right is removed."""
+        if not path.is_file():
+            return False
+        try:
+            verify(path, checksum)
+        except TransferError:
+            path.unlink()
+            return False
+        return True
+
+    def _at_hand(self, wanted: Wanted) -> bool:
+        return (self.target / wanted.name).is_file() or self._kept(wanted).is_file()
+
+    def _kept(self, wanted: Wanted) -> Path:
+        """Where an archive with a known checksum is kept; editions do not push each other out."""
+        assert wanted.checksum is not None
+        folder = self.kept / wanted.checksum.replace(":", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / wanted.name
+
+    def _record(self) -> Path:
+        return self.kept / f"record-{getattr(self.given, 'record', 0)}.json"
+
+    def _api(self) -> str:
+        assert isinstance(self.given, Zenodo)
+        return zenodo.address(self.given.record)
+
+    def _error(self, what: str, where: str, why: Exception, missing: list[Wanted], hint: str = "") -> FetchError:
+        """The message of everything that can go wrong: what, from where, why, and the ways out."""
+        holder = self.mirror or "<folder>"
+        setting = (
+            " (the mirror is looked at first)"
+            if self.mirror
+            else ", and set SER_MIRROR=<folder> (or runtime.mirror in params.yaml; a folder or an http(s) address)"
+        )
+        if missing:
+            places = [f"put it at {mirrors.place(holder, self.name, one.name)}{setting}" for one in missing]
+        else:
+            places = [
+                f"put the zip or tar archives of this record, named as they are, into {mirrors.place(holder, self.name, '')}{setting}"
+            ]
+        if isinstance(self.given, Zenodo):
+            places.append(f"they are on the page https://zenodo.org/records/{self.given.record}")
+        else:
+            places += [f"{one.name} is at {one.url}" for one in missing if one.url]
+            if self.given.kaggle:
+                places.append(f"or Kaggle's {self.given.kaggle}: pip install kagglehub, and your token in ~/.kaggle/kaggle.json")
+        ways = [*places, *([hint] if hint else []), "run it again: what has come is kept, and a broken transfer goes on where it stopped"]
+        lines = [
+            f"{self.name}: {what} could not be had",
+            f"  from: {where}",
+            f"  why: {why}",
+            "  ways out:",
+            *(f"  - {way}" for way in ways),
+        ]
+        return FetchError("\n".join(lines))
+
+
+def entry_of(target: Path, name: str, url: str | None, origin: str, sums: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """One archive in ``source.json``; ``origin`` says whose bytes they are: official, mirror, kaggle, synthetic or folder."""
+    path = target / name
+    sums = sums or hashes(path)
+    return {"name": name, "url": url, "size": path.stat().st_size, "md5": sums["md5"], "sha256": sums["sha256"], "from": origin}
+
+
+def source_record(name: str, archives: list[dict[str, Any]], editions: list[str]) -> dict[str, Any]:
+    """Content of ``source.json``; of several editions those that are not the official one are named."""
+    special = [edition for edition in dict.fromkeys(editions) if edition != OFFICIAL]
+    return {"corpus": name, "edition": "; ".join(special) or OFFICIAL, "archives": archives}

@@ -1,0 +1,300 @@
+"""Brings one file here over HTTP, whole or not at all: resumes, retries, checks."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from requests.exceptions import ChunkedEncodingError, ConnectionError, InvalidURL, RequestException, Timeout
+from tqdm import tqdm
+
+from ser import SerError
+
+TIMEOUT = (5.0, 30.0)
+"""Seconds to connect, and to wait for the next bytes."""
+PAUSES = (1.0, 3.0, 9.0, 27.0)
+"""Seconds before each retry of a transfer that brings nothing new."""
+UNREACHABLE_PAUSES = (0.5,)
+"""The same where the host cannot even be reached: a machine without a network is to hear so within seconds."""
+BLOCK = 1 << 20
+
+
+class TransferError(SerError):
+    """A file that could not be brought; the message is the reason alone, without the ways out.
+
+    Attributes:
+        status: HTTP status that the server answered with, if it was that.
+        unreachable: the host could not be reached at all.
+    """
+
+    def __init__(self, message: str, status: int | None = None, unreachable: bool = False):
+        super().__init__(message)
+        self.status = status
+        self.unreachable = unreachable
+
+
+def hashes(path: Path, title: str = "") -> dict[str, str]:
+    """md5 and sha256 of a file, in hex."""
+    sums = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+    size = path.stat().st_size
+    with path.open("rb") as stream, _bar(title or f"checking {path.name}", size, 0) as bar:
+        while block := stream.read(BLOCK):
+            for known in sums.values():
+                known.update(block)
+            bar.update(len(block))
+    return {name: known.hexdigest() for name, known in sums.items()}
+
+
+def verify(path: Path, checksum: str | None) -> dict[str, str]:
+    """The file's hashes, held against ``md5:…`` or ``sha256:…``.
+
+    Raises:
+        TransferError: naming both sums if they differ.
+    """
+    sums = hashes(path)
+    if checksum is not None:
+        kind, _, wanted = checksum.partition(":")
+        if sums[kind] != wanted.lower():
+            raise TransferError(f"its {kind} is {sums[kind]} ({path.stat().st_size} bytes), not {wanted.lower()} as it must be")
+    return sums
+
+
+def copy(source: Path, target: Path, title: str) -> None:
+    """Copy a file; the target appears at once, whole."""
+    size = source.stat().st_size
+    check_room(target.parent, size)
+    part = target.with_name(target.name + ".part")
+    with _no_room_told(part), source.open("rb") as read, part.open("wb") as write, _bar(title, size, 0) as bar:
+        while block := read.read(BLOCK):
+            write.write(block)
+            bar.update(len(block))
+    os.replace(part, target)
+
+
+def download(url: str, target: Path, *, size: int | None = None, checksum: str | None = None, title: str = "") -> None:
+    """Fetch ``url`` into ``target``, which appears only when it is whole and its checksum is right.
+
+    What has come so far lies in ``<target>.part``. A later call goes on from there with a Range request, if the end can be verified.
+
+    Args:
+        url: http(s) address.
+        target: file to make; its folder exists.
+        size: bytes that are expected, if known.
+        checksum: ``md5:…`` or ``sha256:…``; None verifies nothing but the length.
+        title: name on the progress bar.
+
+    Raises:
+        TransferError: saying what the server or the disk did.
+    """
+    part = target.with_name(target.name + ".part")
+    if checksum is None:
+        part.unlink(missing_ok=True)
+    resumed = part.exists() and part.stat().st_size > 0
+    _bring(url, part, size, title or target.name)
+    try:
+        verify(part, checksum)
+    except TransferError:
+        page = _is_web_page(part)
+        part.unlink()
+        if resumed:  # the part may have been of an older edition: once more from the start
+            download(url, target, size=size, checksum=checksum, title=title)
+            return
+        if page:
+            raise TransferError("the server sent a web page instead of the file (does it ask for a login?)") from None
+        raise
+    os.replace(part, target)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Only one process at a time works on ``path``; the others wait."""
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Refuse before starting what cannot be finished.
+
+    Raises:
+        TransferError: if the folder's file system has less room than ``size`` bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise TransferError(f"not enough room in {folder}: {_megabytes(size)} needed, {_megabytes(free)} free")
+
+
+def _bring(url: str, part: Path, size: int | None, title: str) -> None:
+    """Fill ``part``, trying again where that can help; patience is for attempts in a row that bring nothing new."""
+    failures, reached = 0, part.stat().st_size if part.exists() else 0
+    while True:
+        try:
+            _attempt(url, part, size, title)
+            return
+        except _Temporary as error:
+            now = part.stat().st_size if part.exists() else 0
+            failures = 0 if now > reached else failures + 1
+            reached = max(now, reached)
+            _wait(failures, error)
+
+
+def read_text(url: str, limit: int = 16 * BLOCK) -> str:
+    """A small text behind an address: a record's description, a checksum file, a listing.
+
+    Raises:
+        TransferError: as ``download``; also if it is longer than ``limit`` bytes or not UTF-8.
+    """
+    failures = 0
+    while True:
+        try:
+            with _open(url, {}) as response:
+                text = bytearray()
+                for block in response.iter_content(1 << 16):
+                    text += block
+                    if len(text) > limit:
+                        raise TransferError(f"{url} is longer than {limit} bytes")
+                return text.decode("utf-8")
+        except UnicodeDecodeError:
+            raise TransferError(f"{url} is no text") from None
+        except (ChunkedEncodingError, ConnectionError, Timeout) as error:
+            failures += 1
+            _wait(failures, _Temporary(f"the connection broke: {_cause(error)}"))
+        except _Temporary as error:
+            failures += 1
+            _wait(failures, error)
+
+
+def _wait(failures: int, error: _Temporary) -> None:
+    """Pause before the next attempt, or give up."""
+    pauses = UNREACHABLE_PAUSES if error.unreachable else PAUSES
+    if failures > len(pauses):
+        raise TransferError(f"{error} ({failures} attempts)", unreachable=error.unreachable) from None
+    time.sleep(pauses[max(failures, 1) - 1])
+
+
+class _Temporary(Exception):
+    """A failure that may be gone at the next attempt."""
+
+    def __init__(self, message: str, unreachable: bool = False):
+        super().__init__(message)
+        self.unreachable = unreachable
+
+
+def _attempt(url: str, part: Path, size: int | None, title: str) -> None:
+    """One request; appends to ``part`` what comes."""
+    have = part.stat().st_size if part.exists() else 0
+    if size is not None and have > size:
+        part.unlink()
+        have = 0
+    if size is not None and have == size > 0:
+        return
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with _open(url, headers) as response:
+        if response.status_code == 416:  # the part is as long as the server's file, or longer than it
+            if size is None and response.headers.get("Content-Range") == f"bytes */{have}":
+                return
+            part.unlink()
+            raise _Temporary(f"the server has no bytes from {have} on")
+        if response.status_code != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            have = 0  # the whole file comes again
+        length = _length(response)
+        whole = have + length if length is not None else None
+        if size is not None and whole is not None and whole != size:
+            raise TransferError(f"the server announces {whole} bytes instead of {size}")
+        if length is not None:
+            check_room(part.parent, length)
+        _receive(response, part, have, size if size is not None else whole, title)
+
+
+@contextmanager
+def _open(url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+    try:
+        response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    except (InvalidURL, ValueError) as error:
+        raise TransferError(f"{url} is no address: {error}") from None
+    except (ConnectionError, Timeout) as error:
+        raise _Temporary(f"{_host(url)} cannot be reached: {_cause(error)}", unreachable=True) from None
+    except RequestException as error:
+        raise TransferError(f"{error}") from None
+    with response:
+        status = f"the server answers {response.status_code} {response.reason}"
+        if response.status_code in (408, 425, 429) or response.status_code >= 500:
+            raise _Temporary(status)
+        if response.status_code not in (200, 206, 416):
+            raise TransferError(status, status=response.status_code)
+        yield response
+
+
+def _receive(response: requests.Response, part: Path, have: int, whole: int | None, title: str) -> None:
+    with _no_room_told(part), part.open("ab" if have else "wb") as stream, _bar(title, whole, have) as bar:
+        got = have
+        try:
+            for block in response.iter_content(1 << 16):
+                got += len(block)
+                if whole is not None and got > whole:
+                    raise TransferError(f"the server sends more than the {whole} bytes it should")
+                stream.write(block)
+                bar.update(len(block))
+        except (ChunkedEncodingError, ConnectionError, Timeout):
+            raise _Temporary(f"the connection broke after {got} of {whole or 'unknown'} bytes") from None
+    if whole is not None and got < whole:
+        raise _Temporary(f"the connection broke after {got} of {whole} bytes")
+
+
+@contextmanager
+def _no_room_told(part: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RequestException) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        free = _megabytes(shutil.disk_usage(part.parent).free)
+        raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free); what has come stays for a rerun") from None
+
+
+def _length(response: requests.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as stream:
+        head = stream.read(256).lstrip().lower()
+    return head.startswith((b"<!doctype html", b"<html"))
+
+
+def _bar(title: str, whole: int | None, have: int) -> tqdm:
+    """Size, rate and time left; silent below 16 MiB, which take no time."""
+    small = whole is not None and whole < 16 * BLOCK
+    return tqdm(desc=title, total=whole, initial=have, unit="B", unit_scale=True, unit_divisor=1024, disable=small, leave=False)
+
+
+def _host(url: str) -> str:
+    return url.split("/")[2] if url.count("/") >= 2 else url
+
+
+def _cause(error: Exception) -> str:
+    """The innermost reason, without the library's wrapping."""
+    text = str(error)
+    for known in (
+        "Name or service not known",
+        "Temporary failure in name resolution",
+        "Connection refused",
+        "timed out",
+        "Network is unreachable",
+    ):
+        if known in text:
+            return known
+    return text.rsplit(":", 1)[-1].strip(" )'\"")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

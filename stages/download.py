@@ -1,0 +1,34 @@
+"""Bring a corpus' archives into data/raw/<corpus>/, packed and verified, with source.json: the first stage.
+
+Looked at in this order: the mirror (SER_MIRROR or runtime.mirror: a folder or address holding <corpus>/<archive>), archives kept from
+earlier runs (SER_CACHE_DIR or runtime.cache_dir), the official address. `demo` is made on the spot, without a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ser import runtime
+from ser.fetch import FetchError, fetch
+from ser.params import Params
+from stages.command import parser, run
+
+
+def download(params: Params, options: argparse.Namespace) -> None:
+    """The stage."""
+    name: str = options.dataset
+    target = Path("data/raw") / name
+    mirror, cache = runtime.mirror(params.runtime), runtime.cache_dir(params.runtime)
+    try:
+        source = fetch(name, params.corpora[name], target, mirror=mirror, cache=cache, corpora=params.corpora)
+    except FetchError as error:
+        others = f"  - dvc pull {target}, where a remote holds it\n  - stay with the demo corpus, which needs no network: datasets: [demo]"
+        raise FetchError(f"{error}\n{others}") from None
+    size = sum(archive["size"] for archive in source["archives"])
+    names = ", ".join(archive["name"] for archive in source["archives"])
+    print(f"{name}: {names} ({size / 1e6:,.1f} MB, {source['edition']}) in {target}")
+
+
+if __name__ == "__main__":
+    run(parser(__doc__), download)
