@@ -15,9 +15,6 @@ from ser.clips import Clips
 from ser.features import Views
 from ser.predictions import OutOfFold
 
-LONGEST_SECONDS = 8.0
-"""Longer clips are not shown."""
-
 Attend = Callable[[int, int], dict[str, np.ndarray]]
 """(row of clips.csv, fold) → weights over the clip's frames that sum to 1, by side of the fusion; empty where it has none."""
 
@@ -41,9 +38,12 @@ class Example:
     attention: dict[str, np.ndarray]
 
 
-def choose(test: OutOfFold, count: int, sample_rate: int) -> np.ndarray:
-    """Rows of ``test`` (its first seed): half right, half wrong, the surest first, each actual class once before any comes again."""
-    first = np.flatnonzero((test.seed == 0) & (test.rows["samples"].to_numpy() <= LONGEST_SECONDS * sample_rate))
+def choose(test: OutOfFold, count: int, longest: float) -> np.ndarray:
+    """Rows of ``test`` (its first seed): half right, half wrong, the surest first, each actual class once before any comes again.
+
+    Clips with more than ``longest`` samples are left out: the network sees them in several windows, and no picture shows that well.
+    """
+    first = np.flatnonzero((test.seed == 0) & (test.rows["samples"].to_numpy() <= longest))
     sure = test.probabilities.max(axis=1)
     right = first[test.predicted[first] == test.actual[first]]
     wrong = first[test.predicted[first] != test.actual[first]]

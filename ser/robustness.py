@@ -7,8 +7,10 @@ untouched. The networks come as a callable, so that nothing here knows torch.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,16 @@ import soxr
 from tqdm import tqdm
 
 from ser import features, intervals, metrics
-from ser.clips import Clips, to_float, to_int16
+from ser.clips import read_table, to_float, to_int16
 from ser.features import Views
 from ser.params.evaluate import Evaluate, Robustness
 from ser.params.features import Features
+from ser.params.runtime import Runtime
 from ser.predictions import out_of_fold
+from ser.workers import spread
 
+CHUNK = 32
+"""Clips of a task; small enough to share out a few hundred among many cores."""
 TELEPHONE_RATE = 8000
 TELEPHONE_BAND = (300.0, 3400.0)
 """Hz; the band of a voice channel (ITU-T G.712)."""
@@ -102,29 +108,68 @@ def chosen_clips(test: np.ndarray, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(test, most, replace=False))
 
 
-def study(clips: Clips, rows: np.ndarray, settings: Evaluate, extraction: Features, predict: Predict) -> dict[Condition, pd.DataFrame]:
+def study(
+    clips_folder: str | Path,
+    rows: np.ndarray,
+    settings: Evaluate,
+    extraction: Features,
+    sample_rate: int,
+    runtime: Runtime,
+    predict: Predict,
+) -> dict[Condition, pd.DataFrame]:
     """Predictions of the chosen clips under each condition, clean first.
 
     Args:
-        clips: the packed clips.
+        clips_folder: ``data/clips/<corpus>``.
         rows: numbers of the test clips to use, sorted, shape (clips,).
         settings: ``evaluate`` of params.yaml.
-        extraction: ``features`` of params.yaml.
+        extraction: ``features`` of params.yaml, as the networks were trained with.
+        sample_rate: of the clips, in Hz.
+        runtime: ``runtime`` of params.yaml.
         predict: the networks.
     """
-    table = clips.table.iloc[rows].reset_index(drop=True)
-    found = {}
-    for condition in tqdm(conditions(settings.robustness), desc="robustness", unit="condition"):
-        signals = (perturb(clips.signal(int(row)), condition, clips.sample_rate, (settings.seed, int(row))) for row in rows)
-        found[condition] = predict(views(signals, clips.sample_rate, extraction), table)
-    return found
+    table = read_table(clips_folder).iloc[rows].reset_index(drop=True)
+    audio = (Path(clips_folder) / "audio.npy").resolve()
+    asked = conditions(settings.robustness)
+    tasks = (
+        Chunk(audio, part["offset"].to_numpy(), part["samples"].to_numpy(), condition, settings.seed, sample_rate, extraction)
+        for condition in asked
+        for part in (table.iloc[start : start + CHUNK] for start in range(0, len(table), CHUNK))
+    )
+    spoilt = itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime))
+    progress = tqdm(spoilt, desc="robustness", total=len(asked) * len(table), unit="clip", mininterval=0.5)
+    return {condition: predict(pack(itertools.islice(progress, len(table))), table) for condition in asked}
 
 
-def views(signals: Any, sample_rate: int, extraction: Features) -> Views:
-    """Features of some signals, packed in memory as the features stage packs them on disk."""
-    each = [features.extract(signal, sample_rate, extraction) for signal in signals]
-    offsets = np.cumsum([0, *(len(one["log_mel"]) for one in each)], dtype=np.int64)
-    return Views(np.concatenate([one["log_mel"] for one in each]), np.concatenate([one["mfcc"] for one in each]), offsets)
+@dataclass(frozen=True)
+class Chunk:
+    """Some clips of a store to be spoilt and turned into features: file, first sample and length of each, and how."""
+
+    audio: Path
+    starts: np.ndarray
+    lengths: np.ndarray
+    condition: Condition
+    seed: int
+    sample_rate: int
+    features: Features
+
+
+def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
+    """Both views of each spoilt clip, in order; noise is keyed by seed and clip and is the same at every level."""
+    audio = np.load(chunk.audio, mmap_mode="r", allow_pickle=False)
+    spoilt = (
+        perturb(to_float(audio[start : start + length]), chunk.condition, chunk.sample_rate, (chunk.seed, int(start)))
+        for start, length in zip(chunk.starts, chunk.lengths, strict=True)
+    )
+    return [features.extract(signal, chunk.sample_rate, chunk.features) for signal in spoilt]
+
+
+def pack(each: Iterable[dict[str, np.ndarray]]) -> Views:
+    """Features of some clips, packed in memory as the features stage packs them on disk."""
+    found = list(each)
+    offsets = np.cumsum([0, *(len(one["mfcc"]) for one in found)], dtype=np.int64)
+    log_mel, mfcc = (np.concatenate([one[view] for one in found]) for view in features.VIEWS)
+    return Views(log_mel, mfcc, offsets)
 
 
 def scores(found: dict[Condition, pd.DataFrame], table: pd.DataFrame, settings: Evaluate) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Trained networks → predictions of clips they have not heard → scores one can believe.
+
+Reads models/<corpus>, data/features/<corpus>, data/clips/<corpus>, data/folds/<corpus>; writes data/predictions/<corpus>.csv,
+data/examples/<corpus>.npz, metrics/corpora/<corpus>.json and metrics/plots/<corpus>/*.csv. Fails when a gate is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+
+from ser import SerError, clips, evaluation, examples, features, predictions, robustness
+from ser.params import Params
+from ser.params.corpora import Synthetic
+from ser.runtime import passive_waiting
+from stages import command
+
+if TYPE_CHECKING:
+    import torch
+
+    from ser.inference import Trained
+
+log = logging.getLogger(__name__)
+
+NOTICE = "synthetic: not a result about human emotion"
+
+
+def main(params: Params, options: argparse.Namespace) -> None:
+    """Evaluate the corpus ``options.dataset``."""
+    passive_waiting()
+    from ser import attention, device, inference
+
+    name, settings = options.dataset, params.evaluate
+    models, clips_folder, features_folder = Path("models") / name, Path("data/clips") / name, Path("data/features") / name
+    trained = inference.describe(models)
+    table = clips.read_table(clips_folder)
+    assignment = pd.read_csv(_existing(Path("data/folds") / f"{name}.csv"), dtype={"clip": "string"})
+    folds = json.loads(_existing(Path("data/folds") / f"{name}.json").read_text(encoding="utf-8"))
+    summary = json.loads(_existing(clips_folder / "summary.json").read_text(encoding="utf-8"))
+    place = device.set_up(params.runtime)
+
+    text = predictions.to_text(inference.predict(models, features_folder, table, assignment, place))
+    predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
+    found = evaluation.evaluate(predicted, table, folds, settings, summary["sample_rate"])
+    values = {
+        **found.metrics,
+        "robustness": _robustness(name, table, assignment, trained, params, place),
+        **{key: summary[key] for key in ("edition", "label_edition", "files_found", "kept", "rejected", "vad")},
+        "normalise": trained.features.normalise,
+        "fast": trained.train.fast,
+        "parameters": _lines(trained),
+    }
+    if isinstance(params.corpora[name].source, Synthetic):
+        values = {"notice": NOTICE, **values}
+    values = evaluation.rounded(values)
+    evaluation.check_gates(values, settings.gates, name)
+
+    _write(Path("data/predictions") / f"{name}.csv", text)
+    plots = {**found.plots, "loss": evaluation.curves(pd.read_csv(models / "history.csv"))}
+    if values["robustness"]:
+        plots["robustness"] = pd.DataFrame(values["robustness"]["conditions"])[["condition", "ua", "wa", "lost"]]
+    for plot, content in plots.items():
+        _write(Path("metrics/plots") / name / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
+    packed, views = clips.read(clips_folder, summary["sample_rate"]), features.read(features_folder)
+    chosen = examples.choose(found.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
+    attend = attention.attender(models, features_folder, table, place)
+    examples.write(Path("data/examples") / f"{name}.npz", examples.collect(found.test, chosen, packed, views, attend))
+    # Last, because it is what people and DVC take for the result.
+    _write(Path("metrics/corpora") / f"{name}.json", json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    ci = values["ci"]["ua"]
+    log.info(
+        "%s: UA %.1f %%%s, WA %.1f %%, macro-F1 %.1f %%, %d clips, protocol %s; chance %.1f %%",
+        name,
+        100 * values["ua"],
+        f" [{100 * ci[0]:.1f}, {100 * ci[1]:.1f}]" if ci else "",
+        100 * values["wa"],
+        100 * values["macro_f1"],
+        values["n"],
+        values["protocol"],
+        100 * values["baselines"]["chance"]["ua"],
+    )
+
+
+def _robustness(
+    name: str, table: pd.DataFrame, assignment: pd.DataFrame, trained: Trained, params: Params, place: torch.device
+) -> dict[str, Any] | None:
+    """Scores of spoilt test clips; None when the study is switched off."""
+    from ser import inference
+
+    settings, rate = params.evaluate, trained.preprocess.sample_rate
+    if settings.robustness.max_clips == 0:
+        return None
+    tests = assignment[assignment["part"] == "test"]
+    rows = np.flatnonzero(table["clip"].isin(tests["clip"]))
+    rows = robustness.chosen_clips(rows, settings.robustness.max_clips, settings.seed)
+
+    def predict(views: features.Views, chosen: pd.DataFrame) -> pd.DataFrame:
+        with tempfile.TemporaryDirectory() as folder:
+            for view in ("log_mel", "mfcc", "offsets"):
+                np.save(Path(folder) / f"{view}.npy", getattr(views, view))
+            return inference.predict(Path("models") / name, folder, chosen, tests[tests["clip"].isin(chosen["clip"])], place)
+
+    found = robustness.study(Path("data/clips") / name, rows, settings, trained.features, rate, params.runtime, predict)
+    return robustness.scores(found, table, settings)
+
+
+def _lines(trained: Trained) -> list[str]:
+    """The parameters that made the networks as ``model.fusion = …``; a list, which DVC does not count among the metrics."""
+
+    def flat(prefix: str, value: Any) -> list[str]:
+        if isinstance(value, BaseModel):
+            return [line for key in type(value).model_fields for line in flat(f"{prefix}.{key}", getattr(value, key))]
+        return [f"{prefix} = {json.dumps(value)}"]
+
+    return [line for section in ("preprocess", "features", "model", "train") for line in flat(section, getattr(trained, section))]
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise SerError(f"{path} not found: run the stages before evaluate first (dvc repro evaluate@{path.stem})")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    command.run(command.parser(__doc__), main)
