@@ -180,16 +180,16 @@ def _plain_tar(path: Path, room: IO[bytes]) -> IO[bytes]:
     """The tar itself, or what it holds when unpacked into ``room``."""
     with path.open("rb") as stream:
         head = stream.read(6)
-    if head.startswith(b"\x1f\x8b"):
-        packed: IO[bytes] = gzip.open(path)
-    elif head.startswith(b"BZh"):
-        packed = bz2.open(path)
-    elif head.startswith(b"\xfd7zXZ\x00"):
-        packed = lzma.open(path)
-    else:
+    openers: dict[bytes, type[gzip.GzipFile] | type[bz2.BZ2File] | type[lzma.LZMAFile]] = {
+        b"\x1f\x8b": gzip.GzipFile,
+        b"BZ": bz2.BZ2File,
+        b"\xfd7": lzma.LZMAFile,
+    }
+    opener = openers.get(head[:2])
+    if opener is None:
         return path.open("rb")
     bound = min(MAX_TOTAL, max(SMALL, MAX_RATIO * path.stat().st_size))
-    with packed:
+    with opener(path) as packed:
         total = 0
         while block := packed.read(1 << 20):
             total += len(block)

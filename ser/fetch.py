@@ -7,6 +7,7 @@ In this order: the mirror, archives kept from an earlier run, the official addre
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -15,10 +16,13 @@ from typing import Any
 
 from ser import SerError
 from ser.corpora import folder
-from ser.params.corpora import Corpus, Folder, Joint, Synthetic
+from ser.disk import whole
+from ser.params.corpora import Corpus, Folder, Joint, Links, Synthetic, Zenodo
 from ser.published import FetchError, Published, entry_of, source_record
 
 __all__ = ["FetchError", "fetch"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def fetch(
@@ -26,7 +30,7 @@ def fetch(
 ) -> dict[str, Any]:
     """Fill ``target`` with the corpus' archives and ``source.json`` (its content: docs/data.md), and with nothing else.
 
-    ``source.json`` is removed first and written last, so that a target that has one is whole.
+    ``source.json`` is removed first and written last, so that a target that has one is whole. Archives are replaced only by verified ones.
 
     Args:
         name: key of the corpus in ``params.yaml``; also its folder in a mirror.
@@ -44,6 +48,7 @@ def fetch(
         SerError: if the user's own recordings cannot be used as they are.
     """
     target.mkdir(parents=True, exist_ok=True)
+    before = _read(target / "source.json")
     (target / "source.json").unlink(missing_ok=True)
     given = corpus.source
     if isinstance(given, Synthetic):
@@ -59,10 +64,24 @@ def fetch(
     elif isinstance(given, Joint):
         source = _fetch_joint(name, given, target, mirror, cache, corpora or {})
     else:
-        source = Published(name, given, target, mirror, cache / "archives" / name).fetch()
+        try:
+            source = Published(name, given, target, mirror, cache / "archives" / name).fetch()
+        except FetchError as error:
+            if not error.unreachable or not _still_here(before, given, target):
+                raise
+            _LOG.warning("%s\ngoing on with what is in %s (%s), which is as its source.json says", error, target, before["edition"])
+            source = before
+    source["source"] = given.model_dump()
     _clear(target, {entry["name"].split("/")[0] for entry in source["archives"]})
     _write(target / "source.json", source)
     return source
+
+
+def _still_here(before: dict[str, Any], given: Zenodo | Links, target: Path) -> bool:
+    """Whether an earlier run, or ``dvc pull``, left this very corpus here whole: without a network that is good enough."""
+    if before.get("source") != given.model_dump():
+        return False
+    return all(whole(target / entry["name"], f"sha256:{entry['sha256']}") for entry in before["archives"])
 
 
 def _fetch_joint(name: str, given: Joint, target: Path, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
@@ -84,6 +103,14 @@ def _clear(target: Path, wanted: set[str]) -> None:
     for path in sorted(target.iterdir()):
         if path.name not in wanted:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What an earlier run wrote; nothing if it is not there or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _write(path: Path, source: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from ser.archives import pack
-from ser.transfer import TransferError
+from ser.disk import TransferError
 
 TOKENS = ("access_token", "kaggle.json")
 """Files under ~/.kaggle (or KAGGLE_CONFIG_DIR) that hold a token."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urljoin
 
 from ser.archives import SUFFIXES
-from ser.transfer import TransferError, copy, download, read_text
+from ser.disk import TransferError, copy
+from ser.transfer import download, read_text
 
 
 def place(mirror: str, corpus: str, name: str) -> str:
@@ -30,7 +31,7 @@ def listed(mirror: str, corpus: str) -> list[str]:
         folder = Path(mirror).expanduser() / corpus
         names = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     else:
-        page = _text(f"{place(mirror, corpus, '')}")
+        page = _text(place(mirror, corpus, ""))
         names = _links(page, place(mirror, corpus, "")) if page is not None else []
     return sorted(name for name in names if name.lower().endswith(SUFFIXES))
 
@@ -55,25 +56,22 @@ def own_checksum(mirror: str, corpus: str, name: str) -> str | None:
     return f"md5:{match[1].lower()}"
 
 
-def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | None) -> bool:
-    """Copy or fetch an archive; False where the mirror does not hold it. The caller verifies what a folder gave.
+def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | None) -> dict[str, str] | None:
+    """Copy or fetch an archive, verified; its hashes, or None where the mirror does not hold it.
 
     Raises:
-        TransferError: if it is there and cannot be brought whole.
+        TransferError: if it is there and cannot be brought whole, or is not what the checksum says.
     """
+    title = f"{corpus}: {name} from the mirror"
     if not _is_address(mirror):
         source = Path(mirror).expanduser() / corpus / name
-        if not source.is_file():
-            return False
-        copy(source, target, f"{corpus}: {name} from the mirror")
-        return True
+        return copy(source, target, checksum=checksum, title=title) if source.is_file() else None
     try:
-        download(_quoted(mirror, corpus, name), target, checksum=checksum, title=f"{corpus}: {name} from the mirror")
+        return download(_quoted(mirror, corpus, name), target, checksum=checksum, title=title)
     except TransferError as error:
         if error.status == 404:
-            return False
+            return None
         raise
-    return True
 
 
 def _is_address(mirror: str) -> bool:

@@ -11,15 +11,24 @@ from typing import Any
 from ser import SerError, kaggle, zenodo
 from ser import mirror as mirrors
 from ser.archives import SUFFIXES, ArchiveError, open_archive
+from ser.disk import TransferError, alone, copy, hashes, whole
 from ser.params.corpora import Links, Zenodo
-from ser.transfer import TransferError, alone, copy, download, hashes, verify
+from ser.transfer import download
 
 OFFICIAL = "official"
 _LOG = logging.getLogger(__name__)
 
 
 class FetchError(SerError):
-    """An archive that did not come: which, from where, why, and the ways out."""
+    """An archive that did not come: which, from where, why, and the ways out.
+
+    Attributes:
+        unreachable: there was no way to the host at all, as on a machine without a network.
+    """
+
+    def __init__(self, message: str, unreachable: bool = False):
+        super().__init__(message)
+        self.unreachable = unreachable
 
 
 @dataclass(frozen=True)
@@ -95,19 +104,17 @@ class Published:
         path = self.target / wanted.name
         try:
             own = mirrors.own_checksum(self.mirror, self.name, wanted.name)
-            checksum = own or wanted.checksum
-            if not (checksum and self._whole(path, checksum)) and not mirrors.bring(self.mirror, self.name, wanted.name, path, checksum):
+            sums = mirrors.bring(self.mirror, self.name, wanted.name, path, own or wanted.checksum)
+            if sums is None:
                 return None
-            sums = verify(path, checksum)
-            if checksum is None:
+            if own is None and wanted.checksum is None:
                 with open_archive(path):  # nothing to compare with: at least it is whole
                     pass
         except TransferError as error:
-            path.unlink(missing_ok=True)
             hint = f"a mirror's own edition needs its md5 beside it, in {place}.md5"
             raise self._error(wanted.name, place, error, [wanted], hint) from None
         except ArchiveError as error:
-            path.unlink(missing_ok=True)
+            path.unlink()
             raise self._error(wanted.name, place, error, [wanted]) from None
         if wanted.checksum is not None and wanted.checksum.partition(":")[2] in sums.values():
             return entry_of(self.target, wanted.name, wanted.url, "official", sums), OFFICIAL
@@ -172,16 +179,10 @@ class Published:
         path = self.target / wanted.name
         try:
             if wanted.checksum is None:
-                download(wanted.url, path, size=wanted.size, title=f"{self.name}: {wanted.name}")
-            elif not self._whole(path, wanted.checksum):
-                kept = self._kept(wanted)
-                with alone(kept):
-                    if not self._whole(kept, wanted.checksum):
-                        download(wanted.url, kept, size=wanted.size, checksum=wanted.checksum, title=f"{self.name}: {wanted.name}")
-                copy(kept, path, f"{self.name}: {wanted.name} into place")
-            sums = verify(path, wanted.checksum)
+                sums = download(wanted.url, path, size=wanted.size, title=f"{self.name}: {wanted.name}")
+            else:
+                sums = whole(path, wanted.checksum) or self._from_kept(wanted, wanted.url, path)
         except TransferError as error:
-            path.unlink(missing_ok=True)
             self._record().unlink(missing_ok=True)  # if the record was what misled us, the next run asks again
             raise self._error(
                 wanted.name, wanted.url, error, [one for one in all_wanted if not (self.target / one.name).exists()]
@@ -192,21 +193,19 @@ class Published:
             )
         return entry_of(self.target, wanted.name, wanted.url, "official", sums)
 
+    def _from_kept(self, wanted: Wanted, url: str, path: Path) -> dict[str, str]:
+        """Copy an archive from those of earlier runs, where it is put first if need be."""
+        assert wanted.checksum is not None
+        kept, title = self._kept(wanted), f"{self.name}: {wanted.name}"
+        with alone(kept):
+            if whole(kept, wanted.checksum) is None:
+                download(url, kept, size=wanted.size, checksum=wanted.checksum, title=title)
+        return copy(kept, path, checksum=wanted.checksum, title=f"{title} into place")
+
     def _from_kaggle(self, handle: str) -> dict[str, Any]:
         path = self.target / f"{handle.partition('/')[2]}.zip"
         kaggle.download(handle, path)
         return entry_of(self.target, path.name, f"https://www.kaggle.com/datasets/{handle}", "kaggle")
-
-    def _whole(self, path: Path, checksum: str) -> bool:
-        """Whether a file is there and is the right one; one that is not right is removed."""
-        if not path.is_file():
-            return False
-        try:
-            verify(path, checksum)
-        except TransferError:
-            path.unlink()
-            return False
-        return True
 
     def _at_hand(self, wanted: Wanted) -> bool:
         return (self.target / wanted.name).is_file() or self._kept(wanted).is_file()
@@ -247,13 +246,13 @@ class Published:
                 places.append(f"or Kaggle's {self.given.kaggle}: pip install kagglehub, and your token in ~/.kaggle/kaggle.json")
         ways = [*places, *([hint] if hint else []), "run it again: what has come is kept, and a broken transfer goes on where it stopped"]
         lines = [
-            f"{self.name}: {what} could not be had",
+            f"{self.name}: {what} could not be fetched",
             f"  from: {where}",
             f"  why: {why}",
             "  ways out:",
             *(f"  - {way}" for way in ways),
         ]
-        return FetchError("\n".join(lines))
+        return FetchError("\n".join(lines), unreachable=isinstance(why, TransferError) and why.unreachable)
 
 
 def entry_of(target: Path, name: str, url: str | None, origin: str, sums: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-from requests.exceptions import ChunkedEncodingError, ConnectionError, InvalidURL, RequestException, Timeout
-from tqdm import tqdm
+from requests.exceptions import (
+    ChunkedEncodingError,
+    ConnectionError,
+    ConnectTimeout,
+    InvalidURL,
+    ProxyError,
+    RequestException,
+    SSLError,
+    Timeout,
+)
+from urllib3.exceptions import NewConnectionError
 
-from ser import SerError
+from ser.disk import BLOCK, TransferError, bar, check_room, no_room_told, verify
 
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect, and to wait for the next bytes."""
@@ -24,63 +29,10 @@ PAUSES = (1.0, 3.0, 9.0, 27.0)
 """Seconds before each retry of a transfer that brings nothing new."""
 UNREACHABLE_PAUSES = (0.5,)
 """The same where the host cannot even be reached: a machine without a network is to hear so within seconds."""
-BLOCK = 1 << 20
 
 
-class TransferError(SerError):
-    """A file that could not be brought; the message is the reason alone, without the ways out.
-
-    Attributes:
-        status: HTTP status that the server answered with, if it was that.
-        unreachable: the host could not be reached at all.
-    """
-
-    def __init__(self, message: str, status: int | None = None, unreachable: bool = False):
-        super().__init__(message)
-        self.status = status
-        self.unreachable = unreachable
-
-
-def hashes(path: Path, title: str = "") -> dict[str, str]:
-    """md5 and sha256 of a file, in hex."""
-    sums = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
-    size = path.stat().st_size
-    with path.open("rb") as stream, _bar(title or f"checking {path.name}", size, 0) as bar:
-        while block := stream.read(BLOCK):
-            for known in sums.values():
-                known.update(block)
-            bar.update(len(block))
-    return {name: known.hexdigest() for name, known in sums.items()}
-
-
-def verify(path: Path, checksum: str | None) -> dict[str, str]:
-    """The file's hashes, held against ``md5:…`` or ``sha256:…``.
-
-    Raises:
-        TransferError: naming both sums if they differ.
-    """
-    sums = hashes(path)
-    if checksum is not None:
-        kind, _, wanted = checksum.partition(":")
-        if sums[kind] != wanted.lower():
-            raise TransferError(f"its {kind} is {sums[kind]} ({path.stat().st_size} bytes), not {wanted.lower()} as it must be")
-    return sums
-
-
-def copy(source: Path, target: Path, title: str) -> None:
-    """Copy a file; the target appears at once, whole."""
-    size = source.stat().st_size
-    check_room(target.parent, size)
-    part = target.with_name(target.name + ".part")
-    with _no_room_told(part), source.open("rb") as read, part.open("wb") as write, _bar(title, size, 0) as bar:
-        while block := read.read(BLOCK):
-            write.write(block)
-            bar.update(len(block))
-    os.replace(part, target)
-
-
-def download(url: str, target: Path, *, size: int | None = None, checksum: str | None = None, title: str = "") -> None:
-    """Fetch ``url`` into ``target``, which appears only when it is whole and its checksum is right.
+def download(url: str, target: Path, *, size: int | None = None, checksum: str | None = None, title: str = "") -> dict[str, str]:
+    """Fetch ``url`` into ``target``, which appears only when it is whole and its checksum is right. Returns its hashes.
 
     What has come so far lies in ``<target>.part``. A later call goes on from there with a Range request, if the end can be verified.
 
@@ -100,36 +52,17 @@ def download(url: str, target: Path, *, size: int | None = None, checksum: str |
     resumed = part.exists() and part.stat().st_size > 0
     _bring(url, part, size, title or target.name)
     try:
-        verify(part, checksum)
+        sums = verify(part, checksum)
     except TransferError:
         page = _is_web_page(part)
         part.unlink()
         if resumed:  # the part may have been of an older edition: once more from the start
-            download(url, target, size=size, checksum=checksum, title=title)
-            return
+            return download(url, target, size=size, checksum=checksum, title=title)
         if page:
             raise TransferError("the server sent a web page instead of the file (does it ask for a login?)") from None
         raise
     os.replace(part, target)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Only one process at a time works on ``path``; the others wait."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def check_room(folder: Path, size: int) -> None:
-    """Refuse before starting what cannot be finished.
-
-    Raises:
-        TransferError: if the folder's file system has less room than ``size`` bytes.
-    """
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise TransferError(f"not enough room in {folder}: {_megabytes(size)} needed, {_megabytes(free)} free")
+    return sums
 
 
 def _bring(url: str, part: Path, size: int | None, title: str) -> None:
@@ -220,8 +153,12 @@ def _open(url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
         response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     except (InvalidURL, ValueError) as error:
         raise TransferError(f"{url} is no address: {error}") from None
+    except SSLError as error:
+        raise TransferError(f"{_host(url)} cannot prove who it is: {_cause(error)}") from None
     except (ConnectionError, Timeout) as error:
-        raise _Temporary(f"{_host(url)} cannot be reached: {_cause(error)}", unreachable=True) from None
+        if isinstance(error, ConnectTimeout | ProxyError) or isinstance(_reason(error), NewConnectionError):
+            raise _Temporary(f"{_host(url)} cannot be reached: {_cause(error)}", unreachable=True) from None
+        raise _Temporary(f"{_host(url)} does not answer: {_cause(error)}") from None
     except RequestException as error:
         raise TransferError(f"{error}") from None
     with response:
@@ -234,7 +171,7 @@ def _open(url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
 
 
 def _receive(response: requests.Response, part: Path, have: int, whole: int | None, title: str) -> None:
-    with _no_room_told(part), part.open("ab" if have else "wb") as stream, _bar(title, whole, have) as bar:
+    with no_room_told(part), part.open("ab" if have else "wb") as stream, bar(title, whole, have) as progress:
         got = have
         try:
             for block in response.iter_content(1 << 16):
@@ -242,22 +179,11 @@ def _receive(response: requests.Response, part: Path, have: int, whole: int | No
                 if whole is not None and got > whole:
                     raise TransferError(f"the server sends more than the {whole} bytes it should")
                 stream.write(block)
-                bar.update(len(block))
+                progress.update(len(block))
         except (ChunkedEncodingError, ConnectionError, Timeout):
             raise _Temporary(f"the connection broke after {got} of {whole or 'unknown'} bytes") from None
     if whole is not None and got < whole:
         raise _Temporary(f"the connection broke after {got} of {whole} bytes")
-
-
-@contextmanager
-def _no_room_told(part: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, RequestException) or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
-        free = _megabytes(shutil.disk_usage(part.parent).free)
-        raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free); what has come stays for a rerun") from None
 
 
 def _length(response: requests.Response) -> int | None:
@@ -271,14 +197,13 @@ def _is_web_page(path: Path) -> bool:
     return head.startswith((b"<!doctype html", b"<html"))
 
 
-def _bar(title: str, whole: int | None, have: int) -> tqdm:
-    """Size, rate and time left; silent below 16 MiB, which take no time."""
-    small = whole is not None and whole < 16 * BLOCK
-    return tqdm(desc=title, total=whole, initial=have, unit="B", unit_scale=True, unit_divisor=1024, disable=small, leave=False)
-
-
 def _host(url: str) -> str:
     return url.split("/")[2] if url.count("/") >= 2 else url
+
+
+def _reason(error: Exception) -> object:
+    """What requests wraps."""
+    return getattr(error.args[0], "reason", None) if error.args else None
 
 
 def _cause(error: Exception) -> str:
@@ -294,7 +219,3 @@ def _cause(error: Exception) -> str:
         if known in text:
             return known
     return text.rsplit(":", 1)[-1].strip(" )'\"")
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB"

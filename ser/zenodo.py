@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser.transfer import TransferError, read_text
+from ser.disk import TransferError
+from ser.transfer import read_text
 
 API = "https://zenodo.org/api/records"
 

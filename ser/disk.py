@@ -1,0 +1,146 @@
+"""Files on their way into place: hashed, verified, whole or not there, with room checked first and progress shown."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ser import SerError
+
+BLOCK = 1 << 20
+
+
+class TransferError(SerError):
+    """A file that could not be brought; the message is the reason alone, without the ways out.
+
+    Attributes:
+        status: HTTP status that the server answered with, if it was that.
+        unreachable: the host could not be reached at all.
+    """
+
+    def __init__(self, message: str, status: int | None = None, unreachable: bool = False):
+        super().__init__(message)
+        self.status = status
+        self.unreachable = unreachable
+
+
+def hashes(path: Path) -> dict[str, str]:
+    """md5 and sha256 of a file, in hex."""
+    sums = _Sums()
+    with path.open("rb") as stream, bar(f"checking {path.name}", path.stat().st_size, 0) as progress:
+        while block := stream.read(BLOCK):
+            sums.update(block)
+            progress.update(len(block))
+    return sums.hex()
+
+
+def verify(path: Path, checksum: str | None) -> dict[str, str]:
+    """The file's hashes, held against ``md5:…`` or ``sha256:…``.
+
+    Raises:
+        TransferError: naming both sums if they differ.
+    """
+    return _agree(hashes(path), checksum, path.stat().st_size)
+
+
+def whole(path: Path, checksum: str) -> dict[str, str] | None:
+    """Hashes of a file that is there and has this checksum, else None."""
+    try:
+        return verify(path, checksum) if path.is_file() else None
+    except TransferError:
+        return None
+
+
+def copy(source: Path, target: Path, *, checksum: str | None, title: str) -> dict[str, str]:
+    """Copy a file; the target appears at once, whole and verified. Returns its hashes.
+
+    Raises:
+        TransferError: if the checksum is another, or there is no room.
+    """
+    size = source.stat().st_size
+    check_room(target.parent, size)
+    part = target.with_name(target.name + ".part")
+    sums = _Sums()
+    with no_room_told(part), source.open("rb") as read, part.open("wb") as write, bar(title, size, 0) as progress:
+        while block := read.read(BLOCK):
+            write.write(block)
+            sums.update(block)
+            progress.update(len(block))
+    try:
+        agreed = _agree(sums.hex(), checksum, size)
+    except TransferError:
+        part.unlink()
+        raise
+    os.replace(part, target)
+    return agreed
+
+
+class _Sums:
+    """md5 and sha256, block by block."""
+
+    def __init__(self) -> None:
+        self._known = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
+
+    def update(self, block: bytes) -> None:
+        for known in self._known.values():
+            known.update(block)
+
+    def hex(self) -> dict[str, str]:
+        return {name: known.hexdigest() for name, known in self._known.items()}
+
+
+def _agree(sums: dict[str, str], checksum: str | None, size: int) -> dict[str, str]:
+    if checksum is not None:
+        kind, _, wanted = checksum.partition(":")
+        if sums[kind] != wanted:
+            raise TransferError(f"its {kind} is {sums[kind]} ({size} bytes), not {wanted} as it must be")
+    return sums
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Only one process at a time works on ``path``; the others wait."""
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Refuse before starting what cannot be finished.
+
+    Raises:
+        TransferError: if the folder's file system has less room than ``size`` bytes.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise TransferError(f"not enough room in {folder}: {_megabytes(size)} needed, {_megabytes(free)} free")
+
+
+@contextmanager
+def no_room_told(part: Path) -> Iterator[None]:
+    """Turn a refusal of the disk into a TransferError that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        free = _megabytes(shutil.disk_usage(part.parent).free)
+        raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free); what has come stays for a rerun") from None
+
+
+def bar(title: str, whole: int | None, have: int) -> tqdm:
+    """Size, rate and time left; silent below 16 MiB, which take no time."""
+    small = whole is not None and whole < 16 * BLOCK
+    return tqdm(desc=title, total=whole, initial=have, unit="B", unit_scale=True, unit_divisor=1024, disable=small, leave=False)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
