@@ -156,7 +156,7 @@ class Cnn(nn.Module):
     def forward(self, view: Tensor, lengths: Tensor) -> list[Tokens]:
         """view (B, T, F) zero where padded, lengths (B,) → tokens after each stage, (B, N_k, C_k·F_k)."""
         x = F.pad(view, (0, 0, 0, self.frames[-1] - 1))  # so that pooling, which drops a remainder, drops none of the clip
-        x = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)  # (B, 1, T', F)
+        x = x.unsqueeze(3).permute(0, 3, 1, 2)  # (B, 1, T', F); made this way its strides say channels-last, and all that follows is so
         tokens = []
         for stage, frames in zip(self.stages, self.frames, strict=True):
             x = stage(x, lengths, frames)
