@@ -112,6 +112,8 @@ def windows(lengths: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarra
 @torch.no_grad()
 def probabilities(network: Network, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
     """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged."""
+    if len(rows) == 0:
+        return np.zeros((0, int(network.n_classes)))
     was_training = network.training
     network.eval()
     owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)
@@ -125,7 +127,7 @@ def probabilities(network: Network, corpus: batches.Corpus, rows: np.ndarray, ma
             views[name] = batches.standardise(corpus, name, frames, at, inside)
         found.append(network(views["log_mel"], views["mfcc"], lengths).double().softmax(1).cpu())
     network.train(was_training)
-    each = torch.cat(found).numpy() if found else np.zeros((0, network.n_classes))
+    each = torch.cat(found).numpy()
     total = np.zeros((len(rows), each.shape[1]))
     np.add.at(total, owner[order], each)
     return total / np.bincount(owner, minlength=len(rows))[:, None]
