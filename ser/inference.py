@@ -113,7 +113,7 @@ def windows(lengths: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarra
 def probabilities(network: Network, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
     """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged."""
     if len(rows) == 0:
-        return np.zeros((0, int(network.n_classes)))
+        return np.zeros((0, network.classifier.out_features))
     was_training = network.training
     network.eval()
     owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)
