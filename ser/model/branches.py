@@ -177,7 +177,7 @@ class CnnBranches(nn.Module):
     def __init__(self, params: CnnParams, rows: dict[str, int], levels: int) -> None:
         """``rows`` of each view to read; ``levels``: 1 for the last stage only, else the number of stages."""
         super().__init__()
-        self.views = [view for view in rows for _ in range(params.blocks)]  # of each CNN
+        self.views = [view for view in rows for _ in range(params.blocks)]  # one for each CNN
         cnns = [Cnn(params, rows[view]) for view in self.views]
         self.cnns = nn.ModuleList(cnns)
         self.levels = levels
@@ -187,9 +187,13 @@ class CnnBranches(nn.Module):
 
     def forward(self, views: dict[str, Tensor], lengths: Tensor) -> list[Tokens]:
         """views (B, T, F), zero where padded, lengths (B,) → tokens at each level."""
-        streams = [cnn(views[view], lengths)[-self.levels :] for view, cnn in zip(self.views, self.cnns, strict=True)]
+        streams = [cnn(views[view], lengths)[-self.levels :] for view, cnn in self.streams()]
         joined = [Tokens(torch.cat([tokens.values for tokens in level], 2), level[0].mask) for level in zip(*streams, strict=True)]
         return joined if self.segments is None else [segment(tokens, self.segments) for tokens in joined]
+
+    def streams(self) -> list[tuple[str, Cnn]]:
+        """Each CNN with the view that it reads."""
+        return [(view, cnn) for view, cnn in zip(self.views, self.cnns, strict=True) if isinstance(cnn, Cnn)]
 
 
 def segment(tokens: Tokens, segments: int) -> Tokens:

@@ -58,7 +58,7 @@ class Network(nn.Module):
             for view in views:
                 sides[f"{view}_cnn"] = CnnBranches(model.cnn, {view: rows[view]}, levels)
         elif views:
-            sides["+".join(f"{view}_cnn" for view in views)] = CnnBranches(model.cnn, views, levels)
+            sides["cnn" if len(views) == 2 else f"{next(iter(views))}_cnn"] = CnnBranches(model.cnn, views, levels)
         if "transformer" in model.branches:
             sides["transformer"] = TransformerBranch(model.transformer, rows, levels)
 
@@ -112,8 +112,8 @@ class Network(nn.Module):
         Takes what ``forward`` takes. Weights of a token are spread evenly over its frames, levels of a hierarchical fusion averaged.
 
         Returns:
-            For each side of the fusion, named after its branches (``"log_mel_cnn+mfcc_cnn"``, ``"transformer"``), weights (B, T)
-            that are zero where padded and sum to 1 over each clip; empty for fusions without attention over time.
+            For each side of the fusion (``"cnn"``, of one view ``"log_mel_cnn"`` or ``"mfcc_cnn"``; ``"transformer"``) weights
+            (B, T) that are zero where padded and sum to 1 over each clip; empty for fusions without attention over time.
         """
         fused = self._fused(log_mel, mfcc, lengths)
         mask = token_mask(lengths, 1, log_mel.shape[1])  # (B, T)

@@ -1,0 +1,47 @@
+"""Print the network of params.yaml as a table and draw it: ``python -m ser.model``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ser import SerError
+from ser.features import frame_count
+from ser.model.network import Network
+from ser.model.picture import draw
+from ser.model.summary import summary, table
+from ser.params import Params, load
+
+
+def main() -> None:
+    """Command line: see ``python -m ser.model --help``."""
+    parser = argparse.ArgumentParser(prog="python -m ser.model", description="Print the network of params.yaml as a table and draw it.")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of the clip that is counted (default: 3)")
+    parser.add_argument("--classes", type=int, default=None, help="number of classes (default: those of the first of `datasets`)")
+    parser.add_argument("--picture", type=Path, default=Path("docs/pictures/network.svg"), help="where to draw it; svg, png or pdf")
+    options = parser.parse_args()
+    try:
+        params = load()
+        frames = frame_count(int(options.seconds * params.preprocess.sample_rate), params.features.frames)
+        if frames < 1:
+            raise SerError(f"--seconds {options.seconds:g}: a clip needs at least one frame")
+        network = build(params, options.classes)
+        parts = summary(network, frames)
+        print(f"One clip of {options.seconds:g} s, {frames} frames; {', '.join(params.model.branches)}; fusion {params.model.fusion}.\n")
+        print(table(parts))
+        draw(network, params.model, parts, options.picture)
+        print(f"\ndrawn: {options.picture}", file=sys.stderr)
+    except SerError as error:
+        sys.exit(f"error: {error}")
+
+
+def build(params: Params, classes: int | None = None) -> Network:
+    """The network of a whole parameter file, for the classes of its first corpus unless a number is given."""
+    derived = 2 if params.features.deltas else 1
+    classes = classes or len(params.corpora[params.datasets[0]].labels.classes)
+    return Network(params.model, params.features.log_mel.n_mels * derived, params.features.mfcc.n_mfcc * derived, classes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The network drawn from left to right: views, branches, tokens, fusion, classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from ser.model.branches import CnnBranches, TransformerBranch
+from ser.model.network import Network
+from ser.model.summary import Part
+from ser.params.model import Model
+
+VIEW_COLOUR, CNN_COLOUR, TRANSFORMER_COLOUR, TOKENS_COLOUR, FUSION_COLOUR, OUTPUT_COLOUR = (
+    "#e8eaed",
+    "#d7e8fb",
+    "#fde3cf",
+    "#f6f1d5",
+    "#dff0dc",
+    "#ece0f5",
+)
+INK, FAINT = "#202124", "#5f6368"
+VIEW_NAMES = {"log_mel": "log-mel", "mfcc": "MFCC"}
+HEIGHT = {"log_mel": 35.0, "mfcc": 21.0, "transformer": 7.0}  # middle of each branch's box
+FORMULAS = {
+    "concat": r"$z = [\,a\ ;\ x\,]$",
+    "sum": r"$z = W_a a + W_x x$",
+    "gate": r"$z = \sigma(a + x) \odot (a + x)$",
+    "hierarchical_gate": "$c = \\sigma(a) \\odot a$\n$C = W_c\\,c,\\ \\ T = W_t\\,x$\n$z = \\sigma(C\\ OP\\ T) \\odot (C + T)$",
+    "parallel_coattention": "$S = \\tanh(A\\,W_b\\,X^\\top)$\n$p_a,\\ p_x$ from $S$\n$z = [\\,\\sum p_a A\\ ;\\ \\sum p_x X\\,]$",
+    "alternating_coattention": (
+        "$s$ from $A$;  $\\hat{x}$ from $X, s$\n$\\hat{a}$ from $A, \\hat{x}$\n$z = [\\,\\hat{a}\\ ;\\ \\hat{x}\\,]$"
+    ),
+    "hierarchical_coattention": (
+        "$\\hat{a}_k,\\ \\hat{x}_k$ at each depth $k$\n$h_k = \\tanh(W_k[\\,\\hat{a}_k + \\hat{x}_k\\ ;\\ h_{k-1}])$\n$z = h_K$"
+    ),
+    "cross_attention": "$A' = A$ asks $X$\n$X' = X$ asks $A$\n$z = [\\,\\overline{A'}\\ ;\\ \\overline{X'}\\,]$",
+}
+
+Point = tuple[float, float]
+
+
+def draw(network: Network, model: Model, parts: list[Part], path: str | Path) -> None:
+    """Draw a network into a file; the same network gives the same bytes.
+
+    Args:
+        network: what is drawn.
+        model: the parameters that made it.
+        parts: its ``summary``, for sizes and cost.
+        path: svg, png or pdf; folders are made.
+    """
+    figure = Figure(figsize=(12, 4.5), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 120), ylim=(0, 45))
+    axes.set_axis_off()
+
+    views = {
+        "log_mel": _box(axes, (2, 30.5), 15, 9, VIEW_COLOUR, "log-mel", f"{len(network.mean_log_mel)} rows over time"),
+        "mfcc": _box(axes, (2, 16.5), 15, 9, VIEW_COLOUR, "MFCC", f"{len(network.mean_mfcc)} rows over time"),
+    }
+    sides: list[Point] = []
+    for letter, side in zip("AX", network.sides.values(), strict=False):
+        branches: list[Point] = []
+        if isinstance(side, CnnBranches):
+            for view in dict.fromkeys(side.views):
+                copies = side.views.count(view)
+                title = f"{f'{copies} × ' if copies > 1 else ''}CNN over {VIEW_NAMES[view]}"
+                steps = [stride * pool for stride, pool in zip(model.cnn.stride_time, model.cnn.pool_time, strict=True)]
+                lines = f"3×3, channels {_chain(model.cnn.channels, ' → ')}\n{side.frames[-1]} frames a token ({_chain(steps, ' · ')})"
+                branches.append(_box(axes, (27, HEIGHT[view] - 6), 29, 12, CNN_COLOUR, title, lines))
+                _arrow(axes, views[view], (27, HEIGHT[view]))
+        if isinstance(side, TransformerBranch):
+            options = model.transformer
+            order = "sinusoidal positions" if options.positions == "sinusoidal" else "no positions"
+            lines = f"{options.pool_time} frames a token, {order}\n{options.layers} layers, {options.heads} heads, {side.widths[0]} wide"
+            branches.append(_box(axes, (27, HEIGHT["transformer"] - 5), 29, 10, TRANSFORMER_COLOUR, "Transformer encoder", lines))
+            for view in side.views:
+                _arrow(axes, views[view], (27, HEIGHT["transformer"]))
+        middle = sum(y for _, y in branches) / len(branches)
+        tokens = "one vector" if isinstance(side, CnnBranches) and side.segments else "tokens over time"
+        width = model.dim if network.projections else side.widths[-1]
+        sides.append(_box(axes, (63, middle - 4), 15, 8, TOKENS_COLOUR, f"{letter}", f"{tokens}\n{width} wide"))
+        for point in branches:
+            _arrow(axes, point, (63, middle))
+
+    middle = sum(y for _, y in sides) / len(sides)
+    last = sides[0]
+    if network.fusion is not None:
+        formula = FORMULAS[model.fusion].replace("OP", r"\odot" if model.gate_op == "mul" else "+")
+        last = _box(axes, (84, middle - 7), 22, 14, FUSION_COLOUR, model.fusion.replace("_", " "), formula)
+        for point in sides:
+            _arrow(axes, point, (84, middle))
+    _box(axes, (110, middle - 4), 9, 8, OUTPUT_COLOUR, str(parts[-1].shape[0]), "emotions")
+    _arrow(axes, last, (110, middle))
+    cost = f"{parts[-1].parameters:,} parameters · {parts[-1].madds / 1e6:.1f} M multiply-adds"
+    axes.text(119, 2, cost, ha="right", va="center", size=9, color=FAINT)
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": "ser", "svg.fonttype": "path"}):
+        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _chain(numbers: list[int], link: str) -> str:
+    return link.join(map(str, numbers))
+
+
+def _box(axes: Axes, corner: Point, width: float, height: float, colour: str, title: str, text: str) -> Point:
+    """Draw a box from its lower left corner; returns the middle of its right side."""
+    axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=1", facecolor=colour, edgecolor="none"))
+    middle = corner[0] + width / 2
+    axes.text(middle, corner[1] + height - 1.4, title, ha="center", va="top", size=11, weight="bold", color=INK)
+    axes.text(middle, corner[1] + (height - 3) / 2, text, ha="center", va="center", size=9, color=INK, linespacing=1.5)
+    return corner[0] + width, corner[1] + height / 2
+
+
+def _arrow(axes: Axes, start: Point, end: Point) -> None:
+    style = {"arrowstyle": "-|>", "color": FAINT, "linewidth": 1.2, "shrinkA": 1, "shrinkB": 1}
+    axes.annotate("", xy=end, xytext=start, arrowprops=style)

@@ -1,0 +1,116 @@
+"""The network as a table: what each part gives, how many parameters it holds and what it costs for one clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ser.model.branches import CnnBranches, Tokens, TransformerBranch
+from ser.model.fusion import Fused
+from ser.model.network import Network
+
+
+@dataclass(frozen=True)
+class Part:
+    """One row of the table.
+
+    Attributes:
+        name: for people.
+        shape: of the output for one clip, without the batch axis.
+        parameters: number of trained values.
+        madds: multiply-adds of convolutions, linear layers and attention products in one forward pass of one clip.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    madds: int
+
+
+def summary(network: Network, frames: int) -> list[Part]:
+    """Parts of the network in the order of the data, then a last row ``network`` with the sums.
+
+    Args:
+        network: any network.
+        frames: length of the clip that is passed through, ≥ 1.
+    """
+    parts = _parts(network)
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: shapes.__setitem__(name, _shape(output)))
+        for name, _, module in parts
+    ]
+    counted = madds(network, *_clip(network, frames))
+    for hook in hooks:
+        hook.remove()
+    return [Part(label, shapes[name], _parameters(module), counted.get(f"Network.{name}", 0)) for name, label, module in parts] + [
+        Part("network", shapes["classifier"], _parameters(network), counted["Global"])
+    ]
+
+
+def madds(network: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Multiply-adds of one forward pass in evaluation mode, by module: ``"Global"`` is the sum, ``"<Class>.<path>"`` a part.
+
+    Counts convolutions, matrix products and attention products, as torch's own counter does (it counts two operations for each).
+    """
+    training = network.training
+    network.eval()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted
+        network(*inputs)
+    network.train(training)
+    return {name: sum(operations.values()) // 2 for name, operations in counter.get_flop_counts().items()}
+
+
+def table(parts: list[Part]) -> str:
+    """The parts as Markdown."""
+    rows = [("part", "output", "parameters", "multiply-adds")]
+    rows += [(part.name, " × ".join(map(str, part.shape)), f"{part.parameters:,}", f"{part.madds:,}") for part in parts]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        f"| {name:<{widths[0]}} | {shape:<{widths[1]}} | {parameters:>{widths[2]}} | {cost:>{widths[3]}} |"
+        for name, shape, parameters, cost in rows
+    ]
+    rule = f"|{'-' * (widths[0] + 2)}|{'-' * (widths[1] + 2)}|{'-' * (widths[2] + 1)}:|{'-' * (widths[3] + 1)}:|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _parts(network: Network) -> list[tuple[str, str, nn.Module]]:
+    """(path, name for people, module) of each part, none inside another."""
+    paths = {module: path for path, module in network.named_modules()}
+    parts: list[tuple[str, nn.Module]] = []
+    for side in network.sides.values():
+        if isinstance(side, CnnBranches):
+            blocks = len(side.views) // len(set(side.views))
+            for number, (view, cnn) in enumerate(side.streams()):
+                block = f" {number % blocks + 1}" if blocks > 1 else ""
+                parts += [(f"{view} CNN{block}, stage {stage}", module) for stage, module in enumerate(cnn.stages, 1)]
+        if isinstance(side, TransformerBranch):
+            parts += [("transformer, embedding", side.embed)]
+            parts += [(f"transformer, layer {layer}", module) for layer, module in enumerate(side.layers, 1)]
+    parts += [(f"projection of {name}", module) for name, module in zip(network.sides, network.projections, strict=False)]
+    if network.fusion is not None:
+        parts.append((f"fusion {type(network.fusion).__name__}", network.fusion))
+    parts.append(("classifier", network.classifier))
+    return [(paths[module], label, module) for label, module in parts]
+
+
+def _clip(network: Network, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    device = network.mean_log_mel.device
+    shape = (1, frames, len(network.mean_log_mel)), (1, frames, len(network.mean_mfcc))
+    return torch.zeros(shape[0], device=device), torch.zeros(shape[1], device=device), torch.tensor([frames], device=device)
+
+
+def _shape(output: Tensor | Fused | list[Tokens]) -> tuple[int, ...]:
+    if isinstance(output, Fused):
+        output = output.z
+    if isinstance(output, list):
+        output = output[-1].values
+    return tuple(output.shape[1:])
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
