@@ -108,9 +108,18 @@ def _speaker(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.nd
     splitter = StratifiedGroupKFold(split.folds, shuffle=True, random_state=split.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
-        tests = [test for _, test in splitter.split(table, kind, table["speaker"])]
-    parts = _with_validation(table, [np.isin(np.arange(len(table)), test) for test in tests], corpus, split)
+        tests = [table["speaker"].iloc[test].unique() for _, test in splitter.split(table, kind, table["speaker"])]
+    if max(len(test) for test in tests) > speakers - 2:  # few speakers of very different size: balance their number instead
+        tests = _dealt(table, split)
+    parts = _with_validation(table, [table["speaker"].isin(test).to_numpy() for test in tests], corpus, split)
     return parts, f"{split.folds} speaker-disjoint folds, stratified by emotion and gender"
+
+
+def _dealt(table: pd.DataFrame, split: Split) -> list[np.ndarray]:
+    """Test speakers of each fold, dealt out like cards: women before men, in an order drawn by seed."""
+    gender = table.groupby("speaker")["gender"].min()
+    drawn = gender.sample(frac=1, random_state=split.seed).sort_values(kind="stable").index.to_numpy(dtype=object)
+    return [drawn[fold :: split.folds] for fold in range(split.folds)]
 
 
 def _published(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.ndarray], str]:
