@@ -64,6 +64,7 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
     for letter, side in zip("AX", network.sides.values(), strict=False):
         branches: list[Point] = []
         if isinstance(side, CnnBranches):
+            width = model.dim if network.projections else side.widths[-1]
             for view in dict.fromkeys(side.views):
                 copies = side.views.count(view)
                 title = f"{f'{copies} × ' if copies > 1 else ''}CNN over {VIEW_NAMES[view]}"
@@ -72,6 +73,7 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
                 branches.append(_box(axes, (27, HEIGHT[view] - 6), 29, 12, CNN_COLOUR, title, lines))
                 _arrow(axes, views[view], (27, HEIGHT[view]))
         if isinstance(side, TransformerBranch):
+            width = model.dim if network.projections else side.widths[-1]
             options = model.transformer
             order = "sinusoidal positions" if options.positions == "sinusoidal" else "no positions"
             lines = f"{options.pool_time} frames a token, {order}\n{options.layers} layers, {options.heads} heads, {side.widths[0]} wide"
@@ -80,7 +82,6 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
                 _arrow(axes, views[view], (27, HEIGHT["transformer"]))
         middle = sum(y for _, y in branches) / len(branches)
         tokens = "one vector" if isinstance(side, CnnBranches) and side.segments else "tokens over time"
-        width = model.dim if network.projections else side.widths[-1]
         sides.append(_box(axes, (63, middle - 4), 15, 8, TOKENS_COLOUR, f"{letter}", f"{tokens}\n{width} wide"))
         for point in branches:
             _arrow(axes, point, (63, middle))
