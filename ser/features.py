@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 from tqdm import tqdm
 
 from ser import SerError
@@ -304,6 +303,7 @@ def _dct_matrix(n_mels: int, n_mfcc: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _window(shape: str, length: int) -> np.ndarray:
-    window: np.ndarray = scipy.signal.get_window(shape, length, fftbins=True)
+    offset = 0.5 if shape == "hann" else 0.54
+    window: np.ndarray = offset - (1 - offset) * np.cos(2 * np.pi * np.arange(length) / length)  # periodic
     window.flags.writeable = False
     return window

@@ -10,7 +10,7 @@ from ser.params.base import Section
 
 
 class Vad(Section):
-    """Voice activity detection. ``energy`` and ``webrtc`` decide per frame; the rules after it are shared."""
+    """Voice activity detection. The detector decides per frame; all other rules are shared."""
 
     method: Literal["webrtc", "silero", "energy", "none"]
     """Detector: webrtc (GMM of WebRTC), silero (optional extra), energy (threshold under the peak) or none."""
@@ -21,7 +21,7 @@ class Vad(Section):
     frame_ms: Literal[10, 20, 30]
     """Length of a decision frame in milliseconds."""
     energy_db: float = Field(ge=5, le=90)
-    """energy only: a frame is speech when its level is less than this far below the clip's loudest frame, in dB."""
+    """A frame this far or farther below the clip's loudest frame, in dB, is silence whatever webrtc or silero says; energy has no other rule."""
     hangover_ms: int = Field(ge=0, le=2000)
     """Speech goes on for this long after the last speech frame."""
     min_speech_ms: int = Field(ge=0, le=5000)
