@@ -21,7 +21,7 @@ class Vad(Section):
     frame_ms: Literal[10, 20, 30]
     """Length of a decision frame in milliseconds."""
     energy_db: float = Field(ge=5, le=90)
-    """A frame this far or farther below the clip's loudest frame, in dB, is silence whatever webrtc or silero says; energy has no other rule."""
+    """A frame at least this far below the clip's loudest frame, in dB, is silence, whatever webrtc or silero says; energy's only rule."""
     hangover_ms: int = Field(ge=0, le=2000)
     """Speech goes on for this long after the last speech frame."""
     min_speech_ms: int = Field(ge=0, le=5000)
