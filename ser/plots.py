@@ -26,6 +26,9 @@ INK, MUTED, LINE, ACCENT, SECOND, PAPER, WRONG = "#010203", "#020304", "#030405"
 COLOURS = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", SECOND: "second", PAPER: "paper", WRONG: "wrong"}
 """Placeholder in the drawing → CSS variable of the page."""
 
+MOST_NAMES = 30
+"""More speakers than this are drawn without their names."""
+
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -65,13 +68,11 @@ def overview(rows: Sequence[dict[str, Any]]) -> str:
         rows: dicts with ``name``, ``ua``, ``ci`` ([low, high] or None), ``chance`` and ``published``, a list of
             ``(ua, speaker_independent)``.
     """
-    figure, axes = _axes(7.2, 0.7 + 0.5 * len(rows))
+    figure, axes = _axes(5.4, 0.75 + 0.5 * len(rows))
     for y, row in enumerate(reversed(rows)):
         axes.plot([row["chance"]] * 2, [y - 0.32, y + 0.32], color=MUTED, lw=1.2)
-        for number, (value, independent) in enumerate(row["published"]):
-            axes.plot(
-                value, y + 0.22, "o" if independent else "x", mfc="none", mec=SECOND, ms=5, label=_once(_published(independent), number)
-            )
+        for value, independent in row["published"]:
+            axes.plot(value, y + 0.24, "o" if independent else "x", mfc="none", mec=SECOND, ms=5.5)
         if row["ci"]:
             axes.plot(row["ci"], [y, y], color=ACCENT, lw=5, alpha=0.35, solid_capstyle="round")
         axes.plot(row["ua"], y, "o", color=ACCENT, ms=8)
@@ -127,22 +128,28 @@ def reliability(table: pd.DataFrame) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def training(table: pd.DataFrame) -> str:
-    """Loss and validation UA over epochs: mean over folds strong, each fold faint."""
-    figure = _figure(8.2, 3.1)
-    loss, score = figure.subplots(1, 2)
-    loss.plot(table["epoch"], table["train_loss"], color=SECOND, label="train")
-    loss.plot(table["epoch"], table["valid_loss"], color=ACCENT, label="validation")
-    loss.set(title="loss", xlabel="epoch")
-    loss.legend()
+def losses(table: pd.DataFrame) -> str:
+    """Training and validation loss over epochs, means over folds and seeds."""
+    figure, axes = _axes(5, 3.1)
+    axes.plot(table["epoch"], table["train_loss"], color=SECOND, label="training (augmented, regularised)")
+    axes.plot(table["epoch"], table["valid_loss"], color=ACCENT, label="validation")
+    axes.set(xlabel="epoch", ylabel="loss")
+    axes.legend()
+    axes.grid(axis="y")
+    return _svg(figure, "losses", "Training and validation loss over epochs")
+
+
+@matplotlib.rc_context(STYLE)
+def validation(table: pd.DataFrame) -> str:
+    """Validation UA over epochs: mean over folds strong, each fold faint."""
+    figure, axes = _axes(5, 3.1)
     for name in table.columns[table.columns.str.startswith("valid_ua_fold")]:
-        score.plot(table["epoch"], table[name], color=ACCENT, lw=0.8, alpha=0.35)
-    score.plot(table["epoch"], table["valid_ua"], color=ACCENT)
-    score.set(title="validation UA, each fold and mean", xlabel="epoch")
-    _percent(score.yaxis, score.set_ylim)
-    for axes in (loss, score):
-        axes.grid(axis="y")
-    return _svg(figure, "training", "Training curves")
+        axes.plot(table["epoch"], table[name], color=ACCENT, lw=0.8, alpha=0.4)
+    axes.plot(table["epoch"], table["valid_ua"], color=ACCENT)
+    axes.set(xlabel="epoch", ylabel="validation UA")
+    _percent(axes.yaxis, axes.set_ylim)
+    axes.grid(axis="y")
+    return _svg(figure, "validation", "Validation UA over epochs, each fold and their mean")
 
 
 @matplotlib.rc_context(STYLE)
@@ -153,38 +160,41 @@ def folds(each: Sequence[dict[str, Any]], chance: float) -> str:
     if len(values) > 1:
         axes.axhspan(values.mean() - values.std(ddof=1), values.mean() + values.std(ddof=1), color=ACCENT, alpha=0.13, lw=0)
     axes.axhline(values.mean(), color=ACCENT, lw=1.4)
-    axes.axhline(chance, color=MUTED, lw=1, ls=(0, (4, 3)))
-    axes.text(0.99, chance, "chance", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color=MUTED, fontsize=8.5)
+    _chance(axes, chance)
     axes.plot(range(len(values)), values, "o", color=ACCENT, ms=7)
     axes.set_xticks(range(len(values)), [str(entry["fold"]) for entry in each])
-    axes.set(xlabel="fold", title="UA of each fold, mean ± sd", xlim=(-0.6, len(values) - 0.4))
+    axes.set(xlabel="fold", ylabel="UA", xlim=(-0.6, len(values) - 0.4))
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
     return _svg(figure, "folds", "UA of each fold")
 
 
 @matplotlib.rc_context(STYLE)
-def robustness(study: dict[str, Any], chance: float) -> str:
-    """UA under worse recordings: a curve over the noise level, and a row for each other condition."""
+def noise(study: dict[str, Any], chance: float) -> str:
+    """UA over the level of white noise, with its interval, from clean to worst."""
     entries = study["conditions"]
-    clean = next(entry for entry in entries if entry["kind"] == "clean")
-    noise = [clean, *sorted((entry for entry in entries if entry["kind"] == "noise"), key=lambda entry: -entry["value"])]
-    others = [clean, *(entry for entry in entries if entry["kind"] not in ("clean", "noise"))]
-    figure = _figure(8.2, 3.1)
-    curve, rows = figure.subplots(1, 2, sharey=False)
-    x = range(len(noise))
-    curve.plot(x, [entry["ua"] for entry in noise], "o-", color=ACCENT)
-    if all(entry["ci"] for entry in noise):
-        low, high = zip(*(entry["ci"] for entry in noise), strict=True)
-        curve.fill_between(x, low, high, color=ACCENT, alpha=0.15, lw=0)
-    curve.axhline(chance, color=MUTED, lw=1, ls=(0, (4, 3)))
-    curve.set_xticks(x, ["clean", *(f"{entry['value']:g}" for entry in noise[1:])])
-    curve.set(title="UA under white noise", xlabel="signal-to-noise ratio, dB")
-    _percent(curve.yaxis, curve.set_ylim)
-    curve.grid(axis="y")
-    _interval_rows(rows, [(entry["condition"], entry["ua"], entry["ci"]) for entry in others], clean["ua"])
-    rows.set_title("UA under other conditions")
-    return _svg(figure, "robustness", "UA under noise, other levels, telephone band and lossy coding")
+    clean = [entry for entry in entries if entry["kind"] == "clean"]
+    levels = clean + sorted((entry for entry in entries if entry["kind"] == "noise"), key=lambda entry: -entry["value"])
+    figure, axes = _axes(5, 3.1)
+    axes.plot(range(len(levels)), [entry["ua"] for entry in levels], "o-", color=ACCENT)
+    if all(entry["ci"] for entry in levels):
+        low, high = zip(*(entry["ci"] for entry in levels), strict=True)
+        axes.fill_between(range(len(levels)), low, high, color=ACCENT, alpha=0.15, lw=0)
+    _chance(axes, chance)
+    axes.set_xticks(range(len(levels)), ["clean" if entry["value"] is None else f"{entry['value']:g} dB" for entry in levels])
+    axes.set(xlabel="signal-to-noise ratio", ylabel="UA")
+    _percent(axes.yaxis, axes.set_ylim)
+    axes.grid(axis="y")
+    return _svg(figure, "noise", "UA under white noise")
+
+
+@matplotlib.rc_context(STYLE)
+def conditions(study: dict[str, Any]) -> str:
+    """UA with interval under each condition that is no noise level."""
+    entries = [entry for entry in study["conditions"] if entry["kind"] != "noise"]
+    figure, axes = _axes(5, 3.1)
+    _interval_rows(axes, [(entry["condition"], entry["ua"], entry["ci"]) for entry in entries], study["clean_ua"])
+    return _svg(figure, "conditions", "UA at other levels, through a telephone band and after lossy coding")
 
 
 @matplotlib.rc_context(STYLE)
@@ -205,13 +215,15 @@ def groups(slices: dict[str, Any], overall: float) -> str:
 def speakers(entries: Sequence[dict[str, Any]], overall: float) -> str:
     """UA of each speaker, from worst to best."""
     ordered = sorted(entries, key=lambda entry: (entry["ua"] is None, entry["ua"], entry["group"]))
-    figure, axes = _axes(max(3.9, 0.9 + 0.2 * min(len(ordered), 40)), 3.1)
+    figure, axes = _axes(3.9, 3.1)
     axes.axhline(overall, color=ACCENT, lw=1.2)
     axes.bar(range(len(ordered)), [entry["ua"] for entry in ordered], color=ACCENT, alpha=0.45, width=0.75)
-    if len(ordered) <= 40:
-        axes.set_xticks(range(len(ordered)), [entry["group"] for entry in ordered], rotation=90, fontsize=8)
-        axes.set_xlim(-0.6, len(ordered) - 0.4)
-    axes.set(title="UA of each speaker", xlabel="speaker")
+    axes.set_xlim(-0.6, len(ordered) - 0.4)
+    if len(ordered) <= MOST_NAMES:
+        axes.set_xticks(range(len(ordered)), [entry["group"] for entry in ordered], rotation=90, fontsize=7)
+    else:
+        axes.set_xticks([])
+    axes.set(xlabel="speaker", ylabel="UA")
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
     return _svg(figure, "speakers", "UA of each speaker, sorted")
@@ -227,7 +239,7 @@ def removed(shares: dict[str, float]) -> str:
         axes.text(shares[name], y, f" {shares[name]:.0%}", va="center", fontsize=9, color=MUTED)
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.invert_yaxis()
-    axes.set(title="taken away by VAD", xlim=(0, max([*shares.values(), 0.05]) * 1.2))
+    axes.set(xlim=(0, max([*shares.values(), 0.05]) * 1.2))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return _svg(figure, "removed", "Share of the signal removed by voice activity detection, by emotion")
 
@@ -237,8 +249,8 @@ def attention(example: Example) -> str:
     """Log-mel spectrogram of a clip, and under it where in time each side of the fusion looked (1 = evenly everywhere)."""
     sides = list(example.attention.items())
     seconds = len(example.audio) / example.sample_rate
-    figure = _figure(5.2, 2.1 + 0.55 * bool(sides))
-    picture, *lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1.3]) if sides else [figure.subplots()]
+    figure = _figure(4.2, 1.9 + 0.75 * bool(sides))
+    picture, *lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, 1.3]) if sides else [figure.subplots()]
     top = float(example.log_mel.max())
     picture.imshow(
         example.log_mel.T,
@@ -249,14 +261,17 @@ def attention(example: Example) -> str:
         vmin=top - 70,
         vmax=top,
     )
-    picture.set(ylabel="mel band", yticks=[])
+    picture.set(ylabel="mel", yticks=[])
     for axes in lower:
         for number, (name, weights) in enumerate(sides):
             time = (np.arange(len(weights)) + 0.5) * seconds / len(weights)
-            axes.plot(time, weights * len(weights), color=(ACCENT, SECOND)[number % 2], lw=1.4, label=name.replace("_", " "))
-        axes.set(ylabel="attention", ylim=(0, None), yticks=[0, 1])
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.42), ncols=2, borderaxespad=0)
-    figure.axes[-1].set(xlabel="", xlim=(0, seconds))
+            axes.plot(
+                time, weights * len(weights), color=(ACCENT, SECOND)[number % 2], lw=1.4, label=name.replace("_", " ").replace("+", " + ")
+            )
+        axes.set(ylabel="attention", ylim=(0, None))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.5), ncols=2, borderaxespad=0)
+    figure.axes[-1].set(xlim=(0, seconds))
+    figure.axes[-1].xaxis.set_major_formatter("{x:g} s")
     return _svg(figure, f"attention-{example.about['clip']}", f"Spectrogram and attention of {example.about['clip']}")
 
 
@@ -274,17 +289,14 @@ def _interval_rows(axes: Axes, rows: Sequence[tuple[str, float | None, Sequence[
     axes.grid(axis="x")
 
 
+def _chance(axes: Axes, chance: float) -> None:
+    axes.axhline(chance, color=MUTED, lw=1, ls=(0, (4, 3)))
+    axes.text(0.99, chance, "chance", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color=MUTED, fontsize=8.5)
+
+
 def _percent(axis: Any, set_limits: Any) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=0))
     set_limits(0, 1.0)
-
-
-def _published(independent: bool) -> str:
-    return "published, speaker-independent" if independent else "published, speakers shared"
-
-
-def _once(label: str, number: int) -> str:
-    return label if number == 0 else "_"
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -81,8 +81,11 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def interval(limits: list[float] | None, digits: int = 1) -> str:
-    """[0.5, 0.6] → 50.0–60.0; empty where there is none."""
-    return "" if not limits else f"{100 * limits[0]:.{digits}f}–{100 * limits[1]:.{digits}f}"
+    """[0.5, 0.6] → 50.0–60.0, [−0.1, 0.2] → −10.0 to 20.0; empty where there is none."""
+    if not limits:
+        return ""
+    low, high = (f"{100 * limit:.{digits}f}".replace("-", "−") for limit in limits)
+    return f"{low} to {high}" if "−" in low else f"{low}–{high}"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -112,9 +115,9 @@ def _pictures(result: Result) -> dict[str, Markup]:
     if "reliability" in tables:
         drawn["reliability"] = plots.reliability(tables["reliability"])
     if "loss" in tables and len(tables["loss"]) > 1:
-        drawn["training"] = plots.training(tables["loss"])
+        drawn["losses"], drawn["validation"] = plots.losses(tables["loss"]), plots.validation(tables["loss"])
     if values.get("robustness"):
-        drawn["robustness"] = plots.robustness(values["robustness"], chance)
+        drawn["noise"], drawn["conditions"] = plots.noise(values["robustness"], chance), plots.conditions(values["robustness"])
     if values.get("vad"):
         drawn["removed"] = plots.removed({name: share["removed"] for name, share in values["vad"]["by_emotion"].items()})
     # Drawn from numbers and escaped names by matplotlib: safe to stand in the page as it is.

@@ -60,36 +60,35 @@ def _slice(test: OutOfFold, masks: dict[str, np.ndarray], weights: np.ndarray, c
         return {"groups": groups, "worst": worst, "gap": None, "gap_ci": None, "between": None, "gap_classes": None}
     gap, high, low = max(apart, key=lambda found: found[0])
     above, below, shared = _shared(counts[high], counts[low])
-    spread = intervals.draws(above, weights, metrics.ua) - intervals.draws(below, weights, metrics.ua)
-    speakers = int(((above + below).sum((0, 2, 3)) > 0).sum())
-    ci = intervals.interval(spread, confidence, speakers)
+    (drawn_above, units_above, _), (drawn_below, units_below, _) = _draws(above, weights, seed), _draws(below, weights, seed + 1)
+    ci = intervals.interval(drawn_above - drawn_below, confidence, min(units_above, units_below))
     return {"groups": groups, "worst": worst, "gap": gap, "gap_ci": ci, "between": [high, low], "gap_classes": shared}
 
 
 def _group(name: str, counts: np.ndarray, weights: np.ndarray, confidence: float, seed: int) -> dict[str, Any]:
-    speakers = int((counts.sum((0, 2, 3)) > 0).sum())
+    drawn, units, unit = _draws(counts, weights, seed)
     pooled = counts.sum(axis=1)
-    if speakers > 1:
-        ci = intervals.interval(intervals.draws(counts, weights, metrics.ua), confidence, speakers)
-    else:
-        ci = _within_speaker(pooled, len(weights), confidence, seed)
     return {
         "group": name,
         "n": int(pooled.sum()) // len(pooled),
-        "speakers": speakers,
+        "speakers": int((counts.sum((0, 2, 3)) > 0).sum()),
         "wa": float(metrics.wa(pooled).mean()),
         "ua": float(metrics.ua(pooled).mean()),
-        "ci": ci,
-        "unit": "speaker" if speakers > 1 else "clip",
+        "ci": intervals.interval(drawn, confidence, units),
+        "unit": unit,
     }
 
 
-def _within_speaker(pooled: np.ndarray, count: int, confidence: float, seed: int) -> intervals.Interval | None:
-    """Interval of the UA of one speaker by drawing clips: counts (seeds, K, K) are redrawn from their own shares."""
-    random = np.random.default_rng(seed)
+def _draws(counts: np.ndarray, weights: np.ndarray, seed: int) -> tuple[np.ndarray, int, str]:
+    """UA in each resample, how many units were drawn from, and which: speakers, or within a single speaker the clips."""
+    speakers = int((counts.sum((0, 2, 3)) > 0).sum())
+    if speakers > 1:
+        return intervals.draws(counts, weights, metrics.ua), speakers, "speaker"
+    pooled = counts.sum(axis=1)
     n = int(pooled[0].sum())
-    redrawn = np.stack([random.multinomial(n, one.ravel() / n, size=count).reshape(count, *one.shape) for one in pooled])
-    return intervals.interval(metrics.ua(redrawn).mean(axis=0), confidence, n)
+    random = np.random.default_rng(seed)
+    redrawn = np.stack([random.multinomial(n, one.ravel() / n, size=len(weights)).reshape(-1, *one.shape) for one in pooled])
+    return metrics.ua(redrawn).mean(axis=0), n, "clip"
 
 
 def _gap(counts: dict[str, np.ndarray], a: str, b: str) -> tuple[float, str, str] | None:
