@@ -12,12 +12,13 @@ import bz2
 import gzip
 import lzma
 import shutil
+import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -34,6 +35,20 @@ MAX_MEMBER = 1 << 30  # bytes: 90 minutes of 48 kHz stereo in 16 bit
 MAX_TOTAL = 64 << 30
 MAX_RATIO = 200  # unpacked over packed; speech deflates to about two thirds, FLAC not at all
 SMALL = 1 << 20  # below this a ratio says nothing: a second of silence packs a thousandfold
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    OverflowError,
+    RuntimeError,  # zipfile: encrypted, or packed by a method it does not know
+)
+"""What the standard library raises on archives that are not what they say."""
 
 
 class ArchiveError(SerError):
@@ -104,7 +119,7 @@ class Archive:
             with self._open(entry) as stream:
                 data = stream.read(size)
                 rest = stream.read(1)  # reaching the end is what makes zipfile check the CRC
-        except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError) as error:
+        except _BROKEN as error:
             raise MemberError("damaged", f"{type(error).__name__}: {error}") from None
         if len(data) != size or rest:
             raise MemberError("damaged", f"{len(data)} bytes instead of the {size} that the archive names")
@@ -137,19 +152,21 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
         ArchiveError: if it is missing, neither of both, cut off, or beyond the bounds above.
     """
     path = Path(path)
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as packed:
-                yield Archive(path, packed)
-            return
-        with tempfile.TemporaryFile() as room:
-            plain = _plain_tar(path, room)
-            with tarfile.open(fileobj=plain, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:
-                yield Archive(path, tar)
-    except FileNotFoundError:
-        raise ArchiveError(f"{path} not found: run the download stage first") from None
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise ArchiveError(f"{path} is no whole zip or tar archive ({error}): remove it and fetch it again") from None
+    with ExitStack() as opened:
+        try:
+            archive = Archive(path, _index(path, opened))
+        except FileNotFoundError:
+            raise ArchiveError(f"{path} not found: run the download stage first") from None
+        except _BROKEN as error:
+            raise ArchiveError(f"{path} is no whole zip or tar archive ({error}): remove it and fetch it again") from None
+        yield archive
+
+
+def _index(path: Path, opened: ExitStack) -> zipfile.ZipFile | tarfile.TarFile:
+    if zipfile.is_zipfile(path):
+        return opened.enter_context(zipfile.ZipFile(path))
+    plain = opened.enter_context(_plain_tar(path))
+    return opened.enter_context(tarfile.open(fileobj=plain, mode="r:", encoding="utf-8", errors="surrogateescape"))
 
 
 def pack(path: Path, recordings: Mapping[str, Path], texts: Mapping[str, str], title: str) -> None:
@@ -176,28 +193,32 @@ def _entry(member: str) -> zipfile.ZipInfo:
     return entry
 
 
-def _plain_tar(path: Path, room: IO[bytes]) -> IO[bytes]:
-    """The tar itself, or what it holds when unpacked into ``room``."""
+@contextmanager
+def _plain_tar(path: Path) -> Iterator[IO[bytes]]:
+    """The tar itself, or what it unpacks to, as a temporary file."""
     with path.open("rb") as stream:
-        head = stream.read(6)
-    openers: dict[bytes, type[gzip.GzipFile] | type[bz2.BZ2File] | type[lzma.LZMAFile]] = {
-        b"\x1f\x8b": gzip.GzipFile,
-        b"BZ": bz2.BZ2File,
-        b"\xfd7": lzma.LZMAFile,
-    }
-    opener = openers.get(head[:2])
-    if opener is None:
-        return path.open("rb")
+        head = stream.read(2)
+        stream.seek(0)
+        openers: dict[bytes, type[gzip.GzipFile] | type[bz2.BZ2File] | type[lzma.LZMAFile]] = {
+            b"\x1f\x8b": gzip.GzipFile,
+            b"BZ": bz2.BZ2File,
+            b"\xfd7": lzma.LZMAFile,
+        }
+        opener = openers.get(head)
+        if opener is None:
+            yield stream
+            return
     bound = min(MAX_TOTAL, max(SMALL, MAX_RATIO * path.stat().st_size))
-    with opener(path) as packed:
-        total = 0
-        while block := packed.read(1 << 20):
-            total += len(block)
-            if total > bound:
-                raise ArchiveError(f"{path} unpacks to more than {bound} bytes, {MAX_RATIO} times its size: it is not read")
-            room.write(block)
-    room.seek(0)
-    return room
+    with tempfile.TemporaryFile() as room:
+        with opener(path) as packed:
+            total = 0
+            while block := packed.read(1 << 20):
+                total += len(block)
+                if total > bound:
+                    raise ArchiveError(f"{path} unpacks to more than {bound} bytes, {MAX_RATIO} times its size: it is not read")
+                room.write(block)
+        room.seek(0)
+        yield room
 
 
 def _entries(

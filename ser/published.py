@@ -157,6 +157,7 @@ class Published:
             missing = [Wanted(name, None, None) for name in files if name.lower().endswith(SUFFIXES)]
         absent = [one.name for one in missing if one.name not in files]
         if absent or not missing:
+            self._record().unlink(missing_ok=True)
             why = TransferError(f"the record has no such file; it has: {', '.join(files) or 'none'}")
             raise self._error(", ".join(absent) or "any zip or tar", self._api(), why, missing)
         return [self._agreed(one, files[one.name]) for one in missing]

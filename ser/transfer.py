@@ -54,12 +54,9 @@ def download(url: str, target: Path, *, size: int | None = None, checksum: str |
     try:
         sums = verify(part, checksum)
     except TransferError:
-        page = _is_web_page(part)
         part.unlink()
         if resumed:  # the part may have been of an older edition: once more from the start
             return download(url, target, size=size, checksum=checksum, title=title)
-        if page:
-            raise TransferError("the server sent a web page instead of the file (does it ask for a login?)") from None
         raise
     os.replace(part, target)
     return sums
@@ -131,6 +128,8 @@ def _attempt(url: str, part: Path, size: int | None, title: str) -> None:
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with _open(url, headers) as response:
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            raise TransferError("the server sends a web page instead of the file (does it ask for a login?)")
         if response.status_code == 416:  # the part is as long as the server's file, or longer than it
             if size is None and response.headers.get("Content-Range") == f"bytes */{have}":
                 return
@@ -189,12 +188,6 @@ def _receive(response: requests.Response, part: Path, have: int, whole: int | No
 def _length(response: requests.Response) -> int | None:
     text = response.headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def _is_web_page(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(256).lstrip().lower()
-    return head.startswith((b"<!doctype html", b"<html"))
 
 
 def _host(url: str) -> str:

@@ -1,0 +1,158 @@
+"""The user's own recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser import SerError
+from ser.archives import open_archive
+from ser.corpora import folder
+from ser.corpora.labels import Recording
+from ser.params.corpora import Folder
+
+TREE = ("happy/ada/1.wav", "happy/ben/1.FLAC", "sad/ada/deeper/2.ogg", "sad/ben/2.mp3")
+
+
+def made(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def packed(root: Path, table: str | None = None) -> dict[str, Recording]:
+    archive_path = root.parent / "packed.zip"
+    folder.write_archive(archive_path, "folder", Folder(kind="folder", path=str(root), table=table))
+    with open_archive(archive_path) as archive:
+        return folder.labelled_members(archive)
+
+
+def test_folders_become_labels(tmp_path: Path) -> None:
+    root = made(tmp_path / "mine", *TREE, "notes.txt", "stray.wav", "happy/no speaker.wav", ".hidden/x/y.wav/.wav")
+    assert packed(root) == {
+        "happy/ada/1.wav": Recording("happy", "ada"),
+        "happy/ben/1.FLAC": Recording("happy", "ben"),
+        "sad/ada/deeper/2.ogg": Recording("sad", "ada"),
+        "sad/ben/2.mp3": Recording("sad", "ben"),
+    }
+    with zipfile.ZipFile(tmp_path / "packed.zip") as archive:
+        assert archive.namelist() == ["labels.csv", "happy/ada/1.wav", "happy/ben/1.FLAC", "happy/no speaker.wav", *TREE[2:], "stray.wav"]
+        assert archive.read("sad/ben/2.mp3") == b"sad/ben/2.mp3"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("start", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_a_table_becomes_labels(tmp_path: Path, delimiter: str, start: str) -> None:
+    root = made(tmp_path / "mine", "a.wav", "deep/er/b.flac", "c.wav")
+    absolute = str((root / "c.wav").absolute())
+    rows = [
+        ["Speaker", "path", " Label", "gender", "note"],
+        ["ada", "./a.wav", "happy", "F", ""],
+        ["ben", "deep\\er\\b.flac", "traurig, sehr" if delimiter != "," else "traurig", "", "x"],
+        ["cem", absolute, "happy", "male", ""],
+    ]
+    (root / "table.csv").write_text(start + "\n".join(delimiter.join(row) for row in rows) + "\n", encoding="utf-8")
+    assert packed(root, "table.csv") == {
+        "a.wav": Recording("happy", "ada", gender="female"),
+        "c.wav": Recording("happy", "cem", gender="male"),
+        "deep/er/b.flac": Recording(rows[2][2], "ben"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "lacks the column path, label, speaker; found: nothing; needed: path, label, speaker"),
+        ("path,emotion\na.wav,happy\n", "lacks the column label, speaker; found: path, emotion"),
+        ("path,label,speaker\n", "has no rows"),
+        ("path,label,speaker\na.wav,happy,ada\nb.wav,sad,\n", "line 3: speaker is empty"),
+        ("path,label,speaker\na.wav,,\n", "line 2: label, speaker is empty"),
+        ("path,label,speaker\na.wav\n", "line 2: label, speaker is empty"),
+        ("path,label,speaker\na.wav,happy,ada\n./a.wav,sad,ada\n", "line 3: a.wav is listed twice"),
+        ("path,label,speaker\n../a.wav,happy,ada\n", "'../a.wav' lies outside the folder"),
+        ("path,label,speaker\n/etc/a.wav,happy,ada\n", "'/etc/a.wav' lies outside the folder"),
+        ("path,label,speaker,gender\na.wav,happy,ada,x\n", "gender 'x'; allowed: female, male or nothing"),
+        ("path,label,speaker\na.wav,happy,ada\nx.wav,sad,ben\ny.wav,sad,ben\n", "2 of 3 paths are no recording .*: x.wav, y.wav"),
+        ("path,label,speaker\na.wav,happy,ada\nnotes.txt,sad,ben\n", "1 of 2 paths are no recording .*: notes.txt"),
+        ("path,label,speaker\na.wav,happy,ada\nb.wav,happy,ben\n", "one label only; a classifier needs recordings of two or more"),
+        ('path,label,speaker\n"a.wav,happy,ada\n', "unexpected end of data"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_named(tmp_path: Path, text: str, message: str) -> None:
+    root = made(tmp_path / "mine", "a.wav", "b.wav", "notes.txt")
+    (root / "table.csv").write_text(text)
+    with pytest.raises(SerError, match=message):
+        packed(root, "table.csv")
+
+
+def test_a_table_that_is_not_there_or_not_in_utf8(tmp_path: Path) -> None:
+    root = made(tmp_path / "mine", "a.wav")
+    with pytest.raises(SerError, match=r"table\.csv does not exist; corpora\.folder\.source\.table is relative to the folder"):
+        packed(root, "table.csv")
+    (root / "table.csv").write_bytes("path,label,speaker\nä.wav".encode("latin-1"))
+    with pytest.raises(SerError, match="is not written in UTF-8"):
+        packed(root, "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "does not exist; set corpora.folder.source.path. two ways: a CSV with the columns path, label, speaker"),
+        (("notes.txt",), r"no recording in .* \(of 1 files\)"),
+        (("a.wav", "happy/b.wav"), "holds 2 recordings, none of them as label/speaker/recording"),
+        (("happy/ada/a.wav", "happy/ben/b.wav", "c.wav"), "one label only"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SerError, match=message):
+        packed(made(tmp_path / "mine", *names))
+
+
+def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
+    contents = []
+    for order in (TREE, TREE[::-1]):
+        root = made(tmp_path / f"{order[0][:3]}/mine", *order)
+        packed(root)
+        contents.append((root.parent / "packed.zip").read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_a_folder_in_another_encoding(tmp_path: Path) -> None:
+    root = made(tmp_path / "mine", *TREE)
+    try:
+        (root / "sad" / b"w\xfctend".decode("utf-8", "surrogateescape")).mkdir()
+        (root / "sad" / b"w\xfctend".decode("utf-8", "surrogateescape") / "1.wav").write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    assert packed(root)["sad/wütend/1.wav"].speaker == "wütend"
+
+
+PART = st.text(st.characters(exclude_characters="/\\", exclude_categories=("Cs", "Cc")), min_size=1).filter(
+    lambda text: text.strip() not in ("", ".", "..")
+)
+
+
+@given(st.lists(st.tuples(PART, PART, PART), min_size=1, max_size=8, unique=True))
+def test_any_tree_under_any_roots(parts: list[tuple[str, str, str]]) -> None:
+    flat = {f"{label}/{speaker}/{name}.wav": (label.strip(), speaker.strip()) for label, speaker, name in parts if not name.startswith(".")}
+    for root in ("", "a/", "a/b/"):
+        found = folder.tree([root + member for member in flat])
+        if len({label for label, _ in flat.values()}) > 1:
+            assert {member: (one.emotion, one.speaker) for member, one in found.items()} == {
+                root + member: labels for member, labels in flat.items()
+            }
+
+
+@given(st.text())
+def test_no_table_ends_in_anything_but_our_error(text: str) -> None:
+    for content in (text, "path,label,speaker\n" + text):
+        with contextlib.suppress(SerError):
+            found = folder.read_table(content, "table")
+            assert found
+            assert all(one.emotion and one.speaker for one in found.values())
