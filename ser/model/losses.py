@@ -32,7 +32,7 @@ def loss(logits: Tensor, targets: Tensor, train: Train, class_weights: Tensor | 
     weights = torch.ones(classes, device=logits.device) if class_weights is None else class_weights.to(logits)
     log_p = F.log_softmax(logits, 1)
     if train.loss == "focal":
-        each = targets * (1 - log_p.exp()).clamp_min(0).pow(train.focal_gamma) * -log_p
+        each = targets * (1 - log_p.exp()).clamp_min(1e-12).pow(train.focal_gamma) * -log_p
     else:
         each = (targets * (1 - train.label_smoothing) + train.label_smoothing / classes) * -log_p
     return (each @ weights).sum() / (targets @ weights).sum().clamp_min(1e-12)

@@ -97,7 +97,7 @@ class Network(nn.Module):
         """Classify a batch.
 
         Args:
-            log_mel: (B, T, n_log_mel) in dB, anything (finite) where padded.
+            log_mel: (B, T, n_log_mel) in dB, anything where padded.
             mfcc: (B, T, n_mfcc), likewise.
             lengths: (B,) int64, frames of each clip, from 1 to T.
 
