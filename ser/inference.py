@@ -19,6 +19,7 @@ from ser.params.features import Features
 from ser.params.model import Model
 from ser.params.preprocess import Preprocess
 from ser.params.train import Train
+from ser.windows import windows
 
 BATCH = 64
 
@@ -92,23 +93,6 @@ def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, dev
     return network.to(device).eval()
 
 
-def windows(lengths: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rule for long clips: as few windows of equal length ≤ ``max_frames`` as cover the clip, evenly spaced, averaged afterwards.
-
-    Returns:
-        owner, first and length of each window, shape (windows,), owner being the position in ``lengths``.
-
-    >>> windows(np.array([5, 25]), 10)
-    (array([0, 1, 1, 1]), array([ 0,  0,  7, 15]), array([ 5, 10, 10, 10]))
-    """
-    count = -(-lengths // max_frames)
-    owner = np.repeat(np.arange(len(lengths)), count)
-    number = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    room = (lengths - np.minimum(lengths, max_frames))[owner]
-    first = number * room // np.maximum(count[owner] - 1, 1)
-    return owner, first, np.minimum(lengths, max_frames)[owner]
-
-
 @torch.no_grad()
 def probabilities(network: Network, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
     """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged."""
@@ -133,7 +117,9 @@ def probabilities(network: Network, corpus: batches.Corpus, rows: np.ndarray, ma
     return total / np.bincount(owner, minlength=len(rows))[:, None]
 
 
-def predict(folder: str | Path, features_folder: str | Path, table: pd.DataFrame, assignment: pd.DataFrame, device: torch.device) -> pd.DataFrame:
+def predict(
+    folder: str | Path, features_folder: str | Path, table: pd.DataFrame, assignment: pd.DataFrame, device: torch.device
+) -> pd.DataFrame:
     """Probabilities of every valid and test clip by the network that has not seen it.
 
     Args:
