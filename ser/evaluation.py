@@ -126,8 +126,8 @@ def curves(history: pd.DataFrame) -> pd.DataFrame:
     return mean.join(each).round({name: DIGITS for name in (*columns[:3], *each.columns)}).reset_index()
 
 
-def rounded(value: Any, digits: int = DIGITS) -> Any:
-    """Plain values for JSON: numbers rounded, NaN as None, tuples as lists, −0 as 0; order is kept."""
+def rounded(value: Any, digits: int | None = DIGITS) -> Any:
+    """Plain values for JSON: numbers rounded (unless ``digits`` is None), NaN as None, tuples as lists, −0 as 0; order is kept."""
     if isinstance(value, dict):
         return {str(key): rounded(entry, digits) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -135,7 +135,9 @@ def rounded(value: Any, digits: int = DIGITS) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
-        return None if np.isnan(value) else round(value, digits) + 0.0
+        if np.isnan(value):
+            return None
+        return value if digits is None else round(value, digits) + 0.0
     return value
 
 
