@@ -123,11 +123,17 @@ def frame_count(length: int, frames: Frames) -> int:
     return 1 + (length - frames.n_fft % 2) // frames.hop_length if length > 0 else 0
 
 
+@functools.lru_cache(maxsize=16)
 def dct_matrix(n_mels: int, n_mfcc: int) -> np.ndarray:
-    """Orthonormal DCT-II, float32 (n_mfcc, n_mels): ``mfcc = log_mel @ dct_matrix(n_mels, n_mfcc).T``, in training's mel domain too."""
-    return _dct_matrix(n_mels, n_mfcc)
+    """Orthonormal DCT-II, float64 (n_mfcc, n_mels): ``mfcc = log_mel @ dct_matrix(n_mels, n_mfcc).T``, in training's mel domain too."""
+    if n_mfcc > n_mels:
+        raise SerError(f"features.mfcc: n_mfcc {n_mfcc} must be at most n_mels {n_mels}")
+    matrix: np.ndarray = scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc]
+    matrix.flags.writeable = False
+    return matrix
 
 
+@functools.lru_cache(maxsize=16)
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
     """Triangular filters on Slaney's mel scale, each of area 1 over Hz: float32 (n_mels, n_fft // 2 + 1), equal to librosa's.
 
@@ -136,7 +142,20 @@ def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax:
     Raises:
         SerError: when ``fmin`` < ``fmax`` ≤ half the sample rate does not hold.
     """
-    return _mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax)
+    fmax = sample_rate / 2 if fmax is None else fmax
+    if not fmin < fmax <= sample_rate / 2:
+        raise SerError(
+            f"features.log_mel: fmin {fmin:g} Hz < fmax {fmax:g} Hz ≤ {sample_rate / 2:g} Hz (half of preprocess.sample_rate) "
+            "does not hold; lower fmax, or set it to null for half the sample rate"
+        )
+    bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)  # Hz
+    edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(fmax), n_mels + 2))
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    area = (edges[2:] - edges[:-2])[:, None] / 2
+    filters: np.ndarray = (np.maximum(0, np.minimum(rising, falling)) / area).astype(np.float32)
+    filters.flags.writeable = False
+    return filters
 
 
 def with_deltas(values: np.ndarray) -> np.ndarray:
@@ -227,7 +246,8 @@ def _natively(signal: np.ndarray, sample_rate: int, features: Features) -> tuple
         power = (squares[:, ::2] + squares[:, 1::2]).astype(np.float32)
         for n_mels, weights in filters.items():
             levels[n_mels][start:stop] = _decibels(power @ weights, floor)
-    return levels[bands[0]], levels[bands[1]] @ dct_matrix(bands[1], features.mfcc.n_mfcc).T
+    mfcc = levels[bands[1]] @ dct_matrix(bands[1], features.mfcc.n_mfcc).T  # double again: the first coefficient is in the hundreds
+    return levels[bands[0]], mfcc.astype(np.float32)
 
 
 def _by_librosa(signal: np.ndarray, sample_rate: int, features: Features) -> tuple[np.ndarray, np.ndarray]:
@@ -263,25 +283,7 @@ def _decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
 
 
 def _filters(sample_rate: int, features: Features, n_mels: int) -> np.ndarray:
-    return _mel_filterbank(sample_rate, features.frames.n_fft, n_mels, features.log_mel.fmin, features.log_mel.fmax)
-
-
-@functools.lru_cache(maxsize=16)
-def _mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
-    fmax = sample_rate / 2 if fmax is None else fmax
-    if not fmin < fmax <= sample_rate / 2:
-        raise SerError(
-            f"features.log_mel: fmin {fmin:g} Hz < fmax {fmax:g} Hz ≤ {sample_rate / 2:g} Hz (half of preprocess.sample_rate) "
-            "does not hold; lower fmax, or set it to null for half the sample rate"
-        )
-    bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)  # Hz
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(fmax), n_mels + 2))
-    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    area = (edges[2:] - edges[:-2])[:, None] / 2
-    filters: np.ndarray = (np.maximum(0, np.minimum(rising, falling)) / area).astype(np.float32)
-    filters.flags.writeable = False
-    return filters
+    return mel_filterbank(sample_rate, features.frames.n_fft, n_mels, features.log_mel.fmin, features.log_mel.fmax)
 
 
 def _hz_to_mel(hz: float) -> float:
@@ -290,15 +292,6 @@ def _hz_to_mel(hz: float) -> float:
 
 def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.power(6.4, (mel - 15) / 27))
-
-
-@functools.lru_cache(maxsize=16)
-def _dct_matrix(n_mels: int, n_mfcc: int) -> np.ndarray:
-    if n_mfcc > n_mels:
-        raise SerError(f"features.mfcc: n_mfcc {n_mfcc} must be at most n_mels {n_mels}")
-    matrix: np.ndarray = scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc].astype(np.float32)
-    matrix.flags.writeable = False
-    return matrix
 
 
 @functools.lru_cache(maxsize=4)
