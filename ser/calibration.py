@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-TINY = 1e-7
-"""Smallest probability that is taken at its word: tables hold six digits, and log 0 would swallow all else."""
+TINY = 1e-12
+"""Smallest probability that is taken at its word: a single log 0 would swallow all else."""
 
 
 def softmax_at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
