@@ -1,0 +1,48 @@
+"""Functions that worker processes run in tests: found by name, so they live in a module of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_info
+
+from ser import SerError
+
+
+def square(number: int) -> int:
+    time.sleep(0.01 * (number % 3))  # later ones may be ready first
+    return number * number
+
+
+def process_of(number: int) -> int:
+    return os.getpid()
+
+
+def threads_of_blas(number: int) -> set[int]:
+    np.ones((4, 4)) @ np.ones((4, 4))
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def fail_at_seven(number: int) -> int:
+    if number == 7:
+        raise SerError("seven cannot be done")
+    return number
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die_once(task: tuple[int, str]) -> int:
+    """The fifth task kills its process the first time that it is tried."""
+    number, mark = task
+    if number == 5 and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.02)
+    return number
