@@ -73,7 +73,8 @@ def load(folder: str, table: pd.DataFrame, classes: list[str], params: Features,
     speakers, group = np.unique(table["speaker"].to_numpy(str), return_inverse=True)
     numbers = {name: number for number, name in enumerate(classes)}
     own_bands = params.mfcc.n_mels != params.log_mel.n_mels or params.deltas
-    dct = None if own_bands else torch.from_numpy(features.dct_matrix(params.log_mel.n_mels, params.mfcc.n_mfcc).astype(np.float32)).to(device)
+    cosines = features.dct_matrix(params.log_mel.n_mels, params.mfcc.n_mfcc).T.astype(np.float32)
+    dct = None if own_bands else torch.from_numpy(cosines).to(device)
     by_speaker: dict[str, tuple[Tensor, Tensor]] = {}
     if params.normalise == "speaker":
         by_speaker = {name: _speaker_statistics(getattr(views, name), views.offsets, group, len(speakers), device) for name in VIEWS}

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from ser import SerError
 from ser.params import Params, load
@@ -21,7 +22,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Namespace], None]) -> None:
     """Parse the command line, check all of params.yaml before any work, run the stage.
 
-    Errors the user can mend (``SerError``) and an interruption end in one message and exit status 1 or 130.
+    Errors the user can mend (``SerError``, inputs of a stage that was not run) and an interruption end in one message and exit status 1 or 130.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = arguments.parse_args()
@@ -33,6 +34,10 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         stage(params, options)
     except SerError as error:
         sys.exit(f"error: {error}")
+    except FileNotFoundError as error:
+        if error.filename is None or Path(error.filename).is_absolute():
+            raise
+        sys.exit(f"error: {error.filename} not found: it is made by an earlier stage; `dvc repro` runs what is missing")
     except KeyboardInterrupt:
         print("interrupted; a rerun goes on from what is finished", file=sys.stderr)
         sys.exit(130)

@@ -1,0 +1,90 @@
+"""Small data made on the spot for tests of training and what follows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from ruamel.yaml import YAML
+
+from ser import features
+from ser.batches import Corpus
+from ser.clips import COLUMNS
+from ser.inference import Trained
+from ser.params import Params, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = ["neutral", "happy", "sad"]
+
+
+def params(**changes: Any) -> Params:
+    """The project's own parameters, shrunk, with changes by dotted key (double underscore for the dot)."""
+    values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    small = {
+        "features__log_mel__n_mels": 16,
+        "features__mfcc__n_mels": 16,
+        "features__mfcc__n_mfcc": 12,
+        "model__dim": 16,
+        "model__cnn__channels": [4, 8, 8],
+        "model__transformer__layers": 1,
+        "model__transformer__dim": 16,
+        "model__transformer__ffn": 32,
+        "train__epochs": 4,
+        "train__batch_size": 8,
+        "train__augment__freq_width": 4,
+    }
+    for key, value in {**small, **changes}.items():
+        section = values
+        *path, last = key.split("__")
+        for name in path:
+            section = section[name]
+        assert last in section, key
+        section[last] = value
+    return parse(values)
+
+
+def corpus(params: Params, clips: int = 24, seed: int = 0, length: tuple[int, int] = (20, 60)) -> Corpus:
+    """Clips whose class shows in the level of a few bands, by four speakers in turn."""
+    random = np.random.default_rng(seed)
+    settings = params.features
+    target = np.arange(clips) % len(CLASSES)
+    lengths = random.integers(*length, clips)
+    pieces = []
+    for number, frames in zip(target, lengths, strict=True):
+        piece = random.normal(-50, 8, (frames, settings.log_mel.n_mels))
+        piece[:, 4 * number : 4 * number + 4] += 12
+        pieces.append(piece.astype(np.float16))
+    log_mel = np.concatenate(pieces)
+    cosines = features.dct_matrix(settings.log_mel.n_mels, settings.mfcc.n_mfcc).T.astype(np.float32)
+    ends = np.cumsum(lengths)
+    return Corpus(
+        log_mel=torch.from_numpy(log_mel),
+        mfcc=torch.from_numpy((log_mel.astype(np.float32) @ cosines).astype(np.float16)),
+        start=torch.from_numpy(ends - lengths),
+        length=torch.from_numpy(lengths),
+        target=torch.from_numpy(target),
+        group=torch.arange(clips) % 4,
+        group_statistics={},
+        dct=torch.from_numpy(cosines),
+        bands=settings.log_mel.n_mels,
+        mfcc_per_db=settings.mfcc.n_mels**0.5,
+        floor_db=settings.log_mel.floor_db,
+        normalise=settings.normalise,
+    )
+
+
+def trained(params: Params) -> Trained:
+    """What the network is, for the made corpus."""
+    return Trained("made", CLASSES, [1], params.train.seeds, params.preprocess, params.features, params.model, params.train, {})
+
+
+def table(clips: int = 24) -> pd.DataFrame:
+    """``clips.csv`` of the made corpus, without audio."""
+    rows: dict[str, Any] = {name: [""] * clips for name in COLUMNS}
+    rows |= {"clip": [f"clip{number:03}.wav" for number in range(clips)], "emotion": [CLASSES[number % 3] for number in range(clips)]}
+    rows |= {"speaker": [f"s{number % 4}" for number in range(clips)]}
+    rows |= {name: [0] * clips for name, kind in COLUMNS.items() if kind != "string"}
+    return pd.DataFrame(rows).astype(COLUMNS)

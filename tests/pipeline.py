@@ -1,0 +1,94 @@
+"""A copy of the project in a folder of its own, shrunk so that the whole pipeline runs in seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SMALL: dict[str, Any] = {
+    "corpora.demo.source.speakers": 6,
+    "corpora.demo.source.sentences": 2,
+    "corpora.demo.source.repetitions": 1,
+    "split.folds": 3,
+    "model.dim": 32,
+    "model.cnn.channels": [4, 8, 8],
+    "model.transformer.layers": 1,
+    "model.transformer.dim": 32,
+    "model.transformer.ffn": 32,
+    "train.epochs": 2,
+    "evaluate.bootstrap": 200,
+    "evaluate.robustness.max_clips": 6,
+    "evaluate.examples": 2,
+}
+"""Fewer voices and steps, everything else as it ships."""
+
+
+class Project:
+    """A git repository with the project's files, where commands run with this Python first on PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True)
+        for name in listed.stdout.decode().split("\0"):
+            if name and (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / "dvc.lock").unlink(missing_ok=True)
+        shutil.rmtree(folder / "metrics", ignore_errors=True)
+        for name in ("corpora", "plots"):
+            (folder / "metrics" / name).mkdir(parents=True)
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("SER_", "DVC_", "GIT_"))},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SER_CACHE_DIR": str(folder.parent / f"{folder.name}-cache"),
+            "SER_THREADS": "1",
+            "SER_WORKERS": "1",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(folder.parent / f"{folder.name}-site"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.run("git", "config", "user.name", "Test")
+        self.set(SMALL)
+        self.commit("start")
+
+    def run(self, *command: str, check: bool = True, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project; its output is in the error when it fails."""
+        done = subprocess.run(
+            command, cwd=self.folder, env={**self.environment, **environment}, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 0 or not check, f"{' '.join(command)}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def read(self) -> dict[str, Any]:
+        """params.yaml as plain values."""
+        return YAML(typ="safe", pure=True).load(self.folder / "params.yaml")
+
+    def set(self, changes: dict[str, Any]) -> None:
+        """Change params.yaml by dotted keys and keep its style."""
+        yaml = YAML()
+        yaml.width = 4096
+        values = yaml.load(self.folder / "params.yaml")
+        for key, value in changes.items():
+            section = values
+            *path, last = key.split(".")
+            for name in path:
+                section = section[name]
+            assert last in section, key
+            section[last] = value
+        with open(self.folder / "params.yaml", "w") as stream:
+            yaml.dump(values, stream)

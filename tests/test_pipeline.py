@@ -1,0 +1,258 @@
+"""The whole way of the data through the real commands, on a shrunk demo corpus in a repository of its own."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from tests.pipeline import ROOT, Project
+
+STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+
+
+def ran(output: str) -> set[str]:
+    """Names of the stages that DVC says it ran."""
+    return {line.split("'")[1].split("@")[0] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def test_repro_makes_everything_and_a_second_one_nothing(finished):
+    for path in ("metrics/corpora/demo.json", "reports/index.html", "exports/demo/model.onnx", "data/predictions/demo.csv", "dvc.lock"):
+        assert (finished.folder / path).exists(), path
+    again = finished.run("dvc", "repro")
+    assert ran(again.stdout) == set()
+    assert "up to date" in again.stdout
+    assert finished.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_metrics_begin_with_the_scores_and_name_the_protocol(finished):
+    metrics = json.loads((finished.folder / "metrics/corpora/demo.json").read_text())
+    assert list(metrics)[:5] == ["wa", "ua", "macro_f1", "n", "protocol"]
+    assert metrics["protocol"] == "speaker"
+    assert "not a result about human emotion" in metrics["notice"]
+    assert metrics["n"] == len(pd.read_csv(finished.folder / "data/clips/demo/clips.csv"))
+
+
+def test_found_is_kept_plus_rejected(finished):
+    folder = finished.folder / "data/clips/demo"
+    summary = json.loads((folder / "summary.json").read_text())
+    kept, rejected = pd.read_csv(folder / "clips.csv"), pd.read_csv(folder / "rejected.csv")
+    assert summary["files_found"] == len(kept) + len(rejected) == 6 * 2 * 6
+
+
+def test_same_seed_same_bytes(finished):
+    """All stages again from nothing: every hash in dvc.lock and every metric stays."""
+    lock = (finished.folder / "dvc.lock").read_bytes()
+    forced = finished.run("dvc", "repro", "--force")
+    assert ran(forced.stdout) == set(STAGES)
+    assert (finished.folder / "dvc.lock").read_bytes() == lock
+    assert finished.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_needs_no_more_than_it_declares(finished, tmp_path, name):
+    """Each command in an empty folder with its declared dependencies only: a forgotten one fails here."""
+    shutil.copy(finished.folder / "params.yaml", tmp_path)
+    for dep in STAGES[name]["deps"]:
+        # A matrix in the dependencies of the report lists one path per corpus.
+        source, target = (folder / dep.replace("${item.dataset}", "demo") for folder in (finished.folder, tmp_path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
+    command = STAGES[name]["cmd"].replace("${item.dataset}", "demo").split()
+    done = subprocess.run(command, cwd=tmp_path, env=finished.environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for kind in ("outs", "metrics", "plots"):
+        for out in STAGES[name].get(kind, []):
+            path = (out if isinstance(out, str) else next(iter(out))).replace("${item.dataset}", "demo")
+            assert (tmp_path / path).exists(), path
+
+
+AFTER = {
+    "download": {"download", "preprocess", "split", "features", "train", "evaluate", "export", "report"},
+    "preprocess": {"preprocess", "split", "features", "train", "evaluate", "export", "report"},
+    "split": {"split", "train", "evaluate", "export", "report"},
+    "features": {"features", "train", "evaluate", "export", "report"},
+    "train": {"train", "evaluate", "export", "report"},
+    "evaluate": {"evaluate", "export", "report"},
+    "report": {"report"},
+    "nothing": set(),
+}
+"""First stage that changes → every stage that follows from it."""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "first"),
+    [
+        ("corpora.demo.source.seed", 8, "download"),
+        ("corpora.demo.labels.classes", ["happy", "sad"], "preprocess"),
+        ("corpora.shemo.labels.edition", "filename", "nothing"),
+        ("preprocess.vad.method", "none", "preprocess"),
+        ("preprocess.min_seconds", 0.2, "preprocess"),
+        ("split.seed", 5, "split"),
+        ("features.log_mel.n_mels", 40, "features"),
+        ("features.normalise", "clip", "train"),
+        ("model.fusion", "concat", "train"),
+        ("train.lr", 0.5, "train"),
+        ("train.augment.gain_db", 1.0, "train"),
+        ("evaluate.bootstrap", 300, "evaluate"),
+        ("runtime.device", "cpu", "nothing"),
+        ("runtime.workers", 3, "nothing"),
+    ],
+)
+def test_a_parameter_reruns_what_depends_on_it(finished, key, value, first):
+    """DVC's own word on what changed, and the graph for what follows."""
+    before = (finished.folder / "params.yaml").read_bytes()
+    try:
+        finished.set({key: value})
+        status = json.loads(finished.run("dvc", "status", "--json").stdout)
+    finally:
+        (finished.folder / "params.yaml").write_bytes(before)
+    changed = {name.split("@")[0] for name in status}
+    follows = set().union(*(AFTER[name] for name in changed)) if changed else set()
+    assert follows == AFTER[first]
+    assert changed <= AFTER[first]
+
+
+def test_params_survive_an_override_with_a_one_line_diff(finished):
+    from dvc.utils.hydra import apply_overrides
+
+    path = finished.folder / "params.yaml"
+    before = path.read_text()
+    try:
+        apply_overrides(path, ["datasets=[demo,ravdess]"])
+        after = path.read_text()
+    finally:
+        path.write_text(before)
+    diff = [line for line in difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0) if line[0] in "+-"][2:]
+    assert diff == ["+- ravdess"]
+
+
+def test_an_experiment_reruns_training_only_and_its_metrics_stand_beside(finished):
+    done = finished.run("dvc", "exp", "run", "--name", "concat", "-S", "model.fusion=concat")
+    try:
+        assert ran(done.stdout) == {"train", "evaluate", "export", "report"}
+        diff = finished.run("dvc", "metrics", "diff", "--json").stdout
+        assert "ua" in json.loads(diff)["diff"]["metrics/corpora/demo.json"] or json.loads(diff)
+        assert "concat" in finished.run("dvc", "exp", "show", "--csv").stdout
+    finally:
+        finished.run("git", "checkout", "-q", ".")
+        finished.run("dvc", "checkout", "-q")
+
+
+def test_a_temporary_experiment_runs_its_own_copy_of_the_code(finished):
+    """`--temp` runs a copy of the committed project: its scripts must import the library beside them, not the workspace's."""
+    spy = finished.folder / "ser/normalise.py"
+    text = spy.read_text()
+    spy.write_text(text + '\nprint("imported from", __file__)\n')
+    finished.run("git", "commit", "-qam", "spy")
+    try:
+        done = finished.run("dvc", "exp", "run", "--temp", "-S", "train.lr=0.01")
+        places = {line.split()[-1] for line in done.stdout.splitlines() if line.startswith("imported from")}
+        assert places
+        assert all("/.dvc/tmp/exps/" in place for place in places), places
+    finally:
+        finished.run("git", "reset", "-q", "--hard", "HEAD~1")
+        finished.run("dvc", "checkout", "-q")
+
+
+def interrupt(project: Project, *command: str, at: str) -> str:
+    """Start a command, send Ctrl-C to its whole group when a line contains ``at``, and return its output."""
+    with subprocess.Popen(
+        command, cwd=project.folder, env={**project.environment, "PYTHONUNBUFFERED": "1"}, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        seen = []
+        for line in child.stdout:
+            seen.append(line)
+            if at in line:
+                import os
+
+                os.killpg(child.pid, signal.SIGINT)
+                break
+        seen += child.stdout.readlines()
+        child.wait(60)
+    assert child.returncode != 0
+    return "".join(seen)
+
+
+def test_ctrl_c_in_training_goes_on_from_the_last_epoch_but_never_with_other_parameters(finished, tmp_path):
+    project = Project(tmp_path / "project")
+    shutil.copytree(finished.folder / ".dvc/cache", project.folder / ".dvc/cache")
+    shutil.copy(finished.folder / "dvc.lock", project.folder)
+    project.run("dvc", "checkout", "--force", "-q", check=False)
+    project.set({"train.epochs": 30})
+    said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   5/30")
+    assert "goes on" not in said
+    assert "interrupted" in said
+    time.sleep(1)
+
+    project.set({"train.lr": 0.0123, "train.epochs": 30})
+    said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   1/30")
+    assert "goes on" not in said
+
+    project.set({"train.lr": project_default("train.lr")})
+    done = project.run("dvc", "repro", "train@demo")
+    assert "goes on after epoch" in done.stdout + done.stderr
+    history = pd.read_csv(project.folder / "models/demo/history.csv")
+    assert list(history["epoch"]) == [*range(1, 31)] * 3
+    left = [path for path in Path(project.environment["SER_CACHE_DIR"]).rglob("fold*.safetensors")]
+    assert len(left) <= 1, "the finished training's checkpoints are gone; the other parameters' one may stay"
+
+
+def project_default(key: str):
+    """The shipped value of a parameter."""
+    value = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("changes", "stage", "dataset", "says"),
+    [
+        ({"train.lr": "fast"}, "download", "demo", ["train.lr", "'fast'", "a number"]),
+        ({"model.fusion": "magic"}, "split", "demo", ["model.fusion", "'magic'", "concat"]),
+        ({"split.folds": 1}, "train", "demo", ["split.folds", "found 1", "≥ 2"]),
+        ({"datasets": ["demo", "nope"]}, "report", None, ["datasets", "nope", "ravdess"]),
+        ({"runtime.device": "cuda"}, "train", "demo", ["runtime.device", "cuda", "cpu"]),
+    ],
+)
+def test_bad_parameters_end_before_any_work(finished, changes, stage, dataset, says):
+    before = (finished.folder / "params.yaml").read_bytes()
+    try:
+        finished.set(changes)
+        done = finished.run("python", "-m", f"stages.{stage}", *(["--dataset", dataset] if dataset else []), check=False)
+    finally:
+        (finished.folder / "params.yaml").write_bytes(before)
+    assert done.returncode == 1
+    for text in says:
+        assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert finished.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_unknown_dataset_and_missing_inputs_are_said_in_one_line(finished, tmp_path):
+    done = finished.run("python", "-m", "stages.train", "--dataset", "nope", check=False)
+    assert done.returncode == 1
+    assert "known: demo" in done.stderr
+    for stage in ("preprocess", "split", "features", "train", "evaluate", "export"):
+        done = finished.run("python", "-m", f"stages.{stage}", "--dataset", "emodb", check=False)
+        assert done.returncode == 1, stage
+        assert "Traceback" not in done.stderr, done.stderr
+        assert "emodb" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*STAGES, "compare", "preset"])
+def test_help(name):
+    done = subprocess.run(["python", "-m", f"stages.{name}", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "usage" in done.stdout
