@@ -317,7 +317,7 @@ def _svg(figure: Figure, name: str, description: str) -> str:
     drawn = out.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'<g id="[^"]*">', "<g>", drawn)  # ids must be unique in the page; those that are referred to are not on groups
+    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # ids must be unique in the page; those that are referred to are not on groups
     drawn = re.sub(r"font-family: [^;]*; ?", "", drawn)
     for placeholder, variable in COLOURS.items():
         drawn = drawn.replace(placeholder, f"var(--{variable})")
