@@ -34,7 +34,7 @@ def needed_by(script: str) -> set[str]:
 def _files(name: str) -> list[str]:
     """The module's own file and the ``__init__`` of every package above it, if they are the project's."""
     parts = name.split(".")
-    if parts[0] not in ("ser", "stages"):
+    if parts[0] not in ("benchmarks", "ser", "stages"):
         return []
     above = ["/".join(parts[: depth + 1]) + "/__init__.py" for depth in range(len(parts))]
     return [path for path in [*above, "/".join(parts) + ".py"] if (ROOT / path).exists()]
