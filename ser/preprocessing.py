@@ -7,6 +7,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from ser import SerError, audio, vad
 from ser.archives import Archive, MemberError, open_archive
-from ser.clips import COLUMNS, REJECTED, growing_array, to_float, to_int16, written_whole
+from ser.clips import COLUMNS, REJECTED, growing_array, to_int16, written_whole
 from ser.corpora import Found, list_recordings
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
@@ -29,9 +30,6 @@ from ser.workers import spread
 
 CHUNK = 16
 """Recordings per task: enough to make handing over cheap, few enough to keep all workers busy to the end."""
-
-QUANTISATION = 1 / 32768**2 / 12
-"""Power of int16's rounding, the least noise that a signal-to-noise ratio is taken against."""
 
 
 @dataclass(frozen=True)
@@ -85,27 +83,32 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
 
 def detect(pcm: np.ndarray, settings: Preprocess) -> Prepared:
     """Voice activity detection on a decoded int16 signal, shape (n,), n ≥ 1, at the working rate."""
-    signal = to_float(pcm)
-    found = vad.segments(signal, settings.sample_rate, settings.vad)
+    found = vad.segments(pcm, settings.sample_rate, settings.vad)
     return Prepared(
         pcm=vad.keep(pcm, found, settings.vad.keep),
         source_seconds=len(pcm) / settings.sample_rate,
         removed=vad.removed(found, len(pcm), settings.vad.keep),
         no_speech=len(found) == 0,
-        snr_db=snr_db(signal, found),
-        content=hashlib.blake2b(pcm.astype("<i2").tobytes(), digest_size=16).hexdigest(),
+        snr_db=snr_db(pcm, found),
+        content=hashlib.sha256(pcm.astype("<i2", copy=False).data).hexdigest()[:32],
     )
 
 
-def snr_db(signal: np.ndarray, segments: np.ndarray) -> float:
-    """Mean power inside the segments over that outside, in dB; NaN when there is no inside or no outside."""
-    speech = np.zeros(len(signal), dtype=bool)
-    for start, end in segments:
-        speech[start:end] = True
-    if not speech.any() or speech.all():
+def snr_db(pcm: np.ndarray, segments: np.ndarray) -> float:
+    """Mean power inside the segments over that outside, in dB, of an int16 signal; NaN when there is no inside or no outside.
+
+    Silence counts with the power of int16's rounding, 1/12, so that the ratio is never infinite.
+    """
+    edges = [0, *segments.ravel().tolist(), len(pcm)]  # outside, inside, outside, …
+    power, length = [0.0, 0.0], [0, 0]
+    for place, (start, end) in enumerate(itertools.pairwise(edges)):
+        piece = pcm[start:end].astype(np.float32)
+        power[place % 2] += float(np.dot(piece, piece))
+        length[place % 2] += end - start
+    if 0 in length:
         return float("nan")
-    inside, outside = (max(float(np.square(signal[part], dtype=np.float64).mean()), QUANTISATION) for part in (speech, ~speech))
-    return float(10 * np.log10(inside / outside))
+    outside, inside = (max(power[place] / length[place], 1 / 12) for place in (0, 1))
+    return 10 * math.log10(inside / outside)
 
 
 def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preprocess, runtime: Runtime) -> dict[str, Any]:
@@ -216,7 +219,7 @@ def _as_text(row: dict[str, Any]) -> list[str]:
     formats: dict[str, Callable[[Any], str]] = {
         "source_seconds": "{:.6f}".format,
         "removed": "{:.6f}".format,
-        "snr_db": lambda value: "" if np.isnan(value) else f"{value:.2f}",
+        "snr_db": lambda value: "" if math.isnan(value) else f"{value:.2f}",
     }
     return [formats.get(column, str)(row[column]) for column in COLUMNS]
 

@@ -279,14 +279,13 @@ def test_prepared_signal_is_the_recording_at_the_working_rate(rate):
     assert np.isnan(prepared.snr_db)
 
 
-@pytest.mark.parametrize(
-    ("inside", "outside", "expected"), [(0.5, 0.05, 20.0), (0.5, 0.5, 0.0), (0.5, 0.0, 10 * np.log10(0.25 / preprocessing.QUANTISATION))]
-)
+@pytest.mark.parametrize(("inside", "outside", "expected"), [(1000, 100, 20.0), (500, 500, 0.0), (500, 0, 10 * np.log10(500**2 * 12))])
 def test_signal_to_noise_ratio(inside, outside, expected):
-    signal = np.concatenate([np.full(100, outside), np.full(200, inside), np.full(50, -outside)])
-    assert preprocessing.snr_db(signal, np.array([[100, 300]])) == pytest.approx(expected)
-    assert np.isnan(preprocessing.snr_db(signal, np.empty((0, 2), dtype=np.int64)))
-    assert np.isnan(preprocessing.snr_db(signal, np.array([[0, 350]])))
+    pcm = np.concatenate([np.full(100, outside), np.full(200, inside), np.full(50, -outside)]).astype(np.int16)
+    assert preprocessing.snr_db(pcm, np.array([[100, 300]])) == pytest.approx(expected)
+    assert preprocessing.snr_db(pcm, np.array([[100, 150], [150, 300]])) == pytest.approx(expected)
+    assert np.isnan(preprocessing.snr_db(pcm, np.empty((0, 2), dtype=np.int64)))
+    assert np.isnan(preprocessing.snr_db(pcm, np.array([[0, 350]])))
 
 
 def test_the_archive_is_opened_once_and_again_when_it_changed(tmp_path):
