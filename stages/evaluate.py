@@ -66,8 +66,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
     _write(Path("data/predictions") / f"{name}.csv", text)
     plots = {**found.plots, "loss": evaluation.curves(pd.read_csv(models / "history.csv"))}
-    if values["robustness"]:
-        plots["robustness"] = pd.DataFrame(values["robustness"]["conditions"])[["condition", "ua", "wa", "lost"]]
+    conditions = values["robustness"]["conditions"] if values["robustness"] else []
+    plots["robustness"] = pd.DataFrame(conditions, columns=["condition", "ua", "wa", "lost"])
     for plot, content in plots.items():
         _write(Path("metrics/plots") / name / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
     packed, views = clips.read(clips_folder, summary["sample_rate"]), features.read(features_folder)
