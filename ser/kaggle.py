@@ -23,10 +23,8 @@ def download(handle: str, target: Path) -> None:
     """Write the data set ``owner/name`` as one zip.
 
     Raises:
-        TransferError: without a token or the package, or with what Kaggle answered.
+        TransferError: without the package, or with what Kaggle answered.
     """
-    if not has_token():
-        raise TransferError("no Kaggle token (~/.kaggle/kaggle.json or KAGGLE_USERNAME and KAGGLE_KEY)")
     try:
         import kagglehub
     except ImportError:

@@ -104,9 +104,9 @@ class _Anchors(HTMLParser):
 
 
 def _links(page: str, base: str) -> list[str]:
-    """Names of the files that a listing links to in its own folder."""
+    """Names of the files that a listing links to in its own folder; a link elsewhere keeps a slash."""
     anchors = _Anchors()
     anchors.feed(page)
     resolved = [urljoin(base, target).split("?")[0].split("#")[0] for target in anchors.targets]
-    names = [unquote(url.removeprefix(base)) for url in resolved if url.startswith(base)]
+    names = [unquote(url.removeprefix(base)) for url in resolved]
     return sorted({name for name in names if name and "/" not in name and "\\" not in name})

@@ -335,7 +335,8 @@ def test_a_record_whose_archives_nobody_named_comes_from_what_the_mirror_holds(
         tmp_path, {"any name ü.zip": body, "b.tar": body, "readme.txt": b"", "any name ü.zip.md5": md5(body)[4:].encode()}
     )
     if address:
-        page = '<html><a href="../">up</a><a href="any%20name%20%C3%BC.zip">x</a><a href="/m/mine/b.tar?x=1">b</a><a href="http://evil/c.zip">c</a>'
+        hrefs = "../", "any%20name%20%C3%BC.zip", "/m/mine/b.tar?x=1", "http://evil/c.zip", "sub/d.zip", "..%2Fe.zip"
+        page = "<html>" + "".join(f'<a href="{href}">x</a>' for href in hrefs)
         server.files["/m/mine/"] = Served(page.encode(), kind="text/html")
         server.files |= {f"/m/mine/{path.name}": Served(path.read_bytes()) for path in (tmp_path / "mirror/mine").iterdir()}
         mirror = f"{server.address}/m"
@@ -362,8 +363,10 @@ def test_what_the_mirror_lacks_comes_from_the_official_address(server: Server, t
 
 def test_a_mirror_without_the_corpus_is_passed_over(server: Server, tmp_path: Path, body: bytes) -> None:
     record(server, 7, {NAME: body})
+    named = {"name": NAME, "url": None, "checksum": None}
     for number, mirror in enumerate((tmp_path / "empty", f"{server.address}/empty")):
         assert run(tmp_path / str(number), zenodo_corpus(), mirror)["edition"] == "official"
+        assert run(tmp_path / f"named {number}", zenodo_corpus(7, named), mirror)["edition"] == "official"
 
 
 def test_a_mirror_that_fails_is_named(server: Server, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
     if not recordings:
         raise SerError(f"{name}: no recording in {root} (of {len(found)} files). {HOW}")
     if source.table is None:
-        labelled = tree(recordings)
+        labelled = tree(recordings, rooted=True)
         if not labelled:
             raise SerError(f"{name}: {root} holds {len(recordings)} recordings, none of them as label/speaker/recording. {HOW}")
     else:
@@ -76,11 +76,16 @@ def labels(member: str, labelled: Mapping[str, Recording]) -> Recording | Reject
     return labelled.get(member) or Reject("not_in_table", f"no row of {TABLE} and no label/speaker/ folders name it")
 
 
-def tree(members: Iterable[str]) -> dict[str, Recording]:
-    """Labels from the folders ``label/speaker/…/recording``; the last folder that all recordings share is their root."""
+def tree(members: Iterable[str], rooted: bool = False) -> dict[str, Recording]:
+    """Labels from the folders ``label/speaker/…/recording``.
+
+    Args:
+        members: paths of files; those that are no recordings, or lie less deep, get no labels.
+        rooted: labels are the uppermost folders; otherwise folders that all recordings share are taken for the archive's root.
+    """
     paths = {member: PurePosixPath(member).parts for member in members if not_audio(member) is None}
     shared = 0
-    while len({parts[shared] for parts in paths.values() if len(parts) > shared}) == 1 and all(len(p) > shared + 3 for p in paths.values()):
+    while not rooted and len({parts[shared] for parts in paths.values()}) == 1 and all(len(parts) > shared + 3 for parts in paths.values()):
         shared += 1
     return {
         member: Recording(emotion=parts[shared].strip(), speaker=parts[shared + 1].strip())

@@ -123,6 +123,11 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
+def test_one_label_that_has_folders_below_its_speakers_is_still_one_label(tmp_path: Path) -> None:
+    with pytest.raises(SerError, match="one label only"):
+        packed(made(tmp_path / "mine", "happy/ada/monday/1.wav", "happy/ben/tuesday/1.wav"))
+
+
 def test_a_folder_in_another_encoding(tmp_path: Path) -> None:
     root = made(tmp_path / "mine", *TREE)
     try:
@@ -134,7 +139,7 @@ def test_a_folder_in_another_encoding(tmp_path: Path) -> None:
 
 
 PART = st.text(st.characters(exclude_characters="/\\", exclude_categories=("Cs", "Cc")), min_size=1).filter(
-    lambda text: text.strip() not in ("", ".", "..")
+    lambda text: text.strip() not in ("", ".", "..", "__MACOSX")
 )
 
 
@@ -147,6 +152,7 @@ def test_any_tree_under_any_roots(parts: list[tuple[str, str, str]]) -> None:
             assert {member: (one.emotion, one.speaker) for member, one in found.items()} == {
                 root + member: labels for member, labels in flat.items()
             }
+    assert {member: (one.emotion, one.speaker) for member, one in folder.tree(flat, rooted=True).items()} == flat
 
 
 @given(st.text())
