@@ -184,7 +184,8 @@ class Published:
             else:
                 sums = whole(path, wanted.checksum) or self._from_kept(wanted, wanted.url, path)
         except TransferError as error:
-            self._record().unlink(missing_ok=True)  # if the record was what misled us, the next run asks again
+            if not error.unreachable:
+                self._record().unlink(missing_ok=True)  # if the record was what misled us, the next run asks again
             raise self._error(
                 wanted.name, wanted.url, error, [one for one in all_wanted if not (self.target / one.name).exists()]
             ) from None

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 
 from ser import SerError, transfer, zenodo
 from ser.clips import read
+from ser.corpora import list_recordings
 from ser.params import Params, load, parse
 from stages import download, preprocess, split
 
@@ -180,6 +181,22 @@ def test_a_joint_corpus_is_split_across_its_members(server: Server, tmp_path: Pa
     assert all(one.startswith(("shemo:", "emodb:")) for one in clips["speaker"])
     assert report["folds"]["1"]["test"] == 40
     assert independent(report)
+
+
+def test_every_corpus_comes_from_a_mirror_that_is_served(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: dict[str, str] = {}
+    for path in sorted(archives.mirror(tmp_path / "mirror").rglob("*.*")):
+        place = f"/m/{path.relative_to(tmp_path / 'mirror')}"
+        server.files[place] = Served(path.read_bytes())
+        pages[str(Path(place).parent)] = pages.get(str(Path(place).parent), "") + f'<a href="{path.name}">{path.name}</a>'
+    server.files |= {f"{place}/": Served(page.encode(), kind="text/html") for place, page in pages.items()}
+    monkeypatch.setenv("SER_MIRROR", f"{server.address}/m")
+    params = parse(values())
+    for name, recordings in {"ravdess": 192, "asvp_esd_v1": 48, "asvp_esd_v2": 114, "shemo": 83, "emodb": 70}.items():
+        download.download(params, argparse.Namespace(dataset=name))
+        found, _ = list_recordings(name, params.corpora[name], Path("data/raw") / name)
+        assert len(found) == recordings
+        assert "mirror's own edition" in json.loads((Path("data/raw") / name / "source.json").read_text())["edition"]
 
 
 # the command itself
