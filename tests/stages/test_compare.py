@@ -1,0 +1,124 @@
+"""`python -m stages.compare` on a small repository: commits, an experiment, the workspace, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ser import predictions
+from tests import predicted
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DVC_YAML = """\
+stages:
+  preprocess:
+    cmd: mkdir -p data/clips/demo && cp clips.csv data/clips/demo/
+    deps:
+    - clips.csv
+    outs:
+    - data/clips/demo
+  evaluate:
+    cmd: mkdir -p data/predictions && cp made.csv data/predictions/demo.csv
+    deps:
+    - made.csv
+    outs:
+    - data/predictions/demo.csv
+"""
+
+
+class Repository:
+    """A git and DVC repository whose pipeline copies made-up predictions to where evaluate writes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.table = predicted.clips(speakers=12)
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("SER_", "DVC_", "GIT_"))},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(folder.parent / "site"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+        }
+        folder.mkdir()
+        for command in (["git", "init", "-q"], ["git", "config", "user.email", "a@example.org"], ["git", "config", "user.name", "A"]):
+            self.run(*command)
+        self.run("dvc", "init", "-q")
+        (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        (folder / "dvc.yaml").write_text(DVC_YAML)
+        (folder / ".gitignore").write_text("/data/\n")
+        self.table.to_csv(folder / "clips.csv", index=False)
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def repro(self, skill: float) -> None:
+        (self.folder / "made.csv").write_text(predictions.to_text(predicted.predictions(self.table, skill=skill)))
+        self.run("dvc", "repro", "-q")
+
+    def commit(self) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", "results")
+
+    def compare(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "stages.compare", *arguments]
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """HEAD~1 is weak, HEAD strong, the experiment `stronger` and the workspace stronger still."""
+    made = Repository(tmp_path_factory.mktemp("compare") / "repository")
+    for skill in (0.4, 1.2):
+        made.repro(skill)
+        made.commit()
+    made.repro(2.4)
+    made.run("dvc", "exp", "save", "-n", "stronger")
+    return made
+
+
+def test_two_revisions(repository, tmp_path):
+    done = repository.compare("HEAD~1", "HEAD", "--json", str(tmp_path / "found.json"))
+    assert done.returncode == 0, done.stderr
+    assert "## demo: HEAD~1 → HEAD" in done.stdout
+    assert "**distinguishable**" in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())["demo"]
+    assert found["ua"]["difference"] > 0.1
+    assert found["ua"]["ci"][0] > 0
+    assert 0 < found["ua"]["p"] < 0.05
+    assert (found["rev_a"], found["rev_b"], found["clips"]) == ("HEAD~1", "HEAD", 192)
+
+
+def test_an_experiment_by_name_is_the_workspace_it_was_saved_from(repository):
+    done = repository.compare("stronger", "workspace", "--dataset", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "**not distinguishable**: UA +0.0 points" in done.stdout
+    assert "**distinguishable**" in repository.compare("HEAD~1", "stronger").stdout
+
+
+def test_a_revision_against_itself(repository):
+    assert "p = 1 " in repository.compare("HEAD", "HEAD").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("HEAD", "no-such-thing"), "data/predictions/demo.csv at no-such-thing cannot be read"),
+        (("HEAD", "workspace", "--dataset", "ravdess"), "ran with ravdess in `datasets`"),
+        (("HEAD", "HEAD", "--dataset", "nonsense"), "--dataset nonsense: not a corpus"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_in_one_message(repository, arguments, message):
+    done = repository.compare(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
