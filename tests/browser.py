@@ -27,7 +27,7 @@ addEventListener("load", () => {
       width: window_.innerWidth,
       scroll: page.documentElement.scrollWidth,
       images: [...page.images].map(image => [image.src.slice(0, 40), image.complete && image.naturalWidth > 0]),
-      drawn: [...page.querySelectorAll("svg")].map(svg => svg.getBoundingClientRect().width),
+      drawn: [...page.querySelectorAll("svg, canvas")].map(drawn => drawn.getBoundingClientRect().width),
       tables: [...page.querySelectorAll("table")].map(table => table.rows.length),
       title: page.title,
       requests: window_.performance.getEntriesByType("resource").map(entry => entry.name).filter(name => !name.startsWith("data:")),
