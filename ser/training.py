@@ -57,7 +57,7 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
     network.set_statistics(**_statistics(corpus, fold.train))
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = _optimizer(network, params)
-    target, length = corpus.target.cpu().numpy(), corpus.length.cpu().numpy().clip(max=trained.max_frames)
+    target = corpus.target.cpu().numpy()
     weights = class_weights(torch.bincount(corpus.target[torch.from_numpy(fold.train)], minlength=len(trained.classes)), params)
     weights = None if weights is None else weights.to(corpus.device)
     compiled = torch.compile(network, dynamic=True) if params.compile else network
@@ -82,7 +82,7 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
         torch.manual_seed(_key(fold.seed, epoch))  # dropout
         draws = draw(params.augment, len(target), fold.seed, epoch, corpus.device)
         balanced = target if params.sampling == "balanced" else None
-        cut = batches.epoch_batches(fold.train, length, params.batch_size, balanced, (fold.seed, epoch))
+        cut = batches.epoch_batches(fold.train, params.batch_size, balanced, (fold.seed, epoch))
         total = 0.0
         for step, rows in enumerate(cut):
             lr = learning_rate(params, (epoch - 1 + step / len(cut)) / params.epochs)

@@ -216,14 +216,16 @@ def segment(tokens: Tokens, segments: int) -> Tokens:
 
 
 class EncoderLayer(nn.Module):
-    """Post-norm Transformer encoder layer (Vaswani et al. 2017): ``x = LN(x + MHA(x)); x = LN(x + FFN(x))``.
+    """Transformer encoder layer (Vaswani et al. 2017).
 
+    Post-norm: ``x = LN(x + MHA(x)); x = LN(x + FFN(x))``. Pre-norm (Xiong et al. 2020): ``x = x + MHA(LN(x)); x = x + FFN(LN(x))``.
     Written out because ``nn.TransformerEncoderLayer`` bakes the length into an ONNX export. Dropout is on what each sub-layer adds.
     """
 
-    def __init__(self, dim: int, heads: int, ffn: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, ffn: int, dropout: float, pre_norm: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.pre_norm = pre_norm
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
         self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Linear(ffn, dim))
@@ -233,10 +235,16 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, N, d), mask (B, N) → (B, N, d)."""
+        if self.pre_norm:
+            x = x + self.dropout(self._attend(self.norm_attention(x), mask))
+            return x + self.dropout(self.ffn(self.norm_ffn(x)))
+        x = self.norm_attention(x + self.dropout(self._attend(x, mask)))
+        return self.norm_ffn(x + self.dropout(self.ffn(x)))
+
+    def _attend(self, x: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, 2))  # (B, h, N, d/h)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
-        x = self.norm_attention(x + self.dropout(self.out(attended.transpose(1, 2).flatten(2))))
-        return self.norm_ffn(x + self.dropout(self.ffn(x)))
+        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 class TransformerBranch(nn.Module):
@@ -261,7 +269,8 @@ class TransformerBranch(nn.Module):
             )
         stacked = pooled * (params.pool_time if params.pooling == "stack" else 1)
         self.embed = nn.Linear(stacked, width) if params.dim is not None else nn.Identity()
-        self.layers = nn.ModuleList(EncoderLayer(width, params.heads, params.ffn, params.dropout) for _ in range(params.layers))
+        pre_norm = params.norm == "pre"
+        self.layers = nn.ModuleList(EncoderLayer(width, params.heads, params.ffn, params.dropout, pre_norm) for _ in range(params.layers))
         self.taps = [min(level, params.layers - 1) for level in range(levels - 1)] + [params.layers - 1]
         self.widths = [width] * levels
         self.frames = [params.pool_time] * levels

@@ -71,7 +71,7 @@ class Network(nn.Module):
         width = widths[0][-1]
         if len(widths) == 2:
             if model.dim is not None:
-                self.projections.extend(Projection(side, model.dim) for side in widths)
+                self.projections.extend(Projection(side, model.dim, model.token_norm) for side in widths)
             a_width, x_width = (model.dim or side[-1] for side in widths)
             self.fusion = FUSIONS[model.fusion](model, a_width, x_width, levels)
             width = self.fusion.width
@@ -141,9 +141,9 @@ class Network(nn.Module):
 class Projection(nn.Module):
     """Brings the tokens of one side to the common width, level by level."""
 
-    def __init__(self, widths: list[int], dim: int) -> None:
+    def __init__(self, widths: list[int], dim: int, norm: bool) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(nn.Linear(width, dim) for width in widths)
+        self.levels = nn.ModuleList(nn.Sequential(nn.Linear(width, dim), nn.LayerNorm(dim) if norm else nn.Identity()) for width in widths)
 
     def forward(self, side: list[Tokens]) -> list[Tokens]:
         """Tokens (B, N_k, width_k) → (B, N_k, dim), zero where padded."""

@@ -62,7 +62,7 @@ class Cnn(Section):
 
 
 class Transformer(Section):
-    """Encoder over the frame sequence: post-norm layers, ReLU, padded tokens never attended to."""
+    """Encoder over the frame sequence: ReLU, padded tokens never attended to."""
 
     view: Literal["log_mel", "mfcc", "both"]
     """Frames that the encoder reads."""
@@ -80,6 +80,8 @@ class Transformer(Section):
     """Width of the feed-forward layers."""
     dropout: float = Field(ge=0, lt=1)
     """Dropout on what each sub-layer adds."""
+    norm: Literal["pre", "post"]
+    """Layer norm before each sub-layer (trains at higher rates, Xiong et al. 2020) or after it (Vaswani et al. 2017, the seeds)."""
     positions: Literal["sinusoidal", "none"]
     """sinusoidal: Vaswani et al. 2017. none: the encoder cannot see order, as in the seeds."""
 
@@ -104,6 +106,8 @@ class Model(Section):
     """hierarchical_gate only: σ(C ⊙ T) or σ(C + T)."""
     dim: int | None = Field(ge=4, le=2048)
     """Width d in which the branches meet; null: each keeps its own width (concat only, the seeds' choice)."""
+    token_norm: bool
+    """Layer norm on the tokens brought to ``dim``, so that affinities of both sides start on the same scale."""
     heads: int = Field(ge=1, le=64)
     """cross_attention only."""
     cnn: Cnn
