@@ -188,6 +188,14 @@ def test_random_parts_have_the_share_of_each_class(sizes: list[int], seed: int, 
         assert counts == {"train": size - 2 * held, "valid": held, "test": held}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_validation_leaves_every_emotion_in_training(seed: int) -> None:
+    """Two speakers have the emotion: where one is tested, the other must stay in training."""
+    rare = [{"speaker": speaker, "emotion": "rare"} for speaker in ("02", "05") for _ in range(3)]
+    table = table_of([*speakers(8), *rare])
+    check_speaker_disjoint(table, assign(table, "c", settings_of(folds=4, valid_share=0.45, seed=seed)), 4)
+
+
 def leaky(rows: list[tuple[str, dict[str, str]]]) -> dict[str, float]:
     table = table_of([row for _, row in rows])
     assignment = pd.DataFrame({"clip": table["clip"], "fold": 1, "part": [part for part, _ in rows]})

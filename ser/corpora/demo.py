@@ -78,7 +78,7 @@ class Voice:
     tract: float  # all frequencies times this
     expressive: float  # how far the emotions' rules are followed
     habits: dict[str, Expression]  # what this speaker alone does in an emotion
-    snr_db: float  # speech over the room's background
+    snr_db: float  # speech over the background: webrtc hears pauses in a quiet room and calls a noisy one speech
     hum: float
 
 
@@ -130,7 +130,7 @@ def _voice(seed: int, speaker: int) -> Voice:
         tract=float(2 ** rng.normal(0.0, 0.04)),
         expressive=float(rng.uniform(0.8, 1.15)),
         habits={emotion: draw(HABITS, rng) for emotion in RULES},
-        snr_db=float(rng.uniform(22.0, 38.0)),
+        snr_db=float(rng.uniform(32.0, 56.0)),
         hum=float(rng.choice([0.0, 0.5])),
     )
 

@@ -56,7 +56,7 @@ def speak(requests: list[Request], out: BinaryIO) -> None:
     if rate != SAMPLE_RATE:
         raise RuntimeError(f"espeak-ng did not start (espeak_Initialize returned {rate})")
     library.espeak_SetSynthCallback(callback)
-    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # it is seeded from the clock otherwise
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # not from the clock
     for request in requests:
         pcm.clear()
         text = request["text"].encode()

@@ -21,7 +21,9 @@ from ser.corpora.expression import RULES, Expression, colour, perturb, room
 from ser.corpora.labels import Recording
 from ser.params import load
 from ser.params.corpora import Synthetic
+from ser.preprocessing import prepare
 
+ROOT = Path(__file__).parents[2]
 SMALL = Synthetic(kind="synthetic", seed=3, speakers=2, sentences=2, repetitions=1)
 OTHER = Synthetic(kind="synthetic", seed=4, speakers=3, sentences=1, repetitions=1)
 
@@ -96,7 +98,7 @@ def test_emotions_sound_as_their_rules_say(tmp_path: Path) -> None:
 
 
 def test_names_round_trip_and_counts_are_balanced() -> None:
-    source = load().corpora["demo"].source
+    source = load(ROOT / "params.yaml").corpora["demo"].source
     assert isinstance(source, Synthetic)
     found = [ravdess.labels(take.member, "demo") for take in demo.takes(source)]
     assert all(isinstance(label, Recording) for label in found)
@@ -159,3 +161,13 @@ def test_breath_follows_the_speech() -> None:
 @pytest.mark.parametrize("hum", [0.0, 0.5])
 def test_the_room_has_unit_power(hum: float) -> None:
     assert room(22050, 22050, hum, np.random.default_rng(0)).std() == pytest.approx(1.0, rel=0.02)
+
+
+def test_voice_activity_detection_has_work(archive: Path) -> None:
+    """Pauses of a quiet room are cut off; no clip is all pause."""
+    settings = load(ROOT / "params.yaml").preprocess
+    with zipfile.ZipFile(archive) as packed:
+        found = [prepare(packed.read(name), settings) for name in packed.namelist()]
+    assert 0.05 < np.mean([clip.removed for clip in found]) < 0.4
+    assert max(clip.removed for clip in found) < 0.6
+    assert not any(clip.no_speech for clip in found)
