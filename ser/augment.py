@@ -83,7 +83,7 @@ def augment(corpus: Corpus, rows: Tensor, draws: Draws, params: Augment, max_fra
     kept = corpus.length[rows].clamp_max(max_frames)
     first = (uniform[:, _CROP] * (corpus.length[rows] - kept + 1)).long()
     rate = 1 + params.speed * (2 * uniform[:, _SPEED] - 1)
-    silence = (uniform[:, _SHIFT] * (params.shift_seconds * frames_per_second + 1)).long()
+    silence = (uniform[:, _SHIFT] * (int(params.shift_seconds * frames_per_second) + 1)).long()
     lengths = silence + (kept / rate).long().clamp_min(1)
     steps = torch.arange(int(lengths.max()), device=corpus.device)
     inside = steps < lengths[:, None]
