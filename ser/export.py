@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,26 +105,35 @@ def _trace(network: Network) -> ModelProto:
     frames = torch.full((2,), 128)
     views = [torch.zeros(2, 128, len(network.get_buffer(f"mean_{view}"))) for view in ("log_mel", "mfcc")]
     batch, time = torch.export.Dim("batch"), torch.export.Dim("frames")
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it misses a package that we do not use
+    with _quiet():
+        program = torch.onnx.export(
+            wrapped,
+            (*views, frames),
+            input_names=list(INPUTS),
+            output_names=[OUTPUT],
+            dynamic_shapes={"log_mel": {0: batch, 1: time}, "mfcc": {0: batch, 1: time}, "lengths": {0: batch}},
+            dynamo=True,
+            optimize=False,  # so that every weight keeps its name
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on its own passes and on a package that we do not use."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                wrapped,
-                (*views, frames),
-                input_names=list(INPUTS),
-                output_names=[OUTPUT],
-                dynamic_shapes={"log_mel": {0: batch, 1: time}, "mfcc": {0: batch, 1: time}, "lengths": {0: batch}},
-                dynamo=True,
-                optimize=False,  # so that every weight keeps its name
-                verbose=False,
-            )
+            yield
     finally:
-        quiet.setLevel(level)
-    assert program is not None
-    return program.model_proto
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _side_by_side(graph: GraphProto, weights: list[dict[str, np.ndarray]]) -> GraphProto:

@@ -233,10 +233,26 @@ def test_temperatures_and_scores_travel_with_the_bundle(made: Path, tmp_path: Pa
     assert "Classes: neutral, happy, sad, angry, fearful, surprised." in card
 
 
-def test_the_bundle_is_the_same_bytes_each_time(made: Path, tmp_path: Path) -> None:
-    export(made / "models", tmp_path / "again", DEMO, None)
+def test_the_stage_writes_the_same_bundle_in_another_process(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "demo").symlink_to(made / "models")
+    command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "exports/demo: 2 network(s); try `ser predict RECORDING --bundle exports/demo`\n"
+    assert done.stderr == ""
     for name in ("model.onnx", "bundle.json", "README.md"):
-        assert (tmp_path / "again" / name).read_bytes() == (made / "exports" / "demo" / name).read_bytes()
+        assert (tmp_path / "exports" / "demo" / name).read_bytes() == (made / "exports" / "demo" / name).read_bytes()
+    assert "Not evaluated." in (tmp_path / "exports" / "demo" / "README.md").read_text()
+
+
+def test_the_stage_without_models_says_what_to_run(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "run the train stage for this corpus first" in done.stderr
+    assert not (tmp_path / "exports").exists()
 
 
 def test_licences_are_named() -> None:
