@@ -36,17 +36,20 @@ NOTICE = "synthetic: not a result about human emotion"
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Evaluate the corpus ``options.dataset``."""
+    name, settings = options.dataset, params.evaluate
+    models, clips_folder, features_folder = Path("models") / name, Path("data/clips") / name, Path("data/features") / name
+    _existing(models / "model.json", name)
+    _existing(clips_folder / "clips.csv", name)
+    table = clips.read_table(clips_folder)
+    assignment = pd.read_csv(_existing(Path("data/folds") / f"{name}.csv", name), dtype={"clip": "string"})
+    folds = json.loads(_existing(Path("data/folds") / f"{name}.json", name).read_text(encoding="utf-8"))
+    summary = json.loads(_existing(clips_folder / "summary.json", name).read_text(encoding="utf-8"))
+
     passive_waiting()
     from ser import attention, device, inference
 
-    name, settings = options.dataset, params.evaluate
-    models, clips_folder, features_folder = Path("models") / name, Path("data/clips") / name, Path("data/features") / name
-    trained = inference.describe(models)
-    table = clips.read_table(clips_folder)
-    assignment = pd.read_csv(_existing(Path("data/folds") / f"{name}.csv"), dtype={"clip": "string"})
-    folds = json.loads(_existing(Path("data/folds") / f"{name}.json").read_text(encoding="utf-8"))
-    summary = json.loads(_existing(clips_folder / "summary.json").read_text(encoding="utf-8"))
     place = device.set_up(params.runtime)
+    trained = inference.describe(models)
 
     text = predictions.to_text(inference.predict(models, features_folder, table, assignment, place))
     predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
@@ -124,9 +127,9 @@ def _lines(trained: Trained) -> list[str]:
     return [line for section in ("preprocess", "features", "model", "train") for line in flat(section, getattr(trained, section))]
 
 
-def _existing(path: Path) -> Path:
+def _existing(path: Path, name: str) -> Path:
     if not path.exists():
-        raise SerError(f"{path} not found: run the stages before evaluate first (dvc repro evaluate@{path.stem})")
+        raise SerError(f"{path} not found: run the stages before evaluate first (dvc repro evaluate@{name})")
     return path
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from ser import intervals, metrics
 from ser.comparison import compare, markdown
 from ser.predictions import PredictionsError, out_of_fold
 from tests import predicted
@@ -41,6 +42,17 @@ def test_a_clear_gain_is_distinguishable_and_says_which_emotions_moved(table):
     assert "**distinguishable**" in text
     assert "| happy |" in text
     assert text.count("moved") == 1
+
+
+def test_intervals_of_recalls_are_widened_to_hold_together(table):
+    a, b = predicted.predictions(table, skill=0.8), predicted.predictions(table, skill=1.2, seed=1)
+    settings = predicted.settings()
+    found = compare(a, b, table, settings)["classes"][1]
+    weights = intervals.resamples(12, settings.bootstrap, settings.seed)
+    counts = [out_of_fold(run, table).counts() for run in (a, b)]
+    happy = [intervals.draws(one, weights, lambda summed: metrics.recall(summed)[..., 1]) for one in counts]
+    assert found["emotion"] == "happy"
+    assert found["ci"] == intervals.interval(happy[1] - happy[0], 1 - 0.05 / 4, 12)
 
 
 def test_a_run_against_itself_is_not_distinguishable(table):

@@ -1,0 +1,99 @@
+"""The evaluate and report stages on a finished small run: the same bytes twice, gates that fail, sound only where it may be heard."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from ser import examples
+from tests.pipeline import Project
+
+WRITTEN = ("metrics/corpora/demo.json", "data/predictions/demo.csv", "data/examples/demo.npz", "metrics/plots/demo/robustness.csv")
+
+
+def evaluate(project: Project, check: bool = True):
+    return project.run(sys.executable, "-m", "stages.evaluate", "--dataset", "demo", check=check)
+
+
+def contents(project: Project) -> dict[str, bytes]:
+    return {name: (project.folder / name).read_bytes() for name in WRITTEN}
+
+
+def test_what_it_wrote(finished):
+    values = json.loads((finished.folder / "metrics/corpora/demo.json").read_text())
+    assert list(values)[:6] == ["notice", "wa", "ua", "macro_f1", "n", "protocol"]
+    assert values["notice"] == "synthetic: not a result about human emotion"
+    assert values["files_found"] == values["kept"] + sum(values["rejected"].values())
+    assert {"edition", "label_edition", "vad", "normalise", "fast", "robustness", "leaks"} <= set(values)
+    assert any(line.startswith("model.fusion = ") for line in values["parameters"])
+    made = pd.read_csv(finished.folder / "data/predictions/demo.csv")
+    assert (made["part"] == "test").sum() == values["n"]
+    for plot in ("loss", "confusion", "reliability", "folds", "robustness"):
+        assert len(pd.read_csv(finished.folder / f"metrics/plots/demo/{plot}.csv")) > 0
+    for one in examples.read(finished.folder / "data/examples/demo.npz"):
+        assert set(one.attention)
+        for weights in one.attention.values():
+            assert len(weights) == len(one.log_mel)
+            assert weights.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_same_bytes_twice_and_a_broken_gate_writes_nothing(finished):
+    before = contents(finished)
+    evaluate(finished)
+    assert contents(finished) == before
+    params = (finished.folder / "params.yaml").read_text()
+    try:
+        finished.set({"evaluate.gates": [{"metric": "ua", "at_least": 1.0}, {"metric": "n", "at_least": 1}], "evaluate.bootstrap": 100})
+        done = evaluate(finished, check=False)
+    finally:
+        (finished.folder / "params.yaml").write_text(params)
+    assert done.returncode == 1
+    assert "demo does not pass evaluate.gates" in done.stderr
+    assert "is below at_least 1" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(finished) == before
+
+
+def test_without_the_robustness_study(finished):
+    before = contents(finished)
+    params = (finished.folder / "params.yaml").read_text()
+    try:
+        finished.set({"evaluate.robustness.max_clips": 0})
+        evaluate(finished)
+        assert json.loads((finished.folder / "metrics/corpora/demo.json").read_text())["robustness"] is None
+        assert (finished.folder / "metrics/plots/demo/robustness.csv").read_text() == "condition,ua,wa,lost\n"
+        finished.run(sys.executable, "-m", "stages.report")
+    finally:
+        (finished.folder / "params.yaml").write_text(params)
+        for name, content in before.items():
+            (finished.folder / name).write_bytes(content)
+    finished.run(sys.executable, "-m", "stages.report")
+
+
+def test_report_of_the_run(finished):
+    page = (finished.folder / "reports/index.html").read_text()
+    assert "synthetic: not a result about human emotion" in page
+    assert "<audio" in page
+    assert "not run" in page
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [("data/folds/demo.json", "data/folds/demo.json not found"), ("models/demo/model.json", "models/demo/model.json not found")],
+)
+def test_what_is_missing_is_named(finished, lost, message):
+    path = finished.folder / lost
+    content = path.read_bytes()
+    mode = path.stat().st_mode
+    path.unlink()
+    try:
+        done = evaluate(finished, check=False)
+    finally:
+        path.write_bytes(content)
+        path.chmod(mode)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
