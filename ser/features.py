@@ -237,11 +237,13 @@ def _natively(signal: np.ndarray, sample_rate: int, features: Features) -> tuple
     padded[before : before + len(signal)] = signal
     cut = np.lib.stride_tricks.sliding_window_view(padded, frames.win_length)[:: frames.hop_length]  # (count or more, win_length)
     levels = {n_mels: np.empty((count, n_mels), dtype=np.float32) for n_mels in bands}
-    block = max(1, _BLOCK_POINTS // frames.n_fft)
-    for start in range(0, count, block):
-        stop = min(start + block, count)
-        # In double precision: a full-scale tone's rounding errors in single precision lie above the floor of the silent bands.
-        spectrum = scipy.fft.rfft(cut[start:stop] * window, n=frames.n_fft, axis=1)  # (frames, n_fft // 2 + 1)
+    # In double precision: a full-scale tone's rounding errors in single precision lie above the floor of the silent bands.
+    block = np.zeros((min(count, max(1, _BLOCK_POINTS // frames.n_fft)), frames.n_fft))
+    for start in range(0, count, len(block)):
+        stop = min(start + len(block), count)
+        windowed = block[: stop - start]
+        np.multiply(cut[start:stop], window, out=windowed[:, : frames.win_length])
+        spectrum = scipy.fft.rfft(windowed, axis=1)  # (frames, n_fft // 2 + 1)
         squares = np.square(spectrum.view(np.float64), out=spectrum.view(np.float64))  # real and imaginary parts side by side
         power = (squares[:, ::2] + squares[:, 1::2]).astype(np.float32)
         for n_mels, weights in filters.items():

@@ -158,24 +158,22 @@ def _silero_network() -> Any:
 
 def _segments_of(decisions: np.ndarray, frame: int, sample_rate: int, length: int, vad: Vad) -> np.ndarray:
     """The shared rules, in this order: gaps closed, bursts dropped, hang-over and padding added, what now touches joined."""
-    found = _runs(decisions) * frame
-    found = _close_gaps(found, sample_rate * vad.min_silence_ms // 1000)
-    found = found[found[:, 1] - found[:, 0] >= sample_rate * vad.min_speech_ms // 1000]
-    before = sample_rate * vad.padding_ms // 1000
-    after = before + sample_rate * vad.hangover_ms // 1000
-    widened = np.clip(found + np.array([-before, after]), 0, length)
-    return _close_gaps(widened, 1)
+    gap, burst, hangover, padding = (
+        sample_rate * time // 1000 for time in (vad.min_silence_ms, vad.min_speech_ms, vad.hangover_ms, vad.padding_ms)
+    )
+    changes = np.flatnonzero(np.diff(decisions, prepend=False, append=False)).tolist()
+    found = [(frame * start, frame * end) for start, end in zip(changes[::2], changes[1::2], strict=True)]
+    spoken = [(start, end) for start, end in _joined(found, gap) if end - start >= burst]
+    widened = [(max(0, start - padding), min(length, end + hangover + padding)) for start, end in spoken]
+    return np.array(_joined(widened, 1), dtype=np.int64).reshape(-1, 2)
 
 
-def _runs(decisions: np.ndarray) -> np.ndarray:
-    """Start and end of each run of true values, int64 (k, 2)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], decisions.astype(np.int8), [0]])))
-    return edges.reshape(-1, 2).astype(np.int64)
-
-
-def _close_gaps(found: np.ndarray, shortest: int) -> np.ndarray:
-    """Join neighbours with less than ``shortest`` values between them."""
-    if len(found) < 2:
-        return found
-    apart = found[1:, 0] - found[:-1, 1] >= shortest
-    return np.stack([found[np.concatenate([[True], apart]), 0], found[np.concatenate([apart, [True]]), 1]], axis=1)
+def _joined(found: list[tuple[int, int]], shortest: int) -> list[tuple[int, int]]:
+    """Neighbours with less than ``shortest`` values between them become one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in found:
+        if joined and start - joined[-1][1] < shortest:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined

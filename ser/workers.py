@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import multiprocessing
 import signal
@@ -73,9 +74,23 @@ def _in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterabl
 
 
 def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
-    """One task to one core; and BLAS splits a product by its threads, which could change the last bit from machine to machine."""
+    """One task to one core; and BLAS splits a product by its threads, which changes last bits."""
+    _keep_memory()
     with _thread_pools().limit(limits=1):
         return function(task)
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Keep freed memory, up to 64 MB, for the next clip.
+
+    Left alone, glibc hands the arrays of each clip back to the system and gets them again as fresh pages, filled with zeros:
+    on clips of 4 s that is half of all the time. Other C libraries have no such call and are left alone.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        tune = ctypes.CDLL(None).mallopt
+        tune(-3, 32 << 20)  # M_MMAP_THRESHOLD: arrays up to its greatest value come from the heap
+        tune(-1, 64 << 20)  # M_TRIM_THRESHOLD
 
 
 @functools.cache
