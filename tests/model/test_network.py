@@ -100,7 +100,7 @@ def test_sides_of_the_fusion(build) -> None:
     assert list(build(branches=["mfcc_cnn", "log_mel_cnn"]).sides) == ["log_mel_cnn", "mfcc_cnn"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=4), fusion=st.sampled_from(list(FUSIONS)), training=st.booleans())
 def test_any_lengths_run(lengths: list[int], fusion: str, training: bool) -> None:
     torch.manual_seed(0)
@@ -220,3 +220,38 @@ def test_channels_last_all_the_way(build, batch) -> None:
             module.register_forward_hook(lambda _m, _i, output: layouts.append(output.is_contiguous(memory_format=torch.channels_last)))
     network(*batch([40, 17]))
     assert layouts == [True] * 6
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_learns(build, batch, fusion: str) -> None:
+    """Two dozen clips of different lengths whose class is where in time one band is loud."""
+    train = load(ROOT / "params.yaml").train.model_copy(update={"label_smoothing": 0.0})
+    network = build(fusion=fusion, dropout=0.0, cnn__dropout=0.0, transformer__dropout=0.0).train()
+    log_mel, mfcc, lengths = batch(list(range(24, 48)))
+    classes = torch.arange(24) % 3
+    for clip, (kind, length) in enumerate(zip(classes.tolist(), lengths.tolist(), strict=True)):
+        loud = slice(kind * length // 3, (kind + 1) * length // 3)
+        log_mel[clip, loud, 5] += 4
+        mfcc[clip, loud, 2] += 4
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        value = loss(network(log_mel, mfcc, lengths), classes, train)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_bfloat16_stays_close(build, batch, training: bool) -> None:
+    network = build(dropout=0.0, cnn__dropout=0.0, transformer__dropout=0.0).train(training)
+    inputs = batch([40, 17, 9])
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(*inputs)
+        statistics = [buffer.clone() for name, buffer in network.named_buffers() if name.endswith("running_mean")]
+    logits.float().square().sum().backward()
+    torch.testing.assert_close(logits.float(), network(*inputs), atol=0.05, rtol=0.05)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+    assert all(statistic.dtype == torch.float32 for statistic in statistics)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from fixtures.network import ROOT
 
+from ser.model.__main__ import main
 from ser.model.fusion import FUSIONS
 from ser.model.picture import draw
 from ser.model.summary import madds, summary, table
@@ -92,7 +93,8 @@ def test_command_prints_and_draws(tmp_path) -> None:
     assert picture.exists()
 
 
-def test_command_without_parameters_says_what_to_do(tmp_path) -> None:
-    done = subprocess.run([sys.executable, "-m", "ser.model"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: params.yaml not found")
+def test_command_without_parameters_says_what_to_do(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ser.model"])
+    with pytest.raises(SystemExit, match=r"^error: params\.yaml not found"):
+        main()
