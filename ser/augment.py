@@ -65,7 +65,9 @@ def check(params: Augment, corpus: Corpus) -> None:
         )
 
 
-def augment(corpus: Corpus, rows: Tensor, draws: Draws, params: Augment, max_frames: int, frames_per_second: float) -> tuple[Tensor, Tensor, Tensor]:
+def augment(
+    corpus: Corpus, rows: Tensor, draws: Draws, params: Augment, max_frames: int, frames_per_second: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Cut, stretch, shift, amplify and add noise to the clips of a batch.
 
     Args:

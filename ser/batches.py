@@ -94,7 +94,9 @@ def load(folder: str, table: pd.DataFrame, classes: list[str], params: Features,
     )
 
 
-def _speaker_statistics(frames: np.ndarray, offsets: np.ndarray, group: np.ndarray, groups: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def _speaker_statistics(
+    frames: np.ndarray, offsets: np.ndarray, group: np.ndarray, groups: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Mean and scale of every speaker's own frames; labels are not used."""
     owner = np.repeat(group, np.diff(offsets))
     each = [statistics(frames[owner == number]) for number in range(groups)]
@@ -129,7 +131,7 @@ def view_statistics(corpus: Corpus, rows: np.ndarray) -> dict[str, Statistics]:
     for name in VIEWS:
         pieces = []
         for part in np.array_split(rows, max(1, len(rows) // 256)):
-            chosen = torch.from_numpy(part).to(corpus.device)
+            chosen = torch.tensor(part, device=corpus.device)
             frames, inside = cut(corpus, name, chosen, torch.zeros_like(chosen), corpus.length[chosen])
             pieces.append(standardise(corpus, name, frames, chosen, inside)[inside].cpu().numpy())
         found[name] = statistics(np.concatenate(pieces))

@@ -56,7 +56,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as flat tensors named ``optimizer.<parameter number>.<key>``."""
     state = optimizer.state_dict()["state"]
-    return {f"optimizer.{number}.{key}": value for number, keys in state.items() for key, value in keys.items() if isinstance(value, Tensor)}
+    return {
+        f"optimizer.{number}.{key}": value for number, keys in state.items() for key, value in keys.items() if isinstance(value, Tensor)
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ser import SerError, batches
 from ser.model.network import Network
+from ser.params.base import Section
 from ser.params.features import Features
 from ser.params.model import Model
 from ser.params.preprocess import Preprocess
@@ -74,8 +75,9 @@ def describe(folder: str | Path) -> Trained:
     if not path.exists():
         raise SerError(f"{path} not found: run the train stage for this corpus first (dvc repro train@{Path(folder).name})")
     facts = json.loads(path.read_text())
-    sections = {"preprocess": Preprocess, "features": Features, "model": Model, "train": Train}
-    return Trained(**{name: sections[name].model_validate(value) if name in sections else value for name, value in facts.items()})
+    sections: dict[str, type[Section]] = {"preprocess": Preprocess, "features": Features, "model": Model, "train": Train}
+    values: dict[str, Any] = {name: sections[name].model_validate(value) if name in sections else value for name, value in facts.items()}
+    return Trained(**values)
 
 
 def new_network(trained: Trained) -> Network:

@@ -18,7 +18,7 @@ from sklearn.metrics import recall_score
 from torch import Tensor
 
 from ser import batches, checkpoint, inference
-from ser.augment import augment, check, draw, mask
+from ser.augment import Draws, augment, check, draw, mask
 from ser.inference import Trained
 from ser.model.losses import class_weights, loss
 from ser.model.network import Network
@@ -154,7 +154,9 @@ def _optimizer(network: Network, params: Train) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=params.lr, momentum=params.momentum)
 
 
-def _mixed(corpus: batches.Corpus, rows: np.ndarray, draws, trained: Trained, network: Network) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _mixed(
+    corpus: batches.Corpus, rows: np.ndarray, draws: Draws, trained: Trained, network: Network
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Augmented views, lengths and soft targets of a batch; mixup (Zhang et al. 2018) blends each clip with its neighbour in the batch."""
     params = trained.train.augment
     at = torch.from_numpy(rows).to(corpus.device)
@@ -180,7 +182,9 @@ def _average(averaged: dict[str, Tensor], network: Network, decay: float) -> Non
             averaged[name].copy_(value)
 
 
-def _validate(network: Network, averaged: dict[str, Tensor], corpus: batches.Corpus, rows: np.ndarray, trained: Trained) -> tuple[float, float]:
+def _validate(
+    network: Network, averaged: dict[str, Tensor], corpus: batches.Corpus, rows: np.ndarray, trained: Trained
+) -> tuple[float, float]:
     """Cross-entropy and UA of the averaged weights on the validation clips."""
     current = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(averaged)
@@ -197,7 +201,8 @@ def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _line(row: dict, epochs: int, clips: int, began: float, done: int) -> str:
     seconds = (time.monotonic() - began) / done
+    left = seconds * (epochs - row["epoch"])
     return (
-        f"fold {row['fold']} seed {row['seed']} epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.3f}  valid {row['valid_loss']:.3f}  "
-        f"valid UA {row['valid_ua']:.3f}  {clips / seconds:,.0f} clips/s  {seconds * (epochs - row['epoch']):.0f} s left"
+        f"fold {row['fold']} seed {row['seed']} epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.3f}  "
+        f"valid {row['valid_loss']:.3f}  valid UA {row['valid_ua']:.3f}  {clips / seconds:,.0f} clips/s  {left:.0f} s left"
     )

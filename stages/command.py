@@ -22,7 +22,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Namespace], None]) -> None:
     """Parse the command line, check all of params.yaml before any work, run the stage.
 
-    Errors the user can mend (``SerError``, inputs of a stage that was not run) and an interruption end in one message and exit status 1 or 130.
+    Errors the user can mend (``SerError``, inputs of a stage that was not run) end in one message and exit status 1, Ctrl-C in 130.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = arguments.parse_args()

@@ -6,6 +6,7 @@ Reads data/features/<corpus>, data/folds/<corpus>.csv and clips.csv; writes mode
 from __future__ import annotations
 
 import argparse
+import functools
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,6 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     import torch
     from safetensors.torch import save_file
-    from tqdm import tqdm
 
     from ser import batches, checkpoint, device, inference, training
 
@@ -47,7 +47,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
     )
     settings = {"trained": [str(trained), torch.get_num_threads()]}
     inputs = [features / "log_mel.npy", features / "mfcc.npy", features / "offsets.npy", folds, Path("data/clips") / name / "clips.csv"]
-    code = [Path(training.__file__).parent / part for part in ("model", "params", "training.py", "batches.py", "augment.py", "inference.py")]
+    code = [
+        Path(training.__file__).parent / part for part in ("model", "params", "training.py", "batches.py", "augment.py", "inference.py")
+    ]
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{checkpoint.fingerprint(settings, [*inputs, *code])}"
 
     corpus = batches.load(str(features), table, trained.classes, params.features, place)
@@ -59,9 +61,10 @@ def main(params: Params, options: argparse.Namespace) -> None:
             part = assignment[assignment["fold"] == number]
             train, valid = (row_of[part.loc[part["part"] == kind, "clip"].sort_values()].to_numpy() for kind in ("train", "valid"))
             if len(valid) == 0 or len(train) == 0:
-                raise SerError(f"fold {number} of {name} has {len(train)} training and {len(valid)} validation clips; both are needed (data/folds/{name}.csv)")
+                counts = f"{len(train)} training and {len(valid)} validation clips"
+                raise SerError(f"fold {number} in {folds} has {counts}; both are needed: change `split` or the class set")
             fold = training.Fold(number, seed, train, valid, checkpoints / f"fold{number}-seed{seed}.safetensors")
-            weights, epochs = training.train_fold(corpus, fold, trained, tqdm.write)
+            weights, epochs = training.train_fold(corpus, fold, trained, functools.partial(print, flush=True))
             save_file(weights, out / f"fold{number}-seed{seed}.safetensors")
             history += epochs
     pd.DataFrame(history, columns=training.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")

@@ -107,7 +107,9 @@ def test_long_clips_are_cropped_at_different_places():
 
 
 def test_noise_has_the_ratio_that_was_drawn():
-    corpus, draws, (log_mel, _, lengths) = apply(list(range(24)), train__augment__noise_snr_db=[10.0, 10.0], train__augment__noise_share=1.0, length=(200, 201))
+    corpus, _, (log_mel, _, lengths) = apply(
+        list(range(24)), train__augment__noise_snr_db=[10.0, 10.0], train__augment__noise_share=1.0, length=(200, 201)
+    )
     for row in range(24):
         before = 10 ** (clip(corpus, "log_mel", row) / 10)
         after = 10 ** (log_mel[row, : lengths[row]] / 10)

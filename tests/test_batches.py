@@ -99,7 +99,7 @@ def test_load_reads_what_the_features_stage_wrote(tmp_path, normalise):
 def test_features_of_other_clips_are_refused(tmp_path):
     params = made.params()
     write(tmp_path, made.corpus(params))
-    with pytest.raises(SerError, match="24 clips, clips.csv 23"):
+    with pytest.raises(SerError, match=r"24 clips, clips\.csv 23"):
         batches.load(str(tmp_path), made.table()[:23], made.CLASSES, params.features, torch.device("cpu"))
 
 

@@ -77,7 +77,12 @@ def _tag(model: type[BaseModel]) -> str | None:
 def _allowed(field: FieldInfo | None) -> str:
     if field is None:
         return ""
-    bounds = [text.format(getattr(part, name)) for part in field.metadata for name, text in _BOUNDS.items() if getattr(part, name, None) is not None]
+    bounds = [
+        text.format(getattr(part, name))
+        for part in field.metadata
+        for name, text in _BOUNDS.items()
+        if getattr(part, name, None) is not None
+    ]
     patterns = [f"matching {part.pattern}" for part in field.metadata if getattr(part, "pattern", None)]
     return "allowed: " + ", ".join([_name(field.annotation), *bounds, *patterns])
 
@@ -95,7 +100,9 @@ def _name(annotation: Any) -> str:
         return _name(arguments[0])
     if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "a section"
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}.get(annotation, str(annotation))
+    return {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}.get(
+        annotation, str(annotation)
+    )
 
 
 def _meaning(field: FieldInfo | None) -> str:

@@ -12,7 +12,8 @@ from ser.params.base import Section
 class Split(Section):
     protocol: Literal["auto", "speaker", "official", "random", "cross_corpus"]
     """auto: the corpus' published folds where they are speaker-independent, else speaker. speaker: speaker-disjoint k folds.
-    official: the published folds. random: 80/10/10 per class by utterance, speakers shared (the papers'). cross_corpus: train_on → test_on."""
+    official: the published folds. random: 80/10/10 per class by utterance, speakers shared (the papers').
+    cross_corpus: train_on → test_on."""
     folds: int = Field(ge=2, le=100)
     """Number of folds k of the speaker protocol."""
     valid_share: float = Field(gt=0, lt=0.5)
