@@ -96,6 +96,7 @@ def test_compiles_to_one_graph_for_all_lengths(build, fusion: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_code_gives_the_same(build) -> None:
+    """Inductor fixes the grid of a convolution's gradient, so in training it compiles anew for each number of tokens."""
     network = build(dropout=0.0, cnn__dropout=0.0, transformer__dropout=0.0).train()
     compiled_equals_eager(network, "inductor", [(2, 50), (3, 61)])
 
