@@ -69,7 +69,9 @@ def to_float(pcm: np.ndarray) -> np.ndarray:
 
 def to_int16(signal: np.ndarray) -> np.ndarray:
     """float in [−1, 1] → int16, rounded; beyond full scale it saturates instead of wrapping around."""
-    return np.clip(np.rint(signal * 32768.0), -32768, 32767).astype(np.int16)
+    scaled = np.asarray(signal * 32768.0)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16)
 
 
 def read_table(folder: str | Path) -> pd.DataFrame:

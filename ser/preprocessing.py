@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ser import SerError, audio, vad
 from ser.archives import Archive, MemberError, open_archive
-from ser.clips import COLUMNS, REJECTED, growing_array, to_int16, written_whole
+from ser.clips import COLUMNS, REJECTED, growing_array, written_whole
 from ser.corpora import Found, list_recordings
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
@@ -75,7 +75,7 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
         raise audio.AudioError("too_short", f"{seconds:.3f} s; at least {settings.min_seconds:g} s are needed")
     if (share := audio.clipped(channels)) > settings.max_clipped:
         raise audio.AudioError("clipped", f"{share:.1%} of the values are at full scale; at most {settings.max_clipped:.1%} are allowed")
-    pcm = to_int16(audio.resample(audio.to_mono(channels), rate, settings.sample_rate))
+    pcm = audio.to_pcm(channels, rate, settings.sample_rate)
     if not pcm.any():
         raise audio.AudioError("silent", "all zeros" if not channels.any() else "less than half a step of 16 bit, or channels that cancel")
     return detect(pcm, settings)
@@ -90,7 +90,7 @@ def detect(pcm: np.ndarray, settings: Preprocess) -> Prepared:
         removed=vad.removed(found, len(pcm), settings.vad.keep),
         no_speech=len(found) == 0,
         snr_db=snr_db(pcm, found),
-        content=hashlib.sha256(pcm.astype("<i2", copy=False).data).hexdigest()[:32],
+        content=hashlib.sha256(np.ascontiguousarray(pcm, dtype="<i2").data).hexdigest()[:32],
     )
 
 

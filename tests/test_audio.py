@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ser import audio
 from ser.audio import AudioError
+from ser.clips import to_int16
 
 RATE = 16000
 
@@ -65,6 +66,22 @@ def test_content_decides_the_format(kind):
     assert len(decoded) == pytest.approx(RATE, abs=1200)  # MP3 pads to its frames
     spectrum = np.abs(np.fft.rfft(decoded[4000:12000]))
     assert np.argmax(spectrum) * 2 == 440
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    length=st.integers(1, 500),
+    rate=st.sampled_from([8000, RATE, 44100]),
+    channels=st.integers(1, 3),
+    subtype=st.sampled_from(["PCM_U8", "PCM_16", "PCM_24", "FLOAT"]),
+    seed=st.integers(0, 99),
+)
+def test_16_bit_is_what_decode_gives_rounded(length, rate, channels, subtype, seed):
+    data = wav(np.random.default_rng(seed).uniform(-1.2, 1.2, (length, channels)), rate, subtype=subtype)
+    assume(length * RATE >= rate)
+    pcm = audio.to_pcm(*audio.read(data), RATE)
+    assert pcm.dtype == np.int16
+    np.testing.assert_array_equal(pcm, to_int16(audio.decode(data, RATE)))
 
 
 def test_channels_are_averaged():
@@ -149,10 +166,12 @@ def test_what_grows_without_end_when_resampled_is_refused(monkeypatch):
         (np.zeros((10, 1)), 0),
         (np.array([[1.0], [-1.0], [0.5], [0.0]]), 0.5),
         (np.array([[1.0, 0.0], [0.0, 0.0]]), 0.25),
+        (np.array([[0.989], [-0.989], [0.991], [-0.991]]), 0.5),
     ],
 )
 def test_share_at_full_scale(channels, share):
     assert audio.clipped(channels.astype(np.float32)) == share
+    assert audio.clipped(to_int16(channels)) == share
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT"])

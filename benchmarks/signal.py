@@ -1,0 +1,328 @@
+"""From the archive to features: time, memory and scaling, beside a librosa loop on the same clips in the same run.
+
+    SER_MIRROR=<folder with ravdess/…> python -m benchmarks.signal
+
+Times are the least of interleaved repeats, so that other work on the machine hurts all rows alike. What is measured writes to disk as
+the stages do; the peers only compute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import soundfile as sf
+import webrtcvad
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from benchmarks.record import record
+from ser import SerError, features, preprocessing
+from ser.clips import read_table, to_float
+from ser.params import Params, load
+from ser.params.runtime import Runtime
+from ser.runtime import mirror
+from ser.workers import spread
+
+ARCHIVE = "Audio_Speech_Actors_01-24.zip"
+TIMES = (1, 2, 4)
+
+
+def repeated(source: Path, folder: Path, times: int, clips: int | None) -> Path:
+    """A download of the archive with every recording in it ``times`` times, under names of their own."""
+    folder.mkdir()
+    with zipfile.ZipFile(source) as packed, zipfile.ZipFile(folder / ARCHIVE, "w", zipfile.ZIP_STORED) as copy:
+        members = sorted(name for name in packed.namelist() if name.endswith(".wav"))[:clips]
+        for name in members:
+            data = packed.read(name)
+            for turn in range(times):
+                copy.writestr(zipfile.ZipInfo(f"{turn}/{name}"), data)
+    (folder / "source.json").write_text(json.dumps({"corpus": "ravdess", "edition": "mirror", "archives": [{"name": ARCHIVE}]}))
+    return folder
+
+
+def ours(params: Params, raw: Path, folder: Path, workers: int) -> float:
+    """Preprocess and features as the stages run them; seconds of audio."""
+    runtime = params.runtime.model_copy(update={"workers": workers, "scheduler": None})
+    settings = params.preprocess.model_copy(update={"deduplicate": False})
+    preprocessing.build("ravdess", params.corpora["ravdess"], raw, folder / "clips", settings, runtime)
+    features.build(folder / "clips", folder / "features", settings.sample_rate, params.features, runtime)
+    return float(read_table(folder / "clips")["source_seconds"].sum())
+
+
+def librosa_loop(recordings: list[bytes], params: Params, shared: bool) -> None:
+    """Load at the working rate, split, log-mel and MFCC with our numbers: what one writes first.
+
+    ``shared`` takes the MFCC from the log-mel at hand instead of from the signal: what one writes when it has to be fast.
+    """
+    import librosa
+
+    frames, mel = params.features.frames, params.features.log_mel
+    options: dict[str, Any] = {
+        "n_fft": frames.n_fft,
+        "win_length": frames.win_length,
+        "hop_length": frames.hop_length,
+        "n_mels": mel.n_mels,
+        "fmin": mel.fmin,
+        "fmax": mel.fmax,
+    }
+    for data in recordings:
+        signal, rate = librosa.load(io.BytesIO(data), sr=params.preprocess.sample_rate)
+        speech = np.concatenate([signal[start:end] for start, end in librosa.effects.split(signal)])
+        log_mel = librosa.power_to_db(librosa.feature.melspectrogram(y=speech, sr=rate, **options), top_db=None)
+        if shared:
+            librosa.feature.mfcc(S=log_mel, n_mfcc=params.features.mfcc.n_mfcc)
+        else:
+            librosa.feature.mfcc(y=speech, sr=rate, n_mfcc=params.features.mfcc.n_mfcc, **options)
+
+
+def opensmile_loop(recordings: list[bytes], rate: int) -> None:
+    """The eGeMAPS functionals of every recording."""
+    import opensmile
+
+    smile = opensmile.Smile(feature_set=opensmile.FeatureSet.eGeMAPSv02)
+    for data in recordings:
+        signal, _ = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        smile.process_signal(signal.mean(axis=1), rate)
+
+
+def bare_decode(archive: Path) -> None:
+    """Every recording out of the archive through libsndfile."""
+    with zipfile.ZipFile(archive) as packed:
+        for name in packed.namelist():
+            sf.read(io.BytesIO(packed.read(name)), dtype="float32")
+
+
+def bare_vad(signals: list[np.ndarray], params: Params) -> None:
+    """WebRTC's decision on every frame."""
+    rate, vad = params.preprocess.sample_rate, params.preprocess.vad
+    step = 2 * rate * vad.frame_ms // 1000
+    for pcm in signals:
+        detector, data = webrtcvad.Vad(vad.aggressiveness), pcm.tobytes()
+        for start in range(0, len(data) - step + 1, step):
+            detector.is_speech(data[start : start + step], rate)
+
+
+def bare_fft(signals: list[np.ndarray], params: Params) -> None:
+    """One windowed FFT in single precision of every frame that VAD kept, in blocks that fit the cache."""
+    frames = params.features.frames
+    window = np.hanning(frames.win_length).astype(np.float32)
+    for signal in signals:
+        if len(signal) >= frames.win_length:
+            cut = np.lib.stride_tricks.sliding_window_view(signal, frames.win_length)[:: frames.hop_length]
+            for start in range(0, len(cut), 64):
+                scipy.fft.rfft(cut[start : start + 64] * window, n=frames.n_fft)
+
+
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def child(*code: str, environment: dict[str, str] | None = None) -> dict[str, float]:
+    """Run lines in a fresh interpreter; what they print as JSON last, and ``wall``, the seconds from start to end."""
+    start = time.perf_counter()
+    command = [sys.executable, "-c", "\n".join(code)]
+    finished = subprocess.run(command, env=os.environ | (environment or {}), stdout=subprocess.PIPE, check=True, start_new_session=True)
+    return json.loads(finished.stdout or b"{}") | {"wall": time.perf_counter() - start}
+
+
+def measure(raw: str, folder: str, workers: int) -> None:
+    """In a session of its own: seconds taken, and peak resident memory in MB of this process and of all its processes together."""
+    params, peaks, done = load(), dict[int, float](), threading.Event()
+    watch = threading.Thread(target=watch_session, args=(peaks, done))
+    watch.start()
+    start = time.perf_counter()
+    audio = ours(params, Path(raw), Path(folder), workers)
+    taken = time.perf_counter() - start
+    done.set()
+    watch.join()
+    own = peak_mb("self")
+    print(json.dumps({"seconds": taken, "audio_seconds": audio, "rss_mb": own, "all_rss_mb": sum((peaks | {os.getpid(): own}).values())}))
+
+
+def watch_session(peaks: dict[int, float], done: threading.Event) -> None:
+    """Note the peak memory of every process of this session, in MB, until ``done``."""
+    while not done.wait(0.1):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):  # it may end while it is looked at
+                    if os.getsid(int(entry.name)) == os.getsid(0):
+                        peaks[int(entry.name)] = peak_mb(entry.name)
+
+
+def peak_mb(process: str) -> float:
+    """Peak resident memory since the program was started (getrusage would count what its parent held when it forked)."""
+    peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc", process, "status").read_text())
+    return int(peak[1]) / 1024 if peak else 0.0
+
+
+def one_clip(path: str, how: str) -> None:
+    """What a cold process does first: one clip by one of the two ways."""
+    params, data = load(), Path(path).read_bytes()
+    if how == "librosa":
+        librosa_loop([data], params, shared=True)
+    else:
+        prepared = preprocessing.prepare(data, params.preprocess)
+        features.extract(to_float(prepared.pcm), params.preprocess.sample_rate, params.features)
+
+
+def nothing(task: int) -> int:
+    return task
+
+
+def begin(stage: str) -> None:
+    """A stage script up to the point where it has read its arguments."""
+    subprocess.run([sys.executable, "-m", f"stages.{stage}", "--help"], check=True, stdout=subprocess.DEVNULL)
+
+
+def pool_start(runtime: Runtime) -> float:
+    return timed(lambda: list(spread(nothing, range(2), runtime)))
+
+
+def per_clip(params: Params, raw: Path, folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """One process, one thread: ours, its ideal and the peers, turn by turn."""
+    audio = ours(params, raw, folder, 1)
+    table, pcm = read_table(folder / "clips"), np.load(folder / "clips" / "audio.npy")
+    ends = np.cumsum(table["samples"].to_numpy())
+    kept = [to_float(part) for part in np.split(pcm, ends[:-1])]
+    with zipfile.ZipFile(raw / ARCHIVE) as packed:
+        recordings = [packed.read(name) for name in sorted(packed.namelist())]
+    whole = [sf.read(io.BytesIO(data), dtype="int16", always_2d=True)[0].mean(axis=1).astype(np.int16) for data in recordings]
+    work: dict[str, Callable[[], Any]] = {
+        "ours: preprocess + features": lambda: ours(params, raw, folder, 1),
+        "librosa, MFCC from the log-mel": lambda: librosa_loop(recordings, params, shared=True),
+        "librosa, MFCC from the signal": lambda: librosa_loop(recordings, params, shared=False),
+        "ideal: decode": lambda: bare_decode(raw / ARCHIVE),
+        "ideal: VAD": lambda: bare_vad(whole, params),
+        "ideal: FFT": lambda: bare_fft(kept, params),
+    }
+    if importlib.util.find_spec("opensmile"):
+        work["opensmile eGeMAPS"] = lambda: opensmile_loop(recordings, params.preprocess.sample_rate)
+    librosa_loop(recordings[:2], params, shared=True)
+    least = dict.fromkeys(work, float("inf"))
+    with threadpool_limits(1):
+        for _ in tqdm(range(repeats), desc="one process", unit="repeat"):
+            for name, do in work.items():
+                least[name] = min(least[name], timed(do))
+    rows = [{"what": name, "seconds": seconds, "times_real_time": audio / seconds} for name, seconds in least.items()]
+    ideal = sum(seconds for name, seconds in least.items() if name.startswith("ideal"))
+    rows.append({"what": "ideal: together", "seconds": ideal, "times_real_time": audio / ideal})
+    if "opensmile eGeMAPS" not in least:
+        rows.append({"what": "opensmile eGeMAPS: not installed"})
+    mine = least["ours: preprocess + features"]
+    return rows, {
+        "audio_seconds": audio,
+        "clips": len(table),
+        "times_real_time": audio / mine,
+        "speedup_vs_librosa": least["librosa, MFCC from the signal"] / mine,
+        "speedup_vs_librosa_mfcc_from_log_mel": least["librosa, MFCC from the log-mel"] / mine,
+        "ideal_fraction": ideal / mine,
+    }
+
+
+def scaling(params: Params, raws: dict[int, Path], folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """One and two processes on 1 ×, 2 × and 4 × the clips: time, memory, and what the second core brings."""
+    runs: dict[tuple[int, int], dict[str, float]] = {}
+    starts = []
+    for _ in tqdm(range(repeats), desc="scaling", unit="repeat"):
+        starts.append(pool_start(params.runtime.model_copy(update={"workers": 2, "scheduler": None})))
+        for times, raw in raws.items():
+            for workers in (1, 2):
+                run = child("from benchmarks.signal import measure", f"measure({str(raw)!r}, {str(folder)!r}, {workers})")
+                best = runs.setdefault((workers, times), run)
+                best.update({key: min(value, run[key]) for key, value in best.items()})
+    rows = [
+        {
+            "what": f"{workers} process{'es' if workers > 1 else ''}, {times} × the clips",
+            "seconds": run["seconds"],
+            "times_real_time": run["audio_seconds"] / run["seconds"],
+            "rss_mb": run["rss_mb"],
+            "all_rss_mb": run["all_rss_mb"],
+            "seconds_per_hour": run["seconds"] / run["audio_seconds"] * 3600,
+        }
+        for (workers, times), run in sorted(runs.items())
+    ]
+    one, two, start = runs[1, 4], runs[2, 4], min(starts)
+    hours = {times: runs[1, times]["audio_seconds"] / 3600 for times in raws}
+    slopes = [(runs[1, b]["seconds"] - runs[1, a]["seconds"]) / (hours[b] - hours[a]) for a, b in ((1, 2), (2, 4))]
+    return rows, {
+        "second_core": one["seconds"] / (two["seconds"] - 2 * start),
+        "second_core_with_both_pool_starts": one["seconds"] / two["seconds"],
+        "pool_start_seconds": start,
+        "rss_mb": runs[1, 1]["rss_mb"],
+        "rss_growth_at_4x": one["rss_mb"] / runs[1, 1]["rss_mb"] - 1,
+        "rss_growth_at_4x_two_processes": two["all_rss_mb"] / runs[2, 1]["all_rss_mb"] - 1,
+        "seconds_per_hour_1x_to_2x": slopes[0],
+        "seconds_per_hour_2x_to_4x": slopes[1],
+    }
+
+
+def cold(raw: Path, folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """Fresh processes: the stages until they could begin, and one clip by each way, with an empty numba cache and with a full one."""
+    with zipfile.ZipFile(raw / ARCHIVE) as packed:
+        (folder / "clip").write_bytes(packed.read(sorted(packed.namelist())[0]))
+    first = ("from benchmarks.signal import one_clip", f"one_clip({str(folder / 'clip')!r}, ")
+    (folder / "numba").mkdir()
+    cache = {"NUMBA_CACHE_DIR": str(folder / "numba")}
+    rows: dict[str, list[float]] = {
+        "librosa, first clip of a cold process": [child(first[0], first[1] + "'librosa')", environment=cache)["wall"]]
+    }
+    for _ in tqdm(range(repeats), desc="cold start", unit="repeat"):
+        for stage in ("preprocess", "features"):
+            started = timed(functools.partial(begin, stage))
+            rows.setdefault(f"stages.{stage}, until it begins", []).append(started)
+        for how in ("librosa", "ours"):
+            rows.setdefault(f"{how}, first clip of a new process", []).append(
+                child(first[0], f"{first[1]}{how!r})", environment=cache)["wall"]
+            )
+    least = {what: min(seconds) for what, seconds in rows.items()}
+    return [{"what": what, "seconds": seconds} for what, seconds in least.items()], {
+        "stage_start_seconds": max(least[f"stages.{stage}, until it begins"] for stage in ("preprocess", "features")),
+        "first_clip_seconds": least["ours, first clip of a new process"],
+        "librosa_first_clip_cold_seconds": least["librosa, first clip of a cold process"],
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--repeats", type=int, default=3, help="turns, of which the fastest counts (default: 3)")
+    arguments.add_argument("--clips", type=int, default=None, help="only the first so many recordings (default: all)")
+    options = arguments.parse_args()
+    params = load()
+    source = Path(mirror(params.runtime) or "") / "ravdess" / ARCHIVE
+    if not source.is_file():
+        raise SerError(f"{source} not found: SER_MIRROR must name a folder that holds ravdess/{ARCHIVE}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        raws = {times: repeated(source, folder / f"raw{times}", times, options.clips) for times in TIMES}
+        rows, figures = per_clip(params, raws[1], folder, options.repeats)
+        for part, more in (scaling(params, raws, folder, options.repeats), cold(raws[1], folder, options.repeats)):
+            rows += part
+            figures |= more
+    record("signal", {name: round(value, 4) for name, value in figures.items()}, rows)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SerError as error:
+        sys.exit(f"error: {error}")
