@@ -63,7 +63,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
         "parameters": _lines(trained),
     }
     if isinstance(params.corpora[name].source, Synthetic):
-        values = {"notice": NOTICE, **values}
+        values["notice"] = NOTICE
     values = evaluation.rounded(values)
     evaluation.check_gates(values, settings.gates, name)
 

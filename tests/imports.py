@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-WHOLE = ("ser/params", "ser/model", "ser/corpora")
+WHOLE = ("ser/params", "ser/corpora")
 """Packages that are one dependency each."""
 
 
