@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-PROBE = """<!DOCTYPE html><meta charset="utf-8"><body style="margin:0"><pre id="found">nothing</pre><script>
+PROBE = """<!DOCTYPE html><meta charset="utf-8"><link rel="icon" href="data:,"><body style="margin:0"><pre id="found">nothing</pre><script>
 addEventListener("load", () => {
   const frame = document.createElement("iframe");
   frame.style = "border:0;width:WIDTHpx;height:900px";
@@ -36,9 +36,9 @@ addEventListener("load", () => {
       rendered: page.querySelectorAll("canvas, svg.marks").length,
     });
   }, WAIT);
+  frame.src = "PAGE";
   document.body.appendChild(frame);
   frame.contentWindow.addEventListener("error", event => errors.push(event.message));
-  frame.src = "PAGE";
 });
 </script>"""
 

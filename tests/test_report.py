@@ -201,7 +201,7 @@ def test_in_a_browser(written, tmp_path, width, dark):
     assert found["errors"] == []
     assert found["console"] == []
     assert found["requests"] == []
-    assert set(found["asked"]) <= {"/probe.html", "/index.html", "/favicon.ico"}
+    assert set(found["asked"]) <= {"/probe.html", "/index.html"}
     assert found["width"] == width
     assert found["scroll"] <= width
     assert all(loaded for _, loaded in found["images"])
