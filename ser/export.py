@@ -47,7 +47,8 @@ def export(models: Path, folder: Path, source: Source, metrics: Mapping[str, Any
     model = b""
     if trained.model.kind == "network":
         cpu = torch.device("cpu")
-        model = to_onnx([load_network(models, trained, member.fold, member.seed, cpu) for member in members])
+        networks = (load_network(models, trained, member.fold, member.seed, cpu) for member in members)
+        model = to_onnx([network for network in networks if isinstance(network, Network)])
     facts = Bundle(
         version=1,
         corpus=trained.corpus,

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ser import SerError, batches
+from ser.baseline import Svm
 from ser.model.network import Network
 from ser.params.base import Section
 from ser.params.features import Features
@@ -88,18 +89,19 @@ def new_network(trained: Trained) -> Network:
     return Network(trained.model, width["log_mel"], width["mfcc"], len(trained.classes))
 
 
-def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Network:
-    """The network of one fold and seed, ready for use."""
-    network = new_network(trained)
-    network.load_state_dict(load_file(Path(folder) / f"fold{fold}-seed{seed}.safetensors"))
+def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Network | Svm:
+    """The network (or support vector machine) of one fold and seed, ready for use."""
+    state = load_file(Path(folder) / f"fold{fold}-seed{seed}.safetensors")
+    network = Svm.shaped(state) if trained.model.kind == "svm" else new_network(trained)
+    network.load_state_dict(state)
     return network.to(device).eval()
 
 
 @torch.no_grad()
-def probabilities(network: Network, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
+def probabilities(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
     """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged."""
     if len(rows) == 0:
-        return np.zeros((0, network.classifier.out_features))
+        return np.zeros((0, network.n_classes))
     was_training = network.training
     network.eval()
     owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)

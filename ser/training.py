@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ser import batches, checkpoint, inference
 from ser.augment import Draws, augment, check, draw, mask
+from ser.baseline import Svm, clip_statistics, fit
 from ser.inference import Trained
 from ser.model.losses import class_weights, loss
 from ser.model.network import Network
@@ -117,6 +118,24 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
     return {name: value.cpu() for name, value in kept.items()}, history
 
 
+def train_svm(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[dict]]:
+    """The baseline in place of a network; takes and returns what ``train_fold`` does, with one row of history."""
+    rows = torch.tensor(fold.train, device=corpus.device)
+    pieces = []
+    for part in rows.split(256):
+        views = []
+        for name in batches.VIEWS:
+            frames, inside = batches.cut(corpus, name, part, torch.zeros_like(part), corpus.length[part])
+            views.append(batches.standardise(corpus, name, frames, part, inside))
+        pieces.append(clip_statistics(views[0], views[1], corpus.length[part]))
+    machine = fit(torch.cat(pieces).double().cpu().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
+    train_loss, _ = _score(machine, corpus, fold.train, trained)
+    valid_loss, valid_ua = _score(machine, corpus, fold.valid, trained)
+    row = [fold.number, fold.seed, 1, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), 0.0]
+    say(f"fold {fold.number} seed {fold.seed}: SVM on {len(machine.support)} support clips, valid UA {valid_ua:.3f}")
+    return {name: value.cpu() for name, value in machine.state_dict().items()}, [dict(zip(HISTORY, row, strict=True))]
+
+
 def learning_rate(params: Train, progress: float) -> float:
     """Learning rate at a progress in [0, 1): linear warm-up, then constant, cosine to zero, or one-cycle (Smith & Topin 2018).
 
@@ -188,11 +207,18 @@ def _validate(
     """Cross-entropy and UA of the averaged weights on the validation clips."""
     current = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(averaged)
-    p = inference.probabilities(network, corpus, rows, trained.max_frames)
+    found = _score(network, corpus, rows, trained)
     network.load_state_dict(current)
+    return found
+
+
+def _score(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray, trained: Trained) -> tuple[float, float]:
+    """Cross-entropy and UA on clips."""
+    p = inference.probabilities(network, corpus, rows, trained.max_frames)
     actual = corpus.target.cpu().numpy()[rows]
     cross_entropy = -np.log(np.maximum(p[np.arange(len(rows)), actual], 1e-12)).mean()
-    return float(cross_entropy), float(recall_score(actual, p.argmax(1), labels=np.unique(actual), average="macro", zero_division=0.0))
+    found = recall_score(actual, p.argmax(1), labels=np.unique(actual), average="macro", zero_division=0.0)
+    return float(cross_entropy), float(found)
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

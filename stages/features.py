@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from ser import features
+from ser import extraction, features
 from ser.params import Params
 from stages import command
 
@@ -19,7 +19,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     for view, count in features.empty_bands(rate, params.features).items():
         if count:
             log.warning("features.%s: %d bands lie between two FFT bins and stay at the floor; fewer n_mels or a larger n_fft", view, count)
-    frames = features.build(Path("data/clips") / name, Path("data/features") / name, rate, params.features, params.runtime)
+    frames = extraction.build(Path("data/clips") / name, Path("data/features") / name, rate, params.features, params.runtime)
     log.info(
         "%s: %d frames, %s", name, frames, ", ".join(f"{view} {width} wide" for view, width in features.widths(params.features).items())
     )

@@ -64,7 +64,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
                 counts = f"{len(train)} training and {len(valid)} validation clips"
                 raise SerError(f"fold {number} in {folds} has {counts}; both are needed: change `split` or the class set")
             fold = training.Fold(number, seed, train, valid, checkpoints / f"fold{number}-seed{seed}.safetensors")
-            weights, epochs = training.train_fold(corpus, fold, trained, functools.partial(print, flush=True))
+            train_one = training.train_svm if params.model.kind == "svm" else training.train_fold
+            weights, epochs = train_one(corpus, fold, trained, functools.partial(print, flush=True))
             save_file(weights, out / f"fold{number}-seed{seed}.safetensors")
             history += epochs
     pd.DataFrame(history, columns=training.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")

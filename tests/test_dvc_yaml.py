@@ -16,7 +16,9 @@ STAGES: dict[str, dict[str, Any]] = YAML(typ="safe", pure=True).load(ROOT / "dvc
 @pytest.mark.parametrize("name", STAGES)
 def test_dependencies_are_exactly_the_imports(name):
     code = {dep for dep in STAGES[name]["deps"] if dep.startswith(("benchmarks", "ser", "stages"))}
-    read_at_run_time = {dep for dep in code if dep.endswith(".csv") or dep == "ser/templates"}  # a stage without them fails, see test_pipeline.py
+    read_at_run_time = {
+        dep for dep in code if dep.endswith(".csv") or dep == "ser/templates"
+    }  # a stage without them fails, see test_pipeline.py
     assert code - read_at_run_time == needed_by(f"stages/{name}.py")
 
 

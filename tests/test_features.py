@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
-from ser import SerError, audio, clips, features
+from ser import SerError, audio, clips, extraction, features
 from ser.params import load
 from ser.params.features import Features
 from ser.params.runtime import Runtime
@@ -248,7 +248,7 @@ def test_store_holds_every_clips_frames_back_to_back(tmp_path, workers):
     lengths = [1, 255, 256, 257, 4000, 1, 9999] * 10
     source = store(tmp_path / "clips", lengths)
     runtime: Runtime = RUNTIME.model_copy(update={"workers": workers})
-    count = features.build(source, tmp_path / "features", RATE, DEFAULT, runtime)
+    count = extraction.build(source, tmp_path / "features", RATE, DEFAULT, runtime)
     views, opened = features.read(tmp_path / "features"), clips.read(source, RATE)
     assert len(views) == len(lengths)
     assert views.offsets.dtype == np.int64
@@ -267,7 +267,7 @@ def test_store_is_the_same_bytes_again_and_from_two_processes(tmp_path):
     source = store(tmp_path / "clips", [4000, 300, 7000] * 30)
     written = []
     for run, workers in enumerate((1, 1, 2)):
-        features.build(source, tmp_path / str(run), RATE, DEFAULT, RUNTIME.model_copy(update={"workers": workers}))
+        extraction.build(source, tmp_path / str(run), RATE, DEFAULT, RUNTIME.model_copy(update={"workers": workers}))
         written.append({path.name: path.read_bytes() for path in (tmp_path / str(run)).iterdir()})
     assert set(written[0]) == {"log_mel.npy", "mfcc.npy", "offsets.npy"}
     assert written[0] == written[1] == written[2]
@@ -277,12 +277,12 @@ def test_a_store_that_does_not_fit_its_table_is_refused_and_nothing_is_left(tmp_
     source = store(tmp_path / "clips", [4000, 300])
     np.save(source / "audio.npy", np.zeros(4299, dtype=np.int16))
     with pytest.raises(SerError, match="do not belong together"):
-        features.build(source, tmp_path / "features", RATE, DEFAULT, RUNTIME)
+        extraction.build(source, tmp_path / "features", RATE, DEFAULT, RUNTIME)
     assert not (tmp_path / "features").exists()
 
 
 def test_frames_that_do_not_fit_their_offsets_are_refused(tmp_path):
-    features.build(store(tmp_path / "clips", [4000]), tmp_path / "features", RATE, DEFAULT, RUNTIME)
+    extraction.build(store(tmp_path / "clips", [4000]), tmp_path / "features", RATE, DEFAULT, RUNTIME)
     np.save(tmp_path / "features" / "offsets.npy", np.array([0, 3], dtype=np.int64))
     with pytest.raises(SerError, match="run features again"):
         features.read(tmp_path / "features")

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 import ser.export
-from ser import SerError, cli, clips, features, fetch, preprocessing
+from ser import SerError, cli, clips, extraction, fetch, preprocessing
 from ser.bundle import BundleError
 from ser.calibration import softmax_at
 from ser.card import licence
@@ -89,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = params.corpora["demo"]
     fetch.fetch("demo", corpus, root / "raw", mirror=None, cache=root / "cache")
     preprocessing.build("demo", corpus, root / "raw", root / "clips", params.preprocess, params.runtime)
-    features.build(root / "clips", root / "features", params.preprocess.sample_rate, params.features, params.runtime)
+    extraction.build(root / "clips", root / "features", params.preprocess.sample_rate, params.features, params.runtime)
     with zipfile.ZipFile(root / "raw" / "demo.zip") as packed:
         packed.extractall(root / "recordings")
     write_models(root / "models", trained_of(params, [1, 2], [0]))

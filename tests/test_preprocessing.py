@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 from fixtures.archives import pack, voices
 
-from ser import SerError, audio, clips, features, preprocessing
+from ser import SerError, audio, clips, extraction, features, preprocessing
 from ser.params import Params, load
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
@@ -166,7 +166,7 @@ def test_same_bytes_from_a_dask_cluster(tmp_path):
     with cluster(tmp_path) as runtime:
         for name, how in (("here", RUNTIME), ("there", runtime)):
             preprocessing.build("demo", CORPUS, source, tmp_path / name / "clips", settings(), how)
-            features.build(tmp_path / name / "clips", tmp_path / name / "features", RATE, PARAMS.features, how)
+            extraction.build(tmp_path / name / "clips", tmp_path / name / "features", RATE, PARAMS.features, how)
     for kind in ("clips", "features"):
         assert written(tmp_path / "here" / kind) == written(tmp_path / "there" / kind)
 
@@ -177,7 +177,7 @@ def test_what_vad_decides_reaches_the_features(tmp_path, keep, shorter):
     views = {}
     for method in ("webrtc", "none"):
         preprocessing.build("demo", CORPUS, source, tmp_path / f"clips-{method}", settings(vad_method=method, vad_keep=keep), RUNTIME)
-        features.build(tmp_path / f"clips-{method}", tmp_path / f"features-{method}", RATE, PARAMS.features, RUNTIME)
+        extraction.build(tmp_path / f"clips-{method}", tmp_path / f"features-{method}", RATE, PARAMS.features, RUNTIME)
         views[method] = features.read(tmp_path / f"features-{method}")
     lengths = {method: np.diff(one.offsets) for method, one in views.items()}
     if shorter:

@@ -151,7 +151,7 @@ def test_every_way_to_train_runs(tmp_path, changes):
 
 
 def test_patience_stops_early_and_best_keeps_the_best(tmp_path):
-    params = made.params(train__epochs=30, train__patience=2, train__keep="best", train__schedule="constant")
+    params = made.params(train__epochs=30, train__patience=2, train__keep="best", train__schedule="constant", train__warmup=0.0)
     weights, history, _ = train(params, tmp_path / "patient")
     uas = [row["valid_ua"] for row in history]
     best = int(np.argmax(uas)) + 1

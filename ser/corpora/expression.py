@@ -56,13 +56,13 @@ RULES = {
 FINAL = {"angry": "!.", "happy": "!.", "surprised": "?!"}
 """Final punctuation to draw from, which is how espeak-ng is told the tune; elsewhere a full stop."""
 
-SPREAD = Expression(rate=0.06, pitch=0.6, range=0.12, level=1.0, tilt=0.4, breath=0.2, tremor=0.03, pauses=0.3)
+SPREAD = Expression(rate=0.036, pitch=0.36, range=0.072, level=0.6, tilt=0.24, breath=0.12, tremor=0.018, pauses=0.18)
 """Standard deviation of the chance in one take."""
 
-HABITS = Expression(rate=0.04, pitch=0.4, range=0.10, level=0.8, tilt=0.3, breath=0.2, tremor=0.02, pauses=0.2)
+HABITS = Expression(rate=0.024, pitch=0.24, range=0.06, level=0.48, tilt=0.18, breath=0.12, tremor=0.012, pauses=0.12)
 """Standard deviation between speakers of what they do in a given emotion: not everybody is angry in the same way."""
 
-OWN = Expression(rate=0.06, pitch=1.0, range=0.10, level=1.0, tilt=0.5, breath=0.4, tremor=0.02, pauses=0.2)
+OWN = Expression(rate=0.036, pitch=0.6, range=0.06, level=0.6, tilt=0.3, breath=0.24, tremor=0.012, pauses=0.12)
 """Standard deviation between speakers of their neutral voices, on top of the difference between espeak-ng's voices."""
 
 

@@ -46,6 +46,7 @@ class Network(nn.Module):
             SerError: if widths that follow from the features do not fit the parameters.
         """
         super().__init__()
+        self.n_classes = n_classes
         rows = {"log_mel": n_log_mel, "mfcc": n_mfcc}
         for view, count in rows.items():
             self.register_buffer(f"mean_{view}", torch.zeros(count))

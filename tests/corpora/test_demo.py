@@ -102,12 +102,12 @@ def test_names_round_trip_and_counts_are_balanced() -> None:
     assert isinstance(source, Synthetic)
     found = [ravdess.labels(take.member, "demo") for take in demo.takes(source)]
     assert all(isinstance(label, Recording) for label in found)
-    assert len(found) == 576
-    assert set(Counter(label.emotion for label in found).values()) == {96}
-    assert set(Counter(label.speaker for label in found).values()) == {48}
-    assert Counter(label.gender for label in found) == {"male": 288, "female": 288}
+    each = source.sentences * source.repetitions  # takes of one emotion by one speaker
+    assert Counter(label.emotion for label in found) == dict.fromkeys(RULES, source.speakers * each)
+    assert set(Counter(label.speaker for label in found).values()) == {6 * each}
+    assert Counter(label.gender for label in found) == dict.fromkeys(["male", "female"], source.speakers * 3 * each)
     assert {label.intensity for label in found if label.emotion == "neutral"} == {"normal"}
-    assert len(set(found)) == 576
+    assert len(set(found)) == len(found) == source.speakers * 6 * each
 
 
 def test_without_espeak_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,14 @@ def test_batch_norm_statistics_are_those_of_the_frames_that_count() -> None:
 
 
 def test_cnn_stage_is_convolution_pool_norm_activation(shrunk) -> None:
-    params = shrunk(cnn__bias=True, cnn__activation="leaky_relu", cnn__pool_bins=[3, 1, 1], cnn__pool_time=[2, 1, 1]).cnn
+    params = shrunk(
+        cnn__bias=True,
+        cnn__activation="leaky_relu",
+        cnn__stride_bins=[1, 1, 1],
+        cnn__stride_time=[1, 1, 1],
+        cnn__pool_bins=[3, 1, 1],
+        cnn__pool_time=[2, 1, 1],
+    ).cnn
     torch.manual_seed(0)
     stage = CnnStage(params, 0, 1, 10).eval()
     x = torch.randn(1, 1, 8, 10)

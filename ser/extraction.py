@@ -1,0 +1,78 @@
+"""The packed store of a corpus's frames: log-mel and MFCC of every clip, spread over workers.
+
+Apart from ``ser/features.py`` so that training depends on how features are computed and not on how the work is shared out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ser import SerError
+from ser.clips import growing_array, read_table, to_float, written_whole
+from ser.features import VIEWS, extract, widths
+from ser.params.features import Features
+from ser.params.runtime import Runtime
+from ser.workers import spread
+
+CHUNK = 32
+"""Clips per task of a worker."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Clips of one store that a worker reads together: where each begins in the audio file, and its length."""
+
+    audio: Path
+    starts: np.ndarray
+    lengths: np.ndarray
+    sample_rate: int
+    features: Features
+
+
+def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features, runtime: Runtime) -> int:
+    """Write the features of every clip of a store (docs/data.md) and return the number of frames.
+
+    Args:
+        clips_folder: ``data/clips/<corpus>``.
+        folder: ``data/features/<corpus>``; replaced as a whole, and only by a run that ends well.
+        sample_rate: rate of the clips in Hz.
+        features: section ``features``.
+        runtime: section ``runtime``.
+    """
+    table = read_table(clips_folder)
+    starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
+    _check_store(clips_folder, starts, lengths)
+    tasks = (
+        Chunk(clips_folder.resolve() / "audio.npy", starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate, features)
+        for i in range(0, len(table), CHUNK)
+    )
+    wide, offsets = widths(features), [0]
+    with written_whole(folder) as partial, contextlib.ExitStack() as files:
+        writers = {view: files.enter_context(growing_array(partial / f"{view}.npy", np.float16, (wide[view],))) for view in VIEWS}
+        for clip in tqdm(
+            itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime)), desc="features", total=len(table), unit="clip"
+        ):
+            for view in VIEWS:
+                writers[view].append(clip[view])
+            offsets.append(writers["mfcc"].length)
+        np.save(partial / "offsets.npy", np.array(offsets, dtype=np.int64))
+    return offsets[-1]
+
+
+def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
+    """``extract`` for each clip of a chunk, in order."""
+    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
+    signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
+    return [extract(signal, chunk.sample_rate, chunk.features) for signal in signals]
+
+
+def _check_store(folder: Path, starts: np.ndarray, lengths: np.ndarray) -> None:
+    audio = np.load(folder / "audio.npy", mmap_mode="r", allow_pickle=False)
+    if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
+        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run preprocess again")
