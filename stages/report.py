@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Write the page for all corpora that have metrics, those of this run first."""
+    if options.scores:
+        print(scores(params))
+        return
     names = [*params.datasets, *(name for name in params.corpora if name not in params.datasets)]
     there = [name for name in names if Path("metrics/corpora", f"{name}.json").exists()]
     for name in params.datasets:
@@ -35,6 +38,18 @@ def main(params: Params, options: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     log.info("%s: %s (%.1f MB)", out, ", ".join(there), len(page.encode()) / 1e6)
+
+
+def scores(params: Params) -> str:
+    """One line per corpus of this run: what a person wants to know first."""
+    lines = []
+    for name in params.datasets:
+        metrics = json.loads(Path("metrics/corpora", f"{name}.json").read_text(encoding="utf-8"))
+        interval = " [{:.1%}, {:.1%}]".format(*metrics["ci"]["ua"]) if metrics["ci"]["ua"] else ""
+        score = f"UA {metrics['ua']:.1%}{interval}, WA {metrics['wa']:.1%}, chance {metrics['baselines']['chance']['ua']:.1%}"
+        notice = f"; {metrics['notice']}" if "notice" in metrics else ""
+        lines.append(f"{name:<12} {score}; {metrics['n']} clips, protocol {metrics['protocol']}{notice}")
+    return "\n".join([*lines, f"report: {Path('reports/index.html').resolve()}"])
 
 
 def _result(name: str, params: Params, audio: bool) -> report.Result:
@@ -61,5 +76,8 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument(
         "--audio", action="store_true", help="put the examples' sound into the page for every corpus; check the corpus' licence first"
+    )
+    arguments.add_argument(
+        "--scores", action="store_true", help="print the scores of the corpora in `datasets` and where the report is, nothing else"
     )
     command.run(arguments, main)

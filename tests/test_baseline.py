@@ -33,9 +33,6 @@ def test_decisions_are_those_of_scikit_learn():
     views = [getattr(corpus, name) for name in ("log_mel", "mfcc")]
     spans = list(zip(corpus.start, corpus.length, strict=True))
     padded = [torch.nn.utils.rnn.pad_sequence([view[s : s + n].float() for s, n in spans], True) for view in views]
-        torch.nn.utils.rnn.pad_sequence([v[s : s + n].float() for s, n in zip(corpus.start, corpus.length, strict=True)], True)
-        for v in views
-    ]
     statistics = baseline.clip_statistics(padded[0], padded[1], corpus.length)
     noisy = statistics.numpy() + random.normal(0, 0.5, statistics.shape)
     machine = baseline.fit(noisy, corpus.target.numpy(), 4)
