@@ -35,9 +35,9 @@ def passive_waiting() -> None:
 
 
 def threads(runtime: Runtime) -> int:
-    """torch CPU threads: SER_THREADS, ``runtime.threads`` or one per core that this process may use.
+    """torch CPU threads of one training: SER_THREADS, ``runtime.threads`` or one.
 
-    The number never follows the load: sums in another order would give other bytes.
+    The number follows neither load nor cores: sums in another order would give other bytes. Cores are used by training folds side by side.
     """
     asked = os.environ.get("SER_THREADS") or runtime.threads
-    return len(os.sched_getaffinity(0)) if asked == "auto" else int(asked)
+    return 1 if asked == "auto" else int(asked)

@@ -59,7 +59,7 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = _optimizer(network, params)
     target = corpus.target.cpu().numpy()
-    weights = class_weights(torch.bincount(corpus.target[torch.from_numpy(fold.train)], minlength=len(trained.classes)), params)
+    weights = class_weights(torch.bincount(corpus.target[torch.tensor(fold.train)], minlength=len(trained.classes)), params)
     weights = None if weights is None else weights.to(corpus.device)
     compiled = torch.compile(network, dynamic=True) if params.compile else network
 

@@ -15,9 +15,9 @@ class Runtime(Section):
     devices: int = Field(ge=1, le=1024)
     """Devices of data-parallel training; SER_DEVICES wins."""
     threads: int | Literal["auto"]
-    """torch CPU threads of a training; auto: the cores that nobody else keeps busy."""
+    """torch CPU threads of each training; auto: one, with folds side by side."""
     workers: int | Literal["auto"]
-    """Processes of preprocess and features; auto: one per core."""
+    """Processes of preprocess and features, and folds trained side by side on a CPU; auto: one per core."""
     scheduler: str | None = Field(pattern=r"^(tcp|tls)://")
     """Address of a Dask scheduler that preprocess and features shall use instead of local processes."""
     mirror: str | None
