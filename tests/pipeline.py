@@ -87,7 +87,6 @@ class Project:
     def set(self, changes: dict[str, Any]) -> None:
         """Change params.yaml by dotted keys and keep its style."""
         yaml = YAML()
-        yaml.width = 4096
         values = yaml.load(self.folder / "params.yaml")
         for key, value in changes.items():
             section = values
