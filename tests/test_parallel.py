@@ -1,0 +1,101 @@
+"""Folds side by side: the same bytes as one after the other, errors at once, and no worker outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ser import SerError, parallel
+from tests import made
+from tests.test_batches import write
+
+
+def jobs(folder: Path, folds: tuple[int, ...] = (1, 2, 3), empty: int | None = None, **changes: object) -> list[parallel.Job]:
+    """The made corpus on disk, a fold per speaker; ``empty`` has no validation clips."""
+    params = made.params(train__epochs=2, **changes)
+    (folder / "clips").mkdir(parents=True)
+    write(folder / "clips", made.corpus(params))
+    table = made.table()
+    table.to_csv(folder / "clips/clips.csv", index=False)
+    rows = [
+        {"clip": clip, "fold": fold, "part": "test" if speaker == fold else "valid" if speaker == 0 and fold != empty else "train"}
+        for fold in folds
+        for clip, speaker in zip(table["clip"], range(24), strict=True)
+        for speaker in [speaker % 4]
+    ]
+    pd.DataFrame(rows).to_csv(folder / "folds.csv", index=False)
+    about = made.trained(params)
+    return [
+        parallel.Job(
+            folder / "clips", folder / "clips", folder / "folds.csv", about, fold, 0, folder / f"check{fold}", folder / f"fold{fold}"
+        )
+        for fold in folds
+    ]
+
+
+def runtime(workers: int):
+    return made.params(runtime__workers=workers).runtime
+
+
+def test_side_by_side_gives_the_same_bytes_as_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.delenv("SER_WORKERS", raising=False)
+    found = {}
+    for workers in (1, 2):
+        history = parallel.train(jobs(tmp_path / str(workers)), runtime(workers))
+        found[workers] = [history, *((tmp_path / str(workers) / f"fold{fold}").read_bytes() for fold in (1, 2, 3))]
+    assert found[1] == found[2]
+    assert [(row["fold"], row["epoch"]) for row in found[1][0]] == [(fold, epoch) for fold in (1, 2, 3) for epoch in (1, 2)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_error_of_a_fold_is_said(tmp_path, monkeypatch, workers):
+    monkeypatch.delenv("SER_WORKERS", raising=False)
+    with pytest.raises(SerError, match=r"fold 2 in .*0 validation clips"):
+        parallel.train(jobs(tmp_path, empty=2), runtime(workers))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the death of a parent is a signal on Linux only")
+def test_no_worker_outlives_its_killed_parent(tmp_path):
+    script = textwrap.dedent("""
+        import sys, pathlib
+        from ser import parallel
+        from tests import made
+        from tests.test_parallel import jobs, runtime
+        if __name__ == "__main__":
+            made_params, keep = made.params, {"train__epochs": 10_000}
+            made.params = lambda **changes: made_params(**{**changes, **keep})
+            parallel.train(jobs(pathlib.Path(sys.argv[1]), folds=(1, 2)), runtime(2))
+    """)
+    (tmp_path / "run.py").write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(made.ROOT), "SER_WORKERS": "2", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "run.py", tmp_path / "made"], env=environment, stdout=subprocess.PIPE, text=True, cwd=made.ROOT
+    ) as parent:
+        assert parent.stdout is not None
+        assert "epoch" in parent.stdout.readline()
+        children = [int(number) for number in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+        assert len(children) >= 2
+        os.kill(parent.pid, signal.SIGKILL)
+    trainers = [number for number in children if "resource_tracker" not in _command(number)]
+    for _ in range(100):
+        if not any(_training(number) for number in trainers):
+            break
+        time.sleep(0.1)
+    assert not any(_training(number) for number in trainers)
+
+
+def _command(pid: int) -> str:
+    path = Path(f"/proc/{pid}/cmdline")
+    return path.read_bytes().decode(errors="replace") if path.exists() else ""
+
+
+def _training(pid: int) -> bool:
+    return "spawn_main" in _command(pid)

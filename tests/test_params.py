@@ -1,0 +1,130 @@
+"""The schema of params.yaml: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.serialize import parse_yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from ser.params import ParamsError, load, parse
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def values() -> dict[str, Any]:
+    return YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    whole = section = values()
+    *path, last = key.split(".")
+    for name in path:
+        section = section[name]
+    section[last] = value
+    return whole
+
+
+def test_the_shipped_file_is_good_and_ends_with_the_switch():
+    assert load(ROOT / "params.yaml").datasets == ["demo"]
+    assert list(values())[-1] == "datasets"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("train.lr", "fast", ["train.lr", "'fast' (text)", "a number", "> 0", "≤ 10", "Peak learning rate"]),
+        ("train.lr", "1e-3", ["train.lr", "'1e-3' (text)"]),
+        ("train.lr", 0, ["train.lr", "found 0", "> 0"]),
+        ("train.lr", True, ["train.lr", "true/false"]),
+        ("train.lr", None, ["train.lr", "null"]),
+        ("train.epochs", 2.5, ["train.epochs", "found 2.5", "a whole number"]),
+        ("train.momentumm", 0.9, ["train.momentumm", "unknown key", "did you mean 'momentum'"]),
+        ("trian", {}, ["trian", "unknown key", "'train'"]),
+        ("model.fusion", "magic", ["model.fusion", "'magic'", "parallel_coattention"]),
+        ("model.branches", [], ["model.branches", "at least 1 entries"]),
+        ("model.branches", ["log_mel_cnn", "lstm"], ["model.branches", "lstm"]),
+        ("features.frames.win_length", 4096, ["features.frames", "win_length 4096 must be at most n_fft 512"]),
+        ("preprocess.sample_rate", 44100, ["preprocess.sample_rate", "44100", "16000"]),
+        ("preprocess.vad.method", "yes", ["preprocess.vad.method", "'yes'", "webrtc"]),
+        ("split.train_on", "ravdess", ["split.train_on", "a list of text"]),
+        ("corpora.ravdess.source.record", "x", ["corpora.ravdess.source.record", "whole number"]),
+        ("corpora.ravdess.source.kind", "torrent", ["corpora.ravdess.source.kind", "torrent"]),
+        ("corpora.shemo.source.archives", [], ["corpora.shemo.source.archives"]),
+        ("corpora.demo.source.speakers", 1, ["corpora.demo.source.speakers", "≥ 2"]),
+        ("corpora.joint.source.members", ["demo", "nope"], ["corpora.joint.source.members", "nope"]),
+        ("datasets", "demo", ["datasets", "a list of text"]),
+        ("datasets", [], ["datasets"]),
+        ("datasets", ["demo", "demo"], ["datasets", "twice"]),
+        ("datasets", ["tess"], ["datasets", "'tess' is not a corpus", "ravdess"]),
+        ("runtime.scheduler", "here", ["runtime.scheduler", "matching"]),
+        ("runtime.workers", "many", ["runtime.workers", "whole number", "auto"]),
+        ("train.augment.noise_snr_db", [5.0], ["train.augment.noise_snr_db"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_what_is_allowed(key, value, says):
+    with pytest.raises(ParamsError) as error:
+        parse(changed(key, value))
+    for text in says:
+        assert text in str(error.value)
+    assert "pydantic" not in str(error.value)
+
+
+def test_a_missing_key_is_named():
+    whole = values()
+    del whole["train"]["seeds"]
+    with pytest.raises(ParamsError, match=r"train\.seeds: missing"):
+        parse(whole)
+
+
+def test_all_faults_are_said_at_once():
+    whole = changed("train.lr", "fast")
+    whole["split"]["folds"] = 0
+    with pytest.raises(ParamsError) as error:
+        parse(whole)
+    assert "train.lr" in str(error.value)
+    assert "split.folds" in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "says"), [("a: [", "not valid YAML"), ("", "cannot be used"), ("- 1", "cannot be used")])
+def test_files_that_are_none(tmp_path, text, says):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=says):
+        load(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError, match="run from the root of the repository"):
+        load("params.yaml")
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0E-3", ".001"])
+def test_numbers_mean_the_same_to_dvc_and_to_us(tmp_path, text):
+    file = tmp_path / "params.yaml"
+    file.write_text((ROOT / "params.yaml").read_text().replace("  lr: 0.002\n", f"  lr: {text}\n"))
+    assert load(file).train.lr == parse_yaml(file.read_text(), "params.yaml")["train"]["lr"] == 0.001
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "012"])
+def test_yaml_1_1_words_are_no_booleans_for_either(tmp_path, word):
+    file = tmp_path / "params.yaml"
+    file.write_text((ROOT / "params.yaml").read_text().replace("  compile: false\n", f"  compile: {word}\n"))
+    assert parse_yaml(file.read_text(), "params.yaml")["train"]["compile"] is not True
+    with pytest.raises(ParamsError, match=r"train\.compile"):
+        load(file)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text()
+
+
+@given(st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8))
+def test_whatever_the_file_holds_the_error_is_ours(junk):
+    for given_values in (junk, changed("train.lr", junk), changed("corpora.demo.source", junk), changed("datasets", junk)):
+        with contextlib.suppress(ParamsError):  # any other exception fails the test
+            parse(given_values)
