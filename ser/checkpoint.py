@@ -50,7 +50,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as stored:
-        return {name: stored.get_tensor(name) for name in stored.keys()}, json.loads(stored.metadata()["facts"])  # noqa: SIM118
+        names: list[str] = list(stored.keys())  # a handle on a file, not a dict: it cannot be iterated itself
+        return {name: stored.get_tensor(name) for name in names}, json.loads(stored.metadata()["facts"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -12,8 +12,6 @@ from ser.params.base import Section
 class Runtime(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     """auto: cuda, else mps, else cpu."""
-    devices: int = Field(ge=1, le=1024)
-    """Devices of data-parallel training; SER_DEVICES wins."""
     threads: int | Literal["auto"]
     """torch CPU threads of each training; auto: one, with folds side by side."""
     workers: int | Literal["auto"]
