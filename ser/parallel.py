@@ -1,29 +1,34 @@
-"""Folds and seeds side by side: one process and one thread each.
+"""Which processes train which folds and seeds: side by side, one process and one thread each, or several processes on one network.
 
 A small network keeps one core busier than two share it (waking threads for thousands of small steps costs more than it gives), and with
-one thread a sum has one order, so that the weights do not depend on how many cores a machine has.
+one thread a sum has one order, so that the weights do not depend on how many cores a machine has. GPUs, too, are used best with one
+network each; where they outnumber the networks, or are asked to, several share the batches of one (``ser.data_parallel``).
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import signal
 import sys
+import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from ser import SerError, batches, device, training
+from ser import SerError, batches, data_parallel, device, training
 from ser.clips import read_table
 from ser.inference import Trained
 from ser.params.runtime import Runtime
-from ser.runtime import workers
+from ser.runtime import devices, workers
 
 
 @dataclass(frozen=True)
@@ -40,24 +45,58 @@ class Job:
     out: Path
 
 
+def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
+    """How many processes train one network together, each on a device of its own.
+
+    Raises:
+        SerError: if there are not so many devices.
+    """
+    if data_parallel.launched():
+        return int(os.environ["WORLD_SIZE"])
+    there = torch.cuda.device_count() if place.type == "cuda" else 1
+    count = devices(runtime, jobs, there)
+    if place.type != "cpu" and count > there:
+        raise SerError(f"SER_DEVICES or runtime.devices asks for {count} devices to train one network, and {place.type} has {there}")
+    return count
+
+
 def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
     """Train all jobs and return their histories one after the other, in the order of ``jobs``.
 
-    On a CPU as many run at once as ``runtime.workers`` says; on another device one after the other.
+    As many processes run at once as ``runtime.workers`` says, on CUDA one for each GPU; ``together`` of them take one job. Where that is
+    one process in all, it is this one. Processes that torchrun started take each job all together, and only the first returns histories.
 
     Raises:
-        SerError: the first job's error; the others are stopped, and their checkpoints stay.
+        SerError: the first error of a job, or the death of a process; the others are stopped, and their checkpoints stay.
     """
     place = device.set_up(runtime)
-    at_once = min(len(jobs), workers(runtime)) if place.type == "cpu" else 1
-    if at_once <= 1:
+    count = together(len(jobs), place, runtime)
+    gpus = torch.cuda.device_count() if place.type == "cuda" else 0
+    if data_parallel.launched():
+        if gpus:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus)))
+        with data_parallel.group(place):
+            return [row for job in jobs for row in _train_one(job, runtime)]
+    at_once = max(1, min(len(jobs), (workers(runtime) if place.type == "cpu" else gpus) // count))
+    if at_once * count == 1:
         return [row for job in jobs for row in _train_one(job, runtime)]
-    pool = ProcessPoolExecutor(at_once, get_context("spawn"), _end_with_parent)
+    spawn = get_context("spawn")
+    free_gpus = spawn.SimpleQueue()
+    for gpu in range(gpus):
+        free_gpus.put(gpu)
+    pool = ProcessPoolExecutor(at_once * count, spawn, _begin, (free_gpus if gpus else None,))
     try:
-        futures = [pool.submit(_train_one, job, runtime) for job in jobs]
-        for done in as_completed(futures):
-            done.result()  # an error is raised as soon as it happens
-        return [row for future in futures for row in future.result()]
+        with tempfile.TemporaryDirectory() as folder:
+            # Tasks are taken up in this order and by a multiple of count processes: those of a job meet, and none waits for a later one.
+            meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
+            futures = [
+                pool.submit(_train_together, job, runtime, meeting, rank, count) for job, meeting in meetings for rank in range(count)
+            ]
+            for done in as_completed(futures):
+                done.result()  # an error is raised as soon as it happens
+            return [row for future in futures for row in future.result()]
+    except BrokenProcessPool:
+        raise SerError("a training process died, most likely killed for want of memory; a rerun goes on from the last checkpoint") from None
     except BaseException:
         for child in list((pool._processes or {}).values()):
             child.terminate()
@@ -66,7 +105,20 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: int) -> list[dict]:
+    """What one of ``count`` processes does of a job."""
+    if count == 1:
+        return _train_one(job, runtime)
+    with data_parallel.group(device.set_up(runtime), meeting, rank, count):
+        return _train_one(job, runtime)
+
+
 def _train_one(job: Job, runtime: Runtime) -> list[dict]:
+    """Train a fold and write its weights. Of the processes that do it together only the first writes, speaks and returns the history."""
+    first = data_parallel.rank() == 0
+    svm = job.trained.model.kind == "svm"
+    if svm and not first:
+        return []  # nothing to share
     params = job.trained.train
     place = device.set_up(runtime, deterministic=not params.fast)
     table = read_table(job.clips)
@@ -79,16 +131,24 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
         counts = f"{len(train)} training and {len(valid)} validation clips"
         raise SerError(f"fold {job.fold} in {job.assignment} has {counts}; both are needed: change `split` or the class set")
     fold = training.Fold(job.fold, job.seed, train, valid, job.checkpoint)
-    run = training.train_svm if job.trained.model.kind == "svm" else training.train_fold
-    weights, history = run(corpus, fold, job.trained, functools.partial(print, flush=True))
+    run = training.train_svm if svm else training.train_fold
+    say = functools.partial(print, flush=True) if first else lambda line: None
+    weights, history = run(corpus, fold, job.trained, say)
+    if not first:
+        return []
     save_file(weights, job.out)
     return history
 
 
-def _end_with_parent() -> None:
-    """In a worker: Ctrl-C ends it without a word, and so does the death of the parent (else a killed run would go on unseen)."""
+def _begin(free_gpus: SimpleQueue[int] | None) -> None:
+    """In a worker: Ctrl-C ends it without a word, and so does the death of the parent (else a killed run would go on unseen).
+
+    On CUDA it takes a GPU for itself.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
     torch.set_num_threads(1)
+    if free_gpus is not None:
+        torch.cuda.set_device(free_gpus.get())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ser import SerError
 from ser.params.runtime import Runtime
 
 
@@ -21,7 +22,19 @@ def mirror(runtime: Runtime) -> str | None:
 def workers(runtime: Runtime) -> int:
     """Processes of preprocess and features: SER_WORKERS, ``runtime.workers`` or one per core that this process may use."""
     asked = os.environ.get("SER_WORKERS") or runtime.workers
-    return len(os.sched_getaffinity(0)) if asked == "auto" else int(asked)
+    return _cores() if asked == "auto" else _whole("SER_WORKERS", asked)
+
+
+def devices(runtime: Runtime, trainings: int, there: int) -> int:
+    """Devices (on a CPU: processes) that train one network together: SER_DEVICES, ``runtime.devices`` or what is right for the machine.
+
+    Args:
+        runtime: how it runs.
+        trainings: networks to train. Side by side they use devices best, so with auto only devices beyond their number share one.
+        there: devices of the machine; on a CPU 1.
+    """
+    asked = os.environ.get("SER_DEVICES") or runtime.devices
+    return max(1, there // trainings) if asked == "auto" else _whole("SER_DEVICES", asked)
 
 
 def passive_waiting() -> None:
@@ -40,4 +53,20 @@ def threads(runtime: Runtime) -> int:
     The number follows neither load nor cores: sums in another order would give other bytes. Cores are used by training folds side by side.
     """
     asked = os.environ.get("SER_THREADS") or runtime.threads
-    return 1 if asked == "auto" else int(asked)
+    return 1 if asked == "auto" else _whole("SER_THREADS", asked)
+
+
+def _cores() -> int:
+    """Cores that this process may use; macOS can only say how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _whole(variable: str, asked: str | int) -> int:
+    """What was asked for, as a number.
+
+    Raises:
+        SerError: if it is none; only the environment can say so, for ``runtime`` has been checked.
+    """
+    if str(asked).isdecimal() and int(asked) >= 1:
+        return int(asked)
+    raise SerError(f"{variable} is {asked!r}; allowed: auto or a whole number from 1")

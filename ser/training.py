@@ -2,6 +2,7 @@
 
 Test clips are never touched here. The result of a fold depends on parameters, inputs and seed alone: the order of batches, augmentation
 and dropout are keyed by (seed, epoch), so that an interrupted training ends in the same bytes as an undisturbed one.
+Several processes may run it together (``ser.data_parallel``): each takes a share of every batch, the rest all do alike.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from sklearn.metrics import recall_score
 from torch import Tensor
 
-from ser import batches, checkpoint, inference
+from ser import batches, checkpoint, data_parallel, inference
 from ser.augment import Draws, augment, check, draw, mask
 from ser.baseline import Svm, clip_statistics, fit
 from ser.inference import Trained
@@ -74,13 +75,14 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
         checkpoint.restore_optimizer(optimizer, tensors)
         history, best_ua, since_best = facts["history"], facts["best_ua"], facts["since_best"]
         say(f"fold {fold.number} seed {fold.seed}: goes on after epoch {len(history)} of {params.epochs}")
+    data_parallel.check_same_start(len(history), corpus.device)
 
     began, epochs_before = time.monotonic(), len(history)
     for epoch in range(len(history) + 1, params.epochs + 1):
         if params.patience and since_best >= params.patience:
             break
         network.train()
-        torch.manual_seed(_key(fold.seed, epoch))  # dropout
+        torch.manual_seed(_key(fold.seed, epoch) + data_parallel.rank())  # dropout
         draws = draw(params.augment, len(target), fold.seed, epoch, corpus.device)
         balanced = target if params.sampling == "balanced" else None
         cut = batches.epoch_batches(fold.train, params.batch_size, balanced, (fold.seed, epoch))
@@ -89,19 +91,23 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
             lr = learning_rate(params, (epoch - 1 + step / len(cut)) / params.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            log_mel, mfcc, lengths, soft = _mixed(corpus, rows, draws, trained, network)
+            log_mel, mfcc, lengths, soft = _mixed(corpus, rows, draws, trained, network)  # all of the batch, for clips blend
+            mine = data_parallel.share(len(rows))
             with torch.autocast(corpus.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
-                logits = compiled(log_mel, mfcc, lengths)
-            value = loss(logits.float(), soft, params, weights)
+                logits = compiled(log_mel[mine], mfcc[mine], lengths[mine])
+            value = loss(logits.float(), soft[mine], params, weights) * _part(soft, mine, weights)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
+            data_parallel.sum_gradients(network.parameters())
             if params.clip_norm:
                 torch.nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)
             optimizer.step()
             _average(averaged, network, params.ema)
             total += value.item() * len(rows)
 
-        valid_loss, valid_ua = _validate(network, averaged, corpus, fold.valid, trained)
+        first = data_parallel.rank() == 0
+        valid = _validate(network, averaged, corpus, fold.valid, trained) if first else (0.0, 0.0)
+        total, valid_loss, valid_ua = data_parallel.summed(total, *valid, device=corpus.device)
         row = [fold.number, fold.seed, epoch, round(total / sum(map(len, cut)), 5), round(valid_loss, 5), round(valid_ua, 5), lr]
         history.append(dict(zip(HISTORY, row, strict=True)))
         better = valid_ua > best_ua
@@ -111,7 +117,8 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
         states = {"network.": network.state_dict(), "averaged.": averaged, "best.": best}
         tensors = {prefix + name: value for prefix, state in states.items() for name, value in state.items()}
         facts = {"history": history, "best_ua": best_ua, "since_best": since_best}
-        checkpoint.write(fold.checkpoint, tensors | checkpoint.optimizer_tensors(optimizer), facts)
+        if first:
+            checkpoint.write(fold.checkpoint, tensors | checkpoint.optimizer_tensors(optimizer), facts)
         say(_line(history[-1], params.epochs, len(fold.train), began, epoch - epochs_before))
 
     kept = best if params.keep == "best" and best else averaged
@@ -189,6 +196,12 @@ def _mixed(
     log_mel = mask(log_mel, lengths, uniform, network.mean_log_mel, params)
     mfcc = mask(mfcc, lengths, uniform, network.mean_mfcc, params)
     return log_mel, mfcc, lengths, soft
+
+
+def _part(soft: Tensor, mine: slice, weights: Tensor | None) -> Tensor:
+    """What the mean loss of a share counts in that of the batch: its part of the weight that ``loss`` divides by."""
+    weight = soft.sum(1) if weights is None else soft @ weights
+    return weight[mine].sum() / weight.sum()
 
 
 def _average(averaged: dict[str, Tensor], network: Network, decay: float) -> None:

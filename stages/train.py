@@ -46,9 +46,10 @@ def main(params: Params, options: argparse.Namespace) -> None:
         notes={"device": place.type, "deterministic": not params.train.fast, "torch": torch.__version__},
     )
     inputs = [features / "log_mel.npy", features / "mfcc.npy", features / "offsets.npy", folds, clips / "clips.csv"]
-    library = ("model", "params", "training.py", "batches.py", "augment.py", "baseline.py", "inference.py")
+    library = ("model", "params", "training.py", "data_parallel.py", "batches.py", "augment.py", "baseline.py", "inference.py")
     code = [Path(training.__file__).parent / part for part in library]
-    key = checkpoint.fingerprint([str(trained), torch.get_num_threads()], [*inputs, *code])
+    together = parallel.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
+    key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], [*inputs, *code])
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
     out.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
         for file in [f"fold{fold}-seed{seed}.safetensors"]
     ]
     history = parallel.train(jobs, params.runtime)
+    if not history:
+        return  # one of several processes that torchrun started: the first has it all
     pd.DataFrame(history, columns=training.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
     trained.write(out)
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ser.params.base import Section
 
+Count = Annotated[int, Field(ge=1)] | Literal["auto"]
+
 
 class Runtime(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     """auto: cuda, else mps, else cpu."""
-    threads: int | Literal["auto"]
-    """torch CPU threads of each training; auto: one, with folds side by side."""
-    workers: int | Literal["auto"]
-    """Processes of preprocess and features, and folds trained side by side on a CPU; auto: one per core."""
+    devices: Count
+    """GPUs (on a CPU: processes) that train one network together, from 1; auto: one, or more where GPUs outnumber folds × seeds."""
+    threads: Count
+    """torch CPU threads of each training, from 1; auto: one, with folds side by side."""
+    workers: Count
+    """Processes of preprocess and features, and of trainings on a CPU, from 1; auto: one per core."""
     scheduler: str | None = Field(pattern=r"^(tcp|tls)://")
     """Address of a Dask scheduler that preprocess and features shall use instead of local processes."""
     mirror: str | None
