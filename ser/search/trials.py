@@ -1,0 +1,177 @@
+"""Trials of parameters: the very same training as the pipeline's, judged on validation clips alone.
+
+Test clips are never used to choose: a trial's score is the UA of its networks on the validation parts, mean over folds and seeds. One
+network is trained at a time; other cores are for other processes that work on the same search.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from optuna import Study, Trial
+from optuna.trial import FrozenTrial, TrialState
+
+from ser import SerError, checkpoint, device, parallel
+from ser.clips import read_table
+from ser.inference import Trained
+from ser.params import Params, parse
+from ser.search import study as stored
+from ser.search.space import Axis, put
+from ser.search.study import Outcome
+
+CODE = ("model", "params", "augment.py", "baseline.py", "batches.py", "features.py", "inference.py", "normalise.py", "training.py")
+"""Files of the library that a score depends on."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search is about.
+
+    Attributes:
+        folder: where it lives; its last part is its name.
+        corpus: name of the corpus.
+        features, clips, assignment: what the stages before training wrote: two folders and the CSV of folds.
+        params: the parameters that hold for all keys which are not searched.
+        space: the searched keys.
+        folds: folds to train and validate on, in this order.
+        seed: of the draws.
+    """
+
+    folder: Path
+    corpus: str
+    features: Path
+    clips: Path
+    assignment: Path
+    params: Params
+    space: list[Axis]
+    folds: list[int]
+    seed: int
+
+
+def folds_there_are(assignment: Path) -> list[int]:
+    """Numbers of the folds in a folds CSV."""
+    return sorted(int(number) for number in pd.read_csv(assignment, usecols=["fold"])["fold"].unique())
+
+
+def validated_test_share(assignment: Path, folds: list[int]) -> float:
+    """Share of the validation clips of some folds that are test clips of another fold of the corpus.
+
+    Where it is not 0, a score over all folds with the values found here is a little too good: choosing them saw some of its labels.
+    """
+    table = pd.read_csv(assignment, dtype={"clip": "string"})
+    valid = table.loc[(table["part"] == "valid") & table["fold"].isin(folds), "clip"]
+    return float(valid.isin(table.loc[table["part"] == "test", "clip"]).mean())
+
+
+def run(search: Search, trials: int, started: Callable[[int, str], None], finished: Callable[[Outcome], None]) -> None:
+    """Work on a search until it has ``trials`` trials, whoever made them.
+
+    Args:
+        search: what it is about.
+        trials: number of trials that the search shall have in the end, with those it has already.
+        started: is told the number of a trial and what it is at.
+        finished: is told every outcome of this process.
+
+    Raises:
+        SerError: if the folder holds a search about something else.
+    """
+    study = stored.begin(search.folder, _identity(search), search.space, _now(search))
+    while taken := stored.take(search.folder, study, search.space, search.seed, trials):
+        trial, lock = taken
+        with lock:
+            _try(study, search, trial, started)
+            stored.clear(search.folder, trial.number)
+        finished(stored.outcome(study.trials[trial.number]))
+
+
+def _try(study: Study, search: Search, trial: Trial, started: Callable[[int, str], None]) -> None:
+    """Train on one fold after the other, and tell the study what came out."""
+    chosen = trial.user_attrs["chosen"]
+    twin = _twin(study, trial.number, chosen)
+    if twin is not None:  # the same bytes would come out
+        trial.set_user_attr("note", f"same values as trial {twin.number}")
+    fold_ua = dict((trial if twin is None else twin).user_attrs.get("ua", {}))
+    reported = study.trials[trial.number].intermediate_values
+    mean = 0.0
+    try:
+        params = parse(put(search.params.model_dump(), chosen), "this trial")
+        for step, fold in enumerate(search.folds, start=1):
+            if str(fold) not in fold_ua:
+                started(trial.number, f"fold {fold}, {step} of {len(search.folds)}")
+                fold_ua[str(fold)] = _fold_ua(search, params, fold, stored.trial_folder(search.folder, trial.number))
+            trial.set_user_attr("ua", fold_ua)
+            mean = sum(fold_ua[str(number)] for number in search.folds[:step]) / step
+            if step not in reported:
+                trial.report(mean, step)
+            given_up = trial.should_prune() if twin is None else twin.state == TrialState.PRUNED
+            if step == len(fold_ua) < len(search.folds) and given_up:
+                study.tell(trial, state=TrialState.PRUNED)
+                return
+    except (SerError, torch.OutOfMemoryError) as error:
+        trial.set_user_attr("refused", True)
+        trial.set_user_attr("note", " ".join(str(error).split()))
+        study.tell(trial, state=TrialState.PRUNED)  # without a value: the sampler takes it for the worst and keeps away
+        return
+    study.tell(trial, mean)
+
+
+def _twin(study: Study, number: int, chosen: dict[str, Any]) -> FrozenTrial | None:
+    """An earlier trial with the same values that was judged."""
+    judged = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    same = (trial for trial in judged if trial.user_attrs.get("chosen") == chosen and not trial.user_attrs.get("refused"))
+    return next((trial for trial in same if trial.number != number), None)
+
+
+def _fold_ua(search: Search, params: Params, fold: int, folder: Path) -> float:
+    """Validation UA of the weights that are kept, mean over seeds. What the training says goes to ``log.txt`` in the trial's folder."""
+    there = set(read_table(search.clips)["emotion"])
+    classes = [name for name in params.corpora[search.corpus].labels.classes or sorted(there) if name in there]
+    sections = params.preprocess, params.features, params.model, params.train
+    trained = Trained(search.corpus, classes, search.folds, params.train.seeds, *sections, notes={})
+    found = []
+    for seed in params.train.seeds:
+        weights = folder / f"fold{fold}-seed{seed}.safetensors"
+        job = parallel.Job(
+            search.features, search.clips, search.assignment, trained, fold, seed, weights.with_suffix(".checkpoint"), weights
+        )
+        with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
+            ua = [row["valid_ua"] for row in parallel.train([job], params.runtime)]
+        found.append(max(ua) if params.train.keep == "best" else ua[-1])
+    return float(sum(found) / len(found))
+
+
+def _now(search: Search) -> dict[str, Any]:
+    """The searched keys' values in params.yaml."""
+    found = {}
+    for axis in search.space:
+        value: Any = search.params.model_dump()
+        for name in axis.key.split("."):
+            value = value[name]
+        found[axis.key] = value
+    return found
+
+
+def _identity(search: Search) -> dict[str, Any]:
+    """All that a score depends on, by names that a user knows; a searched key's value in params.yaml is none of it."""
+    base = put(search.params.model_dump(), {axis.key: None for axis in search.space})
+    settings = [*(base[section] for section in ("preprocess", "features", "model", "train")), base["corpora"][search.corpus]["labels"]]
+    inputs = [*(search.features / f"{name}.npy" for name in ("log_mel", "mfcc", "offsets")), search.assignment, search.clips / "clips.csv"]
+    library = Path(parallel.__file__).parent
+    return {
+        "corpus": search.corpus,
+        "search space": [[axis.key, axis.kind, json.dumps(axis.values)] for axis in search.space],
+        "folds": search.folds,
+        "seed": search.seed,
+        "parameters": checkpoint.fingerprint(settings, []),
+        "features or folds": checkpoint.fingerprint([], inputs),
+        "code": checkpoint.fingerprint([], [library / part for part in CODE]),
+        "torch": torch.__version__,
+        "device": device.set_up(search.params.runtime).type,
+    }
