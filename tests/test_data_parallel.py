@@ -97,18 +97,25 @@ class Failing(Trained):
         return super().max_frames
 
 
-@pytest.mark.parametrize(("dies", "message"), [(False, "the second process cannot go on"), (True, "a training process died.*a rerun")])
-def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_path, capfd, dies, message):
+def failing(one: parallel.Job, dies: bool) -> parallel.Job:
+    return replace(one, trained=Failing(**{**vars(one.trained), "notes": {"batches": 0, "dies": dies}}))
+
+
+def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_path, capfd):
     whole, cut = (job(tmp_path / name, 1, train__batch_size=3, train__augment__mixup_alpha=0.4) for name in ("whole", "cut"))
-    failing = Failing(**{**vars(cut.trained), "notes": {"batches": 0, "dies": dies}})
-    with pytest.raises(SerError, match=message):
-        parallel.train([replace(cut, trained=failing)], runtime(2))
+    with pytest.raises(SerError, match="the second process cannot go on"):
+        parallel.train([failing(cut, dies=False)], runtime(2))
     assert not cut.out.exists()
     capfd.readouterr()
     history = parallel.train([whole, cut], runtime(2))
     assert "goes on after epoch 3 of 5" in capfd.readouterr().out
     assert history[:5] == history[5:]
     assert whole.out.read_bytes() == cut.out.read_bytes()
+
+
+def test_the_death_of_one_process_ends_all(tmp_path):
+    with pytest.raises(SerError, match=r"a training process died.*a rerun"):
+        parallel.train([failing(job(tmp_path, 1, train__batch_size=3), dies=True)], runtime(2))
 
 
 def test_processes_that_torchrun_started_train_together_and_draw_dropout_of_their_own(tmp_path):
