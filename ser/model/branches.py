@@ -32,10 +32,6 @@ class Tokens(NamedTuple):
     values: Tensor
     mask: Tensor
 
-    def mean(self) -> Tensor:
-        """Mean of the tokens that count, (B, d)."""
-        return self.values.sum(1) / self.mask.sum(1, keepdim=True)
-
 
 def token_mask(lengths: Tensor, frames_per_token: int, tokens: int) -> Tensor:
     """(B,) numbers of frames → (B, tokens) bool: which tokens cover at least one frame."""
@@ -271,6 +267,8 @@ class TransformerBranch(nn.Module):
         self.embed = nn.Linear(stacked, width) if params.dim is not None else nn.Identity()
         pre_norm = params.norm == "pre"
         self.layers = nn.ModuleList(EncoderLayer(width, params.heads, params.ffn, params.dropout, pre_norm) for _ in range(params.layers))
+        # The residual stream of pre-norm layers grows with depth and is normed where it is read; post-norm layers have done so.
+        self.norms = nn.ModuleList(nn.LayerNorm(width) if pre_norm else nn.Identity() for _ in range(levels))
         self.taps = [min(level, params.layers - 1) for level in range(levels - 1)] + [params.layers - 1]
         self.widths = [width] * levels
         self.frames = [params.pool_time] * levels
@@ -290,7 +288,7 @@ class TransformerBranch(nn.Module):
         for layer in self.layers:
             x = layer(x, mask)
             after.append(x)
-        return [Tokens(after[tap] * mask[..., None], mask) for tap in self.taps]
+        return [Tokens(norm(after[tap]) * mask[..., None], mask) for norm, tap in zip(self.norms, self.taps, strict=True)]
 
     def _pool_bins(self, view: Tensor) -> Tensor:
         return F.max_pool1d(view, min(self.params.pool_bins, view.shape[2])) if self.params.pool_bins > 1 else view

@@ -7,8 +7,9 @@
     MFCC ──┬─│─ CNN ─┘                            ├─ fusion ── classifier
            └─┴─ Transformer ─────────────────── X ┘
 
-Both CNNs pool time alike, so their tokens are aligned: those of one moment are laid side by side and one linear layer brings them to
-width d. That is the sum of a projection of each, costs one sequence instead of two, and keeps log-mel and MFCC of a moment together.
+Both CNNs pool time alike, so their tokens are aligned: those of one moment are laid side by side. Where a fusion needs both sides in one
+width d, one linear layer brings them there. That is the sum of a projection of each CNN, costs one sequence instead of two, and keeps
+log-mel and MFCC of a moment together.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch, token_mask
-from ser.model.fusion import FUSIONS, Fused, Fusion
+from ser.model.fusion import FUSIONS, OWN_WIDTH, Fused, Fusion, Pool
 from ser.params.model import Model
 
 
@@ -52,7 +53,8 @@ class Network(nn.Module):
             self.register_buffer(f"mean_{view}", torch.zeros(count))
             self.register_buffer(f"scale_{view}", torch.ones(count))
 
-        levels = len(model.cnn.channels) if model.fusion == "hierarchical_coattention" else 1
+        fused = len(model.branches) > 1
+        levels = len(model.cnn.channels) if fused and model.fusion == "hierarchical_coattention" else 1
         views = {view: rows[view] for view in rows if f"{view}_cnn" in model.branches}
         sides: dict[str, CnnBranches | TransformerBranch] = {}  # one or two; named after their branches, A first
         if "transformer" not in model.branches and len(views) == 2:
@@ -69,12 +71,12 @@ class Network(nn.Module):
         self.projections = nn.ModuleList()
         self.fusion: Fusion | None = None
         widths = [side.widths for side in sides.values()]
-        width = widths[0][-1]
+        self.pool = Pool(model)
+        width = self.pool.width(widths[0][-1])
         if len(widths) == 2:
-            if model.dim is not None:
+            if model.dim is not None and model.fusion not in OWN_WIDTH:
                 self.projections.extend(Projection(side, model.dim, model.token_norm) for side in widths)
-            a_width, x_width = (model.dim or side[-1] for side in widths)
-            self.fusion = FUSIONS[model.fusion](model, a_width, x_width, levels)
+            self.fusion = FUSIONS[model.fusion](model, (widths[0][-1], widths[1][-1]), levels)
             width = self.fusion.width
         self.dropout = nn.Dropout(model.dropout)
         self.classifier = nn.Linear(width, n_classes)
@@ -133,10 +135,11 @@ class Network(nn.Module):
         }
         sides = [side(views, lengths) for side in self.sides.values()]
         if self.fusion is None:
-            return Fused(sides[0][-1].mean(), [], [])
+            return Fused(self.pool.evenly(sides[0][-1]), [], [])
+        values = (sides[0][-1], sides[1][-1])
         if self.projections:
             sides = [project(side) for project, side in zip(self.projections, sides, strict=True)]
-        return self.fusion(*sides)
+        return self.fusion(sides[0], sides[1], values)
 
 
 class Projection(nn.Module):

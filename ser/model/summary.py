@@ -91,9 +91,15 @@ def _parts(network: Network) -> list[tuple[str, str, nn.Module]]:
         if isinstance(side, TransformerBranch):
             parts += [("transformer, embedding", side.embed)]
             parts += [(f"transformer, layer {layer}", module) for layer, module in enumerate(side.layers, 1)]
+            norms = [norm for norm in side.norms if isinstance(norm, nn.LayerNorm)]
+            parts += [
+                ("transformer, norm" if len(norms) == 1 else f"transformer, norm {level}", norm) for level, norm in enumerate(norms, 1)
+            ]
     parts += [(f"projection of {name}", module) for name, module in zip(network.sides, network.projections, strict=False)]
     if network.fusion is not None:
         parts.append((f"fusion {type(network.fusion).__name__}", network.fusion))
+    else:
+        parts.append(("pool", network.pool))
     parts.append(("classifier", network.classifier))
     return [(paths[module], label, module) for label, module in parts]
 

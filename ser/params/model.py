@@ -108,6 +108,8 @@ class Model(Section):
     """Width d in which the branches meet; null: each keeps its own width (concat only, the seeds' choice)."""
     token_norm: bool
     """Layer norm on the tokens brought to ``dim``, so that affinities of both sides start on the same scale."""
+    statistics: Literal["mean", "mean_std"]
+    """What sums up the tokens of a side: their (attention-weighted) mean, or the standard deviation beside it."""
     heads: int = Field(ge=1, le=64)
     """cross_attention only."""
     cnn: Cnn

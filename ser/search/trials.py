@@ -22,11 +22,23 @@ from ser import SerError, checkpoint, device, parallel
 from ser.clips import read_table
 from ser.inference import Trained
 from ser.params import Params, parse
+from ser.params.runtime import Runtime
 from ser.search import study as stored
 from ser.search.space import Axis, put
 from ser.search.study import Outcome
 
-CODE = ("model", "params", "augment.py", "baseline.py", "batches.py", "features.py", "inference.py", "normalise.py", "training.py")
+CODE = (
+    "model",
+    "params",
+    "augment.py",
+    "baseline.py",
+    "batches.py",
+    "data_parallel.py",
+    "features.py",
+    "inference.py",
+    "normalise.py",
+    "training.py",
+)
 """Files of the library that a score depends on."""
 
 
@@ -142,9 +154,14 @@ def _fold_ua(search: Search, params: Params, fold: int, folder: Path) -> float:
             search.features, search.clips, search.assignment, trained, fold, seed, weights.with_suffix(".checkpoint"), weights
         )
         with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-            ua = [row["valid_ua"] for row in parallel.train([job], params.runtime)]
+            ua = [row["valid_ua"] for row in parallel.train([job], _runtime(params))]
         found.append(max(ua) if params.train.keep == "best" else ua[-1])
     return float(sum(found) / len(found))
+
+
+def _runtime(params: Params) -> Runtime:
+    """One device for a network unless another number is asked for: others are better used by other trials."""
+    return params.runtime.model_copy(update={"devices": 1}) if params.runtime.devices == "auto" else params.runtime
 
 
 def _now(search: Search) -> dict[str, Any]:
@@ -164,6 +181,8 @@ def _identity(search: Search) -> dict[str, Any]:
     settings = [*(base[section] for section in ("preprocess", "features", "model", "train")), base["corpora"][search.corpus]["labels"]]
     inputs = [*(search.features / f"{name}.npy" for name in ("log_mel", "mfcc", "offsets")), search.assignment, search.clips / "clips.csv"]
     library = Path(parallel.__file__).parent
+    runtime = _runtime(search.params)
+    place = device.set_up(runtime)
     return {
         "corpus": search.corpus,
         "search space": [[axis.key, axis.kind, json.dumps(axis.values)] for axis in search.space],
@@ -173,5 +192,5 @@ def _identity(search: Search) -> dict[str, Any]:
         "features or folds": checkpoint.fingerprint([], inputs),
         "code": checkpoint.fingerprint([], [library / part for part in CODE]),
         "torch": torch.__version__,
-        "device": device.set_up(search.params.runtime).type,
+        "device or threads": [place.type, torch.get_num_threads(), parallel.together(1, place, runtime)],
     }

@@ -18,7 +18,9 @@ def shrunk() -> Callable[..., Model]:
 
     def make(**changes: Any) -> Model:
         values = load(ROOT / "params.yaml").model.model_dump()
-        small = {"dim": 12, "heads": 3, "cnn__channels": [4, 5, 6], "transformer__dim": 8, "transformer__heads": 2, "transformer__ffn": 10}
+        small = {"dim": 12, "heads": 3, "transformer__dim": 8, "transformer__heads": 2, "transformer__ffn": 10, "cnn__channels": [4, 5, 6]}
+        small |= {"cnn__stride_bins": [2, 1, 1], "cnn__stride_time": [2, 1, 1], "cnn__pool_bins": [1, 4, 2], "cnn__pool_time": [1, 2, 2]}
+        small |= {"cnn__dropout": 0.1}
         for key, value in (small | changes).items():
             *sections, last = key.split("__")
             inner = values

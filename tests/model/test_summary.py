@@ -35,8 +35,9 @@ def test_multiply_adds_by_hand(build) -> None:
     assert parts[0].name == "log_mel CNN, stage 1"
     assert parts[0].shape == (4, 8, 10)
     assert parts[0].madds == 16 * 20 * 4 * 9  # 15 frames and one of padding, 20 bands, 4 channels, 3×3
-    assert parts[1].madds == 4 * 10 * 5
-    assert total.madds == parts[0].madds + parts[1].madds
+    assert parts[1].madds == 2 * 8 * 4 * 10  # mean and mean square over 8 steps
+    assert parts[2].madds == 2 * 4 * 10 * 5  # mean and standard deviation
+    assert total.madds == sum(part.madds for part in parts)
 
 
 def test_attention_products_are_counted(build) -> None:
@@ -88,7 +89,7 @@ def test_command_prints_and_draws(tmp_path) -> None:
     picture = tmp_path / "network.svg"
     command = [sys.executable, "-m", "ser.model", "--seconds", "2", "--classes", "4", "--picture", str(picture)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "One clip of 2 s, 126 frames" in done.stdout
+    assert "One clip of 2 s, 101 frames" in done.stdout
     assert "| network " in done.stdout
     assert picture.exists()
 

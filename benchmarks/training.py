@@ -1,0 +1,165 @@
+"""Clips per second in training: ours against the reference network in plain eager torch, in one run, on the same batch.
+
+The batch holds clips of 5 s, the length that the reference network is bound to; their values do not matter. A step is forward, loss,
+backward and optimiser. Each uses the machine as it would in earnest: ours as the train stage does, one process and one thread per core
+with a fold each; the reference in one process with torch's own choice of threads, once as its authors laid it out in memory and once
+channels-last. Two experiments queued side by side are twice as many processes of ours; ``queued_ratio`` is what they take relative to one.
+
+    python -m benchmarks.training                   # with a GPU at hand: on it too, fp32 and bf16
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.record import record
+from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
+from ser import SerError, device
+from ser.features import frame_count
+from ser.model.__main__ import build
+from ser.params import Params, load
+from ser.runtime import passive_waiting, workers
+
+SECONDS = 5
+WARM_UP = 2
+
+
+def main() -> None:
+    """Command line: see ``python -m benchmarks.training --help``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32, help="clips per step (default: 32)")
+    parser.add_argument("--steps", type=int, default=12, help="steps measured in each process, after two that are not (default: 12)")
+    options = parser.parse_args()
+    try:
+        record("training", *measure(load(), options.batch, options.steps))
+    except SerError as error:
+        sys.exit(f"error: {error}")
+
+
+def measure(params: Params, batch: int, steps: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """All rows, and the figures drawn from them."""
+    cores = workers(params.runtime)
+    rows = []
+
+    def row(name: str, processes: int, clips_per_s: float) -> float:
+        rows.append({"network": name, "processes": processes, "clips_per_s": round(clips_per_s, 1)})
+        print(f"{name}: {clips_per_s:,.1f} clips/s", file=sys.stderr)
+        return clips_per_s
+
+    plain = row("reference, plain eager", 1, side_by_side(reference_clips, 1, (batch, steps, False, "cpu")))
+    row("reference, channels-last", 1, side_by_side(reference_clips, 1, (batch, steps, True, "cpu")))
+    passive_waiting()  # for the processes to come: they inherit it
+    alone = row("ours, one core", 1, side_by_side(our_clips, 1, (params, batch, steps, "cpu", False)))
+    ours = row("ours, a fold on each core", cores, side_by_side(our_clips, cores, (params, batch, steps, "cpu", False)))
+    queued = row("ours, two experiments at once", 2 * cores, side_by_side(our_clips, 2 * cores, (params, batch, steps, "cpu", False)))
+    figures = {
+        "speedup_vs_reference": round(ours / plain, 2),
+        "clips_per_s": round(ours, 1),
+        "reference_clips_per_s": round(plain, 1),
+        "clips_per_s_one_core": round(alone, 1),
+        "queued_ratio": round(2 * ours / queued, 2),
+        "batch": batch,
+        "clip_seconds": SECONDS,
+    }
+    if torch.cuda.is_available():
+        fp32 = row("reference, plain eager, GPU", 1, side_by_side(reference_clips, 1, (batch, steps, False, "cuda")))
+        eager = row("ours, GPU fp32", 1, side_by_side(our_clips, 1, (params, batch, steps, "cuda", False)))
+        half = row("ours, GPU bf16", 1, side_by_side(our_clips, 1, (params, batch, steps, "cuda", True)))
+        figures |= {
+            "gpu_clips_per_s_fp32": round(eager, 1),
+            "gpu_clips_per_s_bf16": round(half, 1),
+            "gpu_reference_clips_per_s": round(fp32, 1),
+        }
+    else:
+        print("no GPU found: CPU rows only; run this again on a machine that has one", file=sys.stderr)
+    return figures, rows
+
+
+def side_by_side(clips: Callable[..., int], processes: int, arguments: tuple[Any, ...]) -> float:
+    """Clips per second of all processes together, from the moment the last is ready to the moment the last has ended."""
+    context = multiprocessing.get_context("spawn")
+    barrier, times = context.Barrier(processes), context.SimpleQueue()
+    children = [context.Process(target=_timed, args=(clips, arguments, barrier, times)) for _ in range(processes)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    if any(child.exitcode for child in children):
+        raise SerError(f"{clips.__name__}: a process ended with an error, see above")
+    done, start, end = zip(*[times.get() for _ in children], strict=True)
+    return sum(done) / (max(end) - min(start))
+
+
+def _timed(clips: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, times: Any) -> None:
+    started: list[float] = []
+
+    def ready() -> None:
+        barrier.wait()
+        started.append(time.monotonic())
+
+    done = clips(*arguments, ready)
+    times.put((done, started[0], time.monotonic()))
+
+
+def our_clips(params: Params, batch: int, steps: int, place: str, half: bool, ready: Callable[[], None]) -> int:
+    """Train the network of params.yaml on one batch again and again; the number of clips after ``ready`` was called."""
+    device.set_up(params.runtime.model_copy(update={"device": place}))
+    network = build(params, CLASSES).to(place)
+    frames = frame_count(SECONDS * params.preprocess.sample_rate, params.features.frames)
+    views = [torch.randn(batch, frames, rows, device=place) for rows in (params.features.log_mel.n_mels, params.features.mfcc.n_mfcc)]
+    inputs = (*views, torch.full((batch,), frames, device=place))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=params.train.lr)
+    return _steps(network, inputs, optimizer, batch, steps, half, ready)
+
+
+def reference_clips(batch: int, steps: int, channels_last: bool, place: str, ready: Callable[[], None]) -> int:
+    """The same for the reference network, trained with SGD as its authors do."""
+    network = ReferenceNetwork().to(place)
+    image = torch.randn(batch, 1, ROWS, FRAMES, device=place)
+    if channels_last:
+        nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
+        image = image.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.8)
+    return _steps(network, (image,), optimizer, batch, steps, False, ready)
+
+
+def _steps(
+    network: nn.Module,
+    inputs: tuple[Tensor, ...],
+    optimizer: torch.optim.Optimizer,
+    batch: int,
+    steps: int,
+    half: bool,
+    ready: Callable[[], None],
+) -> int:
+    network.train()
+    place = inputs[0].device.type
+    target = torch.arange(batch, device=place) % CLASSES
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
+            _wait_for(place)
+            ready()
+        with torch.autocast(place, torch.bfloat16, enabled=half):
+            logits = network(*inputs)
+        optimizer.zero_grad(set_to_none=True)
+        nn.functional.cross_entropy(logits.float(), target).backward()
+        optimizer.step()
+    _wait_for(place)
+    return batch * steps
+
+
+def _wait_for(place: str) -> None:
+    if place == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()
