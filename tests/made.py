@@ -21,7 +21,7 @@ CLASSES = ["neutral", "happy", "sad"]
 
 
 def params(**changes: Any) -> Params:
-    """The project's own parameters, shrunk, with changes by dotted key (double underscore for the dot)."""
+    """The project's own parameters, shrunk and with all kinds of augmentation, with changes by dotted key (double underscore for the dot)."""
     values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     small = {
         "features__log_mel__n_mels": 16,
@@ -29,11 +29,20 @@ def params(**changes: Any) -> Params:
         "features__mfcc__n_mfcc": 12,
         "model__dim": 16,
         "model__cnn__channels": [4, 8, 8],
+        "model__cnn__stride_bins": [2, 1, 1],
+        "model__cnn__stride_time": [2, 1, 1],
+        "model__cnn__pool_bins": [1, 4, 2],
+        "model__cnn__pool_time": [1, 2, 2],
+        "model__cnn__dropout": 0.1,
         "model__transformer__layers": 1,
         "model__transformer__dim": 16,
         "model__transformer__ffn": 32,
         "train__epochs": 4,
         "train__batch_size": 8,
+        "train__augment__noise_snr_db": [5.0, 30.0],
+        "train__augment__shift_seconds": 0.2,
+        "train__augment__speed": 0.1,
+        "train__augment__freq_masks": 2,
         "train__augment__freq_width": 4,
     }
     for key, value in {**small, **changes}.items():
