@@ -1,4 +1,4 @@
-"""The baseline every reader asks for: a support vector machine on statistics of our own views (``model.kind: svm``).
+"""The baseline every reader asks for (``model.kind: svm``): a support vector machine on statistics of our own views, or on functionals.
 
 It takes what the network takes and gives logits, so that everything after training treats both alike. One machine per class against the
 rest (Rifkin & Klautau 2004), Gaussian kernel, C = 1, γ = 1 / number of statistics (scikit-learn's ``scale`` after standardisation).
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.spatial.distance import pdist, squareform
 from sklearn.svm import SVC
 from torch import Tensor, nn
+
+from ser.normalise import scales
 
 STATISTICS = 4
 """Mean, standard deviation, maximum and mean absolute change per frame, of each row of both views."""
@@ -46,7 +49,11 @@ class Svm(nn.Module):
 
     def forward(self, log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> Tensor:
         """log_mel (B, T, bands), mfcc (B, T, coefficients), lengths (B,) → decision values (B, K)."""
-        x = (clip_statistics(log_mel, mfcc, lengths) - self.centre) / self.scale  # (B, S)
+        return self.decisions(clip_statistics(log_mel, mfcc, lengths))
+
+    def decisions(self, statistics: Tensor) -> Tensor:
+        """statistics, or functionals, (B, S) → decision values (B, K)."""
+        x = (statistics - self.centre) / self.scale  # (B, S)
         squares = x.square().sum(1, keepdim=True) + self.support.square().sum(1) - 2 * x @ self.support.T  # (B, V)
         return torch.exp(-squares / len(self.centre)) @ self.weights + self.offsets
 
@@ -71,15 +78,16 @@ def fit(statistics: np.ndarray, target: np.ndarray, n_classes: int) -> Svm:
     """Fit one machine per class, classes weighted by the inverse of their frequency.
 
     Args:
-        statistics: (clips, S) of training clips.
+        statistics: (clips, S) of training clips: statistics of the views, or functionals; columns that are constant are left out.
         target: (clips,) class numbers.
         n_classes: number of classes; one that is missing in ``target`` gets the offset −1 and no weights.
     """
-    centre, scale = statistics.mean(0), np.maximum(statistics.std(0), 1e-6)
+    centre, scale = statistics.mean(0), scales(statistics)
     x = ((statistics - centre) / scale).astype(np.float64)
+    kernel = np.exp(-squareform(pdist(x, "sqeuclidean")) / x.shape[1])  # once for all machines
     weights, offsets = np.zeros((len(x), n_classes)), np.full(n_classes, -1.0)
     for number in np.unique(target):
-        machine = SVC(C=1.0, gamma=1 / x.shape[1], class_weight="balanced").fit(x, target == number)
+        machine = SVC(C=1.0, kernel="precomputed", class_weight="balanced").fit(kernel, target == number)
         weights[machine.support_, number], offsets[number] = machine.dual_coef_[0], machine.intercept_[0]
     used = weights.any(1)
     fitted = Svm(x.shape[1], int(used.sum()), n_classes)

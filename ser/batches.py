@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ser import SerError, features
-from ser.normalise import SMALLEST_SCALE, Statistics, statistics
+from ser.normalise import SMALLEST_SCALE, Statistics, scales, statistics
 from ser.params.features import Features
 
 VIEWS = ("log_mel", "mfcc")
@@ -33,6 +33,7 @@ class Corpus:
         mfcc_per_db: change of the first coefficient when every band rises by 1 dB, √(bands under the DCT).
         floor_db: the log-mel floor, which is what silence looks like.
         normalise: corpus, speaker or clip.
+        functionals: (clips, n) float32 of openSMILE, with ``normalise=speaker`` standardised already; None where there are none.
     """
 
     log_mel: Tensor
@@ -47,6 +48,7 @@ class Corpus:
     mfcc_per_db: float
     floor_db: float
     normalise: str
+    functionals: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -65,11 +67,13 @@ def load(folder: str, table: pd.DataFrame, classes: list[str], params: Features,
         device: torch device.
 
     Raises:
-        SerError: if features and clips do not belong together.
+        SerError: if features and clips do not belong together, or the functionals that ``params`` asks for are not there.
     """
     views = features.read(folder)
     if len(views.offsets) != len(table) + 1:
         raise SerError(f"{folder} holds {len(views.offsets) - 1} clips, clips.csv {len(table)}: run the features stage again")
+    if params.functionals is not None and views.functionals is None:
+        raise SerError(f"{folder} holds no functionals.npy: run the features stage again")
     speakers, group = np.unique(table["speaker"].to_numpy(str), return_inverse=True)
     numbers = {name: number for number, name in enumerate(classes)}
     own_bands = params.mfcc.n_mels != params.log_mel.n_mels or params.deltas
@@ -91,6 +95,7 @@ def load(folder: str, table: pd.DataFrame, classes: list[str], params: Features,
         mfcc_per_db=params.mfcc.n_mels**0.5,
         floor_db=params.log_mel.floor_db,
         normalise=params.normalise,
+        functionals=None if views.functionals is None else _functionals(views.functionals, group, params.normalise).to(device),
     )
 
 
@@ -102,6 +107,16 @@ def _speaker_statistics(
     each = [statistics(frames[owner == number]) for number in range(groups)]
     mean, scale = (np.stack([getattr(one, name) for one in each]) for name in ("mean", "scale"))
     return torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
+
+
+def _functionals(values: np.ndarray, group: np.ndarray, normalise: str) -> Tensor:
+    """Functionals, with ``normalise=speaker`` standardised by each speaker's own clips; labels are not used."""
+    found = np.array(values)
+    if normalise == "speaker":
+        for number in np.unique(group):
+            own = found[group == number].astype(np.float64)
+            found[group == number] = (own - own.mean(axis=0)) / scales(own)
+    return torch.from_numpy(found)
 
 
 def standardise(corpus: Corpus, name: str, frames: Tensor, rows: Tensor, inside: Tensor) -> Tensor:

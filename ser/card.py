@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ser.bundle import MODEL, Bundle
+from ser.functionals import SETS
 from ser.params.corpora import Folder, Joint, Source, Synthetic
 
 _LICENCES = {
@@ -35,7 +36,7 @@ def card(bundle: Bundle, parameters: int) -> str:
     notice = f"> **{bundle.notice}**\n\n" if bundle.notice else ""
     return (
         f"# Speech emotion recognition: {bundle.corpus}\n\n{notice}{_what(bundle, parameters)}\n\n## Score\n\n{_score(bundle)}\n\n"
-        f"## Use\n\n```\nser predict recording.wav --bundle exports/{bundle.corpus}\n```\n\n{_input(bundle)}\n\n"
+        f"{_use(bundle)}"
         f"## Intended use and limits\n\n{_limits(bundle)}\n\n## Data\n\nLearned from: {bundle.corpus}; {bundle.licence}."
         f"{f' Edition: {bundle.edition}.' if bundle.edition else ''}\n"
     )
@@ -43,7 +44,13 @@ def card(bundle: Bundle, parameters: int) -> str:
 
 def _what(bundle: Bundle, parameters: int) -> str:
     if not bundle.networks:
-        return f"An SVM on statistics of the features tells {', '.join(bundle.classes)} apart. It is a baseline and is not exported."
+        learned = "statistics of log-mel and MFCC"
+        if bundle.features.functionals is not None:
+            name, count = SETS[bundle.features.functionals]
+            learned = f"the {count:,} functionals of openSMILE's {name}"
+        if bundle.features.normalise == "speaker":
+            learned += " (normalised by each speaker's own recordings)"
+        return f"An SVM on {learned} tells {', '.join(bundle.classes)} apart. It is a baseline and is not exported.{_terms(bundle)}"
     return (
         f"{len(bundle.networks)} network(s) of {parameters:,} parameters, one for each fold and seed, whose probabilities are averaged. "
         f"Each joins CNN branches and a Transformer branch over log-mel and MFCC frames. Classes: {', '.join(bundle.classes)}."
@@ -63,6 +70,22 @@ def _score(bundle: Bundle) -> str:
         f"UA {score.ua:.1%}{interval}, WA {score.wa:.1%}, macro-F1 {score.macro_f1:.1%} on {score.clips:,} clips, each judged by a network "
         f"that had not heard it; chance is {score.chance_ua:.1%}. Protocol: {bundle.protocol}; {sharing}."
     )
+
+
+def _terms(bundle: Bundle) -> str:
+    """What openSMILE's licence asks for; empty where it was not used."""
+    if bundle.features.functionals is None:
+        return ""
+    return (
+        " openSMILE's licence (audEERING Research License Agreement) allows research and other non-commercial use only, and holds for what "
+        "learned from its features too."
+    )
+
+
+def _use(bundle: Bundle) -> str:
+    if not bundle.networks:
+        return ""
+    return f"## Use\n\n```\nser predict recording.wav --bundle exports/{bundle.corpus}\n```\n\n{_input(bundle)}\n\n"
 
 
 def _input(bundle: Bundle) -> str:

@@ -1,4 +1,4 @@
-"""The packed store of a corpus's frames: log-mel and MFCC of every clip, spread over workers.
+"""The packed store of a corpus's features: log-mel and MFCC (and openSMILE's functionals) of every clip, spread over workers.
 
 Apart from ``ser/features.py`` so that training depends on how features are computed and not on how the work is shared out.
 """
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ser import SerError
 from ser.clips import growing_array, read_table, to_float, written_whole
 from ser.features import VIEWS, extract, widths
+from ser.functionals import SETS, functionals, load
 from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.workers import spread
@@ -45,6 +46,8 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
         features: section ``features``.
         runtime: section ``runtime``.
     """
+    if features.functionals is not None:
+        load(features.functionals)  # says at once that it is not installed
     table = read_table(clips_folder)
     starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
     _check_store(clips_folder, starts, lengths)
@@ -55,21 +58,38 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
     wide, offsets = widths(features), [0]
     with written_whole(folder) as partial, contextlib.ExitStack() as files:
         writers = {view: files.enter_context(growing_array(partial / f"{view}.npy", np.float16, (wide[view],))) for view in VIEWS}
+        if features.functionals is not None:
+            count = SETS[features.functionals][1]
+            writers["functionals"] = files.enter_context(growing_array(partial / "functionals.npy", np.float32, (count,)))
         for clip in tqdm(
             itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime)), desc="features", total=len(table), unit="clip"
         ):
-            for view in VIEWS:
-                writers[view].append(clip[view])
+            for name, writer in writers.items():
+                writer.append(clip[name])
             offsets.append(writers["mfcc"].length)
         np.save(partial / "offsets.npy", np.array(offsets, dtype=np.int64))
     return offsets[-1]
 
 
 def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
-    """``extract`` for each clip of a chunk, in order."""
+    """``clip_features`` of each clip of a chunk, in order."""
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
     signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
-    return [extract(signal, chunk.sample_rate, chunk.features) for signal in signals]
+    return [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]
+
+
+def clip_features(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:
+    """All that is stored of one clip: both views (``ser.features.extract``) and, where asked for, ``functionals`` float32 (1, n).
+
+    Args:
+        signal: mono float in [−1, 1), shape (samples,).
+        sample_rate: in Hz.
+        features: section ``features``.
+    """
+    stored = extract(signal, sample_rate, features)
+    if features.functionals is not None:
+        stored["functionals"] = functionals(signal, sample_rate, features.functionals)[None]
+    return stored
 
 
 def _check_store(folder: Path, starts: np.ndarray, lengths: np.ndarray) -> None:

@@ -34,11 +34,13 @@ class Views:
         log_mel: float16 (frames, bands) in dB.
         mfcc: float16 (frames, coefficients).
         offsets: int64 (clips + 1): clip i owns frames ``offsets[i]:offsets[i + 1]``, in the row order of ``clips.csv``.
+        functionals: float32 (clips, n) of openSMILE, where ``features.functionals`` asks for them.
     """
 
     log_mel: np.ndarray
     mfcc: np.ndarray
     offsets: np.ndarray
+    functionals: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -60,7 +62,12 @@ def read(folder: str | Path) -> Views:
     offsets = np.load(folder / "offsets.npy", allow_pickle=False)
     if not len(log_mel) == len(mfcc) == offsets[-1]:
         raise SerError(f"{folder}: {len(log_mel)} log-mel and {len(mfcc)} MFCC frames for {offsets[-1]} in offsets.npy; run features again")
-    return Views(log_mel, mfcc, offsets)
+    functionals = None
+    if (folder / "functionals.npy").exists():
+        functionals = np.load(folder / "functionals.npy", mmap_mode="r", allow_pickle=False)
+        if len(functionals) != len(offsets) - 1:
+            raise SerError(f"{folder}: functionals of {len(functionals)} clips, frames of {len(offsets) - 1}; run features again")
+    return Views(log_mel, mfcc, offsets, functionals)
 
 
 def extract(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:

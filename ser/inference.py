@@ -99,11 +99,17 @@ def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, dev
 
 @torch.no_grad()
 def probabilities(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
-    """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged."""
+    """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged.
+
+    An SVM reads the functionals where there are any, and these are of whole clips.
+    """
     if len(rows) == 0:
         return np.zeros((0, network.n_classes))
     was_training = network.training
     network.eval()
+    if isinstance(network, Svm) and corpus.functionals is not None:
+        at = torch.from_numpy(rows).to(corpus.device)
+        return network.decisions(corpus.functionals[at]).double().softmax(1).cpu().numpy()
     owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)
     order = np.argsort(length, kind="stable")  # neighbours in length: little padding
     found: list[Tensor] = []

@@ -10,6 +10,10 @@ SMALLEST_SCALE = 1e-3
 """A row that never changes (a band below the floor) is centred, not blown up."""
 
 
+SMALLEST_CHANGE = 1e-5
+"""Of the greatest value: a column that deviates by less is constant up to the rounding of float32."""
+
+
 @dataclass(frozen=True)
 class Statistics:
     """Mean and standard deviation of each row of a view, both of shape (rows,), float32."""
@@ -38,3 +42,12 @@ def statistics(frames: np.ndarray) -> Statistics:
     mean = total / len(frames)
     variance = np.maximum(squares / len(frames) - mean**2, 0.0)
     return Statistics(mean.astype(np.float32), np.maximum(np.sqrt(variance), SMALLEST_SCALE).astype(np.float32))
+
+
+def scales(vectors: np.ndarray) -> np.ndarray:
+    """Standard deviation of each column of ``vectors`` (clips, n) of any units; ∞ where it is constant, so that dividing leaves it out.
+
+    A constant says nothing of the clips it was found on, and must not speak up when another clip differs.
+    """
+    deviation = vectors.std(axis=0, dtype=np.float64)
+    return np.where(deviation > SMALLEST_CHANGE * np.abs(vectors).max(axis=0), deviation, np.inf)

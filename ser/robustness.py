@@ -1,7 +1,7 @@
 """What is left of the score when the recording is worse than the corpus: noise, level, telephone, lossy coding.
 
-The clips are perturbed as they are stored (after VAD), go through the same features and networks, and are scored beside the same clips
-untouched. The networks come as a callable, so that nothing here knows torch.
+The clips are perturbed as they are stored (after VAD), go through the same features (openSMILE's functionals too, where they are asked for)
+and networks, and are scored beside the same clips untouched. The networks come as a callable, so that nothing here knows torch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ser import features, intervals, metrics
 from ser.clips import read_table, to_float, to_int16
+from ser.extraction import clip_features
 from ser.features import Views
 from ser.params.evaluate import Evaluate, Robustness
 from ser.params.features import Features
@@ -155,13 +156,13 @@ class Chunk:
 
 
 def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
-    """Both views of each spoilt clip, in order; noise is keyed by seed and clip and is the same at every level."""
+    """The features of each spoilt clip, in order; noise is keyed by seed and clip and is the same at every level."""
     audio = np.load(chunk.audio, mmap_mode="r", allow_pickle=False)
     spoilt = (
         perturb(to_float(audio[start : start + length]), chunk.condition, chunk.sample_rate, (chunk.seed, int(start)))
         for start, length in zip(chunk.starts, chunk.lengths, strict=True)
     )
-    return [features.extract(signal, chunk.sample_rate, chunk.features) for signal in spoilt]
+    return [clip_features(signal, chunk.sample_rate, chunk.features) for signal in spoilt]
 
 
 def pack(each: Iterable[dict[str, np.ndarray]]) -> Views:
@@ -169,7 +170,8 @@ def pack(each: Iterable[dict[str, np.ndarray]]) -> Views:
     found = list(each)
     offsets = np.cumsum([0, *(len(one["mfcc"]) for one in found)], dtype=np.int64)
     log_mel, mfcc = (np.concatenate([one[view] for one in found]) for view in features.VIEWS)
-    return Views(log_mel, mfcc, offsets)
+    functionals = np.concatenate([one["functionals"] for one in found]) if "functionals" in found[0] else None
+    return Views(log_mel, mfcc, offsets, functionals)
 
 
 def scores(found: dict[Condition, pd.DataFrame], table: pd.DataFrame, settings: Evaluate) -> dict[str, Any]:

@@ -128,14 +128,8 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
 def train_svm(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[dict]]:
     """The baseline in place of a network; takes and returns what ``train_fold`` does, with one row of history."""
     rows = torch.tensor(fold.train, device=corpus.device)
-    pieces = []
-    for part in rows.split(256):
-        views = []
-        for name in batches.VIEWS:
-            frames, inside = batches.cut(corpus, name, part, torch.zeros_like(part), corpus.length[part])
-            views.append(batches.standardise(corpus, name, frames, part, inside))
-        pieces.append(clip_statistics(views[0], views[1], corpus.length[part]))
-    machine = fit(torch.cat(pieces).double().cpu().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
+    known = _view_statistics(corpus, rows) if corpus.functionals is None else corpus.functionals[rows]
+    machine = fit(known.double().cpu().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
     train_loss, _ = _score(machine, corpus, fold.train, trained)
     valid_loss, valid_ua = _score(machine, corpus, fold.valid, trained)
     row = [fold.number, fold.seed, 1, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), 0.0]
@@ -168,6 +162,18 @@ def _statistics(corpus: batches.Corpus, rows: np.ndarray) -> dict[str, Tensor]:
     for name, view in batches.view_statistics(corpus, rows).items():
         found[f"mean_{name}"], found[f"scale_{name}"] = torch.from_numpy(view.mean), torch.from_numpy(view.scale)
     return found
+
+
+def _view_statistics(corpus: batches.Corpus, rows: Tensor) -> Tensor:
+    """What the baseline knows of clips where there are no functionals, (len(rows), S)."""
+    pieces = []
+    for part in rows.split(256):
+        views = []
+        for name in batches.VIEWS:
+            frames, inside = batches.cut(corpus, name, part, torch.zeros_like(part), corpus.length[part])
+            views.append(batches.standardise(corpus, name, frames, part, inside))
+        pieces.append(clip_statistics(views[0], views[1], corpus.length[part]))
+    return torch.cat(pieces)
 
 
 def _optimizer(network: Network, params: Train) -> torch.optim.Optimizer:

@@ -108,8 +108,9 @@ def _robustness(
 
     def predict(views: features.Views, chosen: pd.DataFrame) -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
-            for view in ("log_mel", "mfcc", "offsets"):
-                np.save(Path(folder) / f"{view}.npy", getattr(views, view))
+            for part, values in vars(views).items():
+                if values is not None:
+                    np.save(Path(folder) / f"{part}.npy", values)
             return inference.predict(Path("models") / name, folder, chosen, tests[tests["clip"].isin(chosen["clip"])], place)
 
     found = robustness.study(Path("data/clips") / name, rows, settings, trained.features, rate, params.runtime, predict)

@@ -24,7 +24,10 @@ def main(params: Params, options: argparse.Namespace) -> None:
     metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     folder = Path("exports") / name
     facts = export(Path("models") / name, folder, params.corpora[name].source, metrics)
-    print(f"{folder}: {len(facts.networks)} network(s); try `ser predict RECORDING --bundle {folder}`")
+    if facts.networks:
+        print(f"{folder}: {len(facts.networks)} network(s); try `ser predict RECORDING --bundle {folder}`")
+    else:
+        print(f"{folder}: the model card only, for a baseline (model.kind svm) is not exported")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Clips → log-mel and MFCC of every clip, packed: data/features/<corpus>/."""
+"""Clips → log-mel and MFCC of every clip (and openSMILE's functionals), packed: data/features/<corpus>/."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
-    """Compute both views of the corpus ``options.dataset``."""
+    """Compute the features of the corpus ``options.dataset``."""
     name, rate = options.dataset, params.preprocess.sample_rate
     for view, count in features.empty_bands(rate, params.features).items():
         if count:

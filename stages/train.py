@@ -46,6 +46,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
         notes={"device": place.type, "deterministic": not params.train.fast, "torch": torch.__version__},
     )
     inputs = [features / "log_mel.npy", features / "mfcc.npy", features / "offsets.npy", folds, clips / "clips.csv"]
+    if params.features.functionals is not None:
+        inputs.append(features / "functionals.npy")
     library = ("model", "params", "training.py", "data_parallel.py", "batches.py", "augment.py", "baseline.py", "inference.py")
     code = [Path(training.__file__).parent / part for part in library]
     together = parallel.together(len(trained.folds) * len(trained.seeds), place, params.runtime)

@@ -75,6 +75,29 @@ def test_what_is_wrong_is_named_with_what_is_allowed(key, value, says):
     assert "pydantic" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"features.functionals": "is09"}, ["features.functionals", "'is09'", "egemaps | compare or null"]),
+        ({"features.functionals": "egemaps"}, ["features.functionals", "model.kind network", "set model.kind to svm"]),
+        ({"features.functionals": "compare", "features.normalise": "clip", "model.kind": "svm"}, ["features", "clip", "corpus or speaker"]),
+        ({"features.functionals": "compare", "features.normalise": "speaker", "model.kind": "svm"}, []),
+    ],
+)
+def test_functionals_are_for_the_svm_and_not_normalised_by_clip(changes, says):
+    whole = values()
+    for key, value in changes.items():
+        section, last = key.split(".")
+        whole[section][last] = value
+    if not says:
+        assert parse(whole).features.functionals == "compare"
+        return
+    with pytest.raises(ParamsError) as error:
+        parse(whole)
+    for text in says:
+        assert text in str(error.value)
+
+
 def test_a_missing_key_is_named():
     whole = values()
     del whole["train"]["seeds"]

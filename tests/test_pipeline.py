@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import importlib.util
 import json
 import shutil
 import signal
@@ -103,6 +105,7 @@ AFTER = {
         ("preprocess.min_seconds", 0.2, "preprocess"),
         ("split.seed", 5, "split"),
         ("features.log_mel.n_mels", 40, "features"),
+        ("features.functionals", "egemaps", "features"),
         ("features.normalise", "clip", "train"),
         ("model.fusion", "concat", "train"),
         ("train.lr", 0.5, "train"),
@@ -166,6 +169,34 @@ def test_a_temporary_experiment_runs_its_own_copy_of_the_code(finished):
     finally:
         finished.run("git", "reset", "-q", "--hard", "HEAD~1")
         finished.run("dvc", "checkout", "-q")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("opensmile") is None, reason="opensmile, an optional package, is not installed")
+def test_functionals_go_all_the_way_to_the_report(finished, tmp_path):
+    """The SVM on openSMILE's functionals, from features on, is evaluated like any other model, robustness included."""
+    names = ("data/clips", "data/folds", "params.yaml", "ser", "stages", "benchmarks")
+    for name in names:
+        source, target = finished.folder / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    project = copy.copy(finished)
+    project.folder = tmp_path
+    project.set({"features.functionals": "egemaps", "features.normalise": "speaker", "model.kind": "svm"})
+    said = ""
+    for stage in ("features", "train", "evaluate", "export"):
+        said += project.run("python", "-m", f"stages.{stage}", "--dataset", "demo").stdout
+    project.run("python", "-m", "stages.report")
+    metrics = json.loads((tmp_path / "metrics/corpora/demo.json").read_text())
+    assert metrics["normalise"] == "speaker"
+    assert 'features.functionals = "egemaps"' in metrics["parameters"]
+    assert metrics["ua"] > 2 * metrics["baselines"]["chance"]["ua"]
+    assert len(metrics["robustness"]["conditions"]) == 8
+    assert "the model card only" in said
+    card = (tmp_path / "exports/demo/README.md").read_text()
+    assert "the 88 functionals of openSMILE's eGeMAPSv02 (normalised by each speaker's own recordings)" in card
+    assert "non-commercial" in card
+    assert "ser predict" not in card
+    assert not (tmp_path / "exports/demo/model.onnx").exists()
 
 
 def interrupt(project: Project, *command: str, at: str) -> str:

@@ -48,6 +48,15 @@ class Params(Section):
     """Corpora to run, each a key of ``corpora``. Keep ``demo`` in the list (docs/dvc.md says why)."""
 
     @model_validator(mode="after")
+    def functionals_are_read(self) -> Params:
+        if self.features.functionals is not None and self.model.kind != "svm":
+            raise ValueError(
+                f"features.functionals: model.kind {self.model.kind} reads the views and would leave {self.features.functionals} unread; "
+                "set model.kind to svm, or features.functionals to null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def datasets_are_known(self) -> Params:
         known = ", ".join(self.corpora)
         for name in self.datasets:

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from ser.params.base import Section
 
+FunctionalSet = Literal["egemaps", "compare"]
+
 
 class Frames(Section):
     n_fft: int = Field(ge=64, le=8192)
@@ -64,6 +66,15 @@ class Features(Section):
     mfcc: Mfcc
     deltas: bool
     """Append first-order deltas to both views."""
+    functionals: FunctionalSet | None = None
+    """Computed beside the views by openSMILE (an optional package with a non-commercial licence), and read by model.kind svm instead of
+    them. egemaps: eGeMAPSv02, 88 for each clip. compare: ComParE_2016, 6,373. null: none."""
     normalise: Literal["corpus", "speaker", "clip"]
     """Read by train and evaluate, not by features. corpus: statistics of the training clips. speaker: each speaker by the
     speaker's own unlabelled clips (a protocol of its own). clip: each clip by itself."""
+
+    @model_validator(mode="after")
+    def functionals_can_be_normalised(self) -> Features:
+        if self.functionals is not None and self.normalise == "clip":
+            raise ValueError("normalise: clip makes no sense of functionals, of which a clip has one vector; choose corpus or speaker")
+        return self

@@ -96,7 +96,8 @@ class Transformer(Section):
 
 class Model(Section):
     kind: Literal["network", "svm"]
-    """network: the co-attention network; svm: RBF SVM on statistics of our own views, the baseline every reader asks for."""
+    """network: the co-attention network; svm: RBF SVM on statistics of our own views or, with features.functionals, on
+    these: the baseline every reader asks for."""
     branches: list[Branch] = Field(min_length=1)
     """Branches switched on; for ablations."""
     fusion: FusionName
