@@ -91,13 +91,13 @@ def librosa_loop(recordings: list[bytes], params: Params, how: str) -> None:
             librosa.feature.mfcc(y=speech, sr=rate, n_mfcc=params.features.mfcc.n_mfcc, **options)
 
 
-def opensmile_loop(recordings: list[bytes], rate: int) -> None:
+def opensmile_loop(recordings: list[bytes]) -> None:
     """The eGeMAPS functionals of every recording."""
     import opensmile
 
     smile = opensmile.Smile(feature_set=opensmile.FeatureSet.eGeMAPSv02)
     for data in recordings:
-        signal, _ = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        signal, rate = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)
         smile.process_signal(signal.mean(axis=1), rate)
 
 
@@ -216,7 +216,7 @@ def per_clip(params: Params, raw: Path, folder: Path, repeats: int) -> tuple[lis
         "ideal: FFT": lambda: bare_fft(kept, params),
     }
     if importlib.util.find_spec("opensmile"):
-        work["opensmile eGeMAPS"] = lambda: opensmile_loop(recordings, params.preprocess.sample_rate)
+        work["opensmile eGeMAPS"] = lambda: opensmile_loop(recordings)
     librosa_loop(recordings[:2], params, "same")
     least = dict.fromkeys(work, float("inf"))
     with threadpool_limits(1):

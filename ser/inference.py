@@ -108,8 +108,7 @@ def probabilities(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarr
     was_training = network.training
     network.eval()
     if isinstance(network, Svm) and corpus.functionals is not None:
-        at = torch.from_numpy(rows).to(corpus.device)
-        return network.decisions(corpus.functionals[at]).double().softmax(1).cpu().numpy()
+        return network.decisions(corpus.functionals[torch.tensor(rows, device=corpus.device)]).double().softmax(1).cpu().numpy()
     owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)
     order = np.argsort(length, kind="stable")  # neighbours in length: little padding
     found: list[Tensor] = []
