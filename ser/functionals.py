@@ -57,7 +57,7 @@ def load(chosen: FunctionalSet) -> Any:
         raise SerError(
             f"features.functionals {chosen} needs openSMILE, an optional package that cannot be used here ({error}). Its licence allows "
             "research and other non-commercial use only; if that suits you: pip install -e '.[opensmile]', in the root of the repository. "
-            "Else set features.functionals to null"
+            "Else set features.functionals to null (to evaluate a model that has learned from them: evaluate.robustness.max_clips to 0)"
         ) from None
     smile = opensmile.Smile(feature_set=opensmile.FeatureSet[name], feature_level=opensmile.FeatureLevel.Functionals)
     if smile.num_features != count:
