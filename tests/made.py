@@ -21,7 +21,7 @@ CLASSES = ["neutral", "happy", "sad"]
 
 
 def params(**changes: Any) -> Params:
-    """The project's own parameters, shrunk and with all kinds of augmentation, with changes by dotted key (double underscore for the dot)."""
+    """The project's own parameters, shrunk and with all kinds of augmentation, changed by dotted key (double underscore for the dot)."""
     values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     small = {
         "features__log_mel__n_mels": 16,

@@ -127,7 +127,7 @@ def test_any_length_and_rate(length, rate, loudness, seed):
     stored = features.extract(signal, rate, chosen(fmax=None))
     count = features.frame_count(length, DEFAULT.frames)
     assert count >= 1
-    assert {view: values.shape for view, values in stored.items()} == {"log_mel": (count, 64), "mfcc": (count, 40)}
+    assert {view: values.shape for view, values in stored.items()} == {"log_mel": (count, 64), "mfcc": (count, DEFAULT.mfcc.n_mfcc)}
     assert all(values.dtype == np.float16 and np.isfinite(values).all() for values in stored.values())
 
 
@@ -200,7 +200,11 @@ def test_deltas_are_librosas_with_repeated_ends(frames):
 def test_deltas_double_the_width():
     settings = chosen(deltas=True)
     stored = features.extract(NOISE, RATE, settings)
-    assert {view: values.shape[1] for view, values in stored.items()} == features.widths(settings) == {"log_mel": 128, "mfcc": 80}
+    assert (
+        {view: values.shape[1] for view, values in stored.items()}
+        == features.widths(settings)
+        == {"log_mel": 128, "mfcc": 2 * DEFAULT.mfcc.n_mfcc}
+    )
 
 
 @pytest.mark.parametrize("backend", ["native", "librosa"])

@@ -25,6 +25,7 @@ from ser.bundle import BundleError
 from ser.calibration import softmax_at
 from ser.card import licence
 from ser.export import export, to_onnx
+from ser.features import widths
 from ser.inference import Trained, describe, load_network, new_network, predict
 from ser.normalise import statistics
 from ser.params import Params, load, parse
@@ -52,7 +53,7 @@ def shrunken(normalise: str = "corpus", **model: Any) -> Params:
     values["corpora"]["demo"]["source"] = DEMO.model_dump()
     values["features"]["normalise"] = normalise
     values["train"]["max_seconds"] = 1.0
-    values["model"]["cnn"]["channels"] = [4, 4, 4]
+    values["model"]["cnn"]["channels"] = [4 for _ in values["model"]["cnn"]["channels"]]
     values["model"]["transformer"]["layers"] = 1
     values["model"] |= model
     return parse(values)
@@ -350,7 +351,9 @@ def test_any_format_rate_and_channels(made: Path, predictor: Predictor, tmp_path
 def test_a_long_recording_is_the_mean_of_its_windows(predictor: Predictor) -> None:
     frames, longest = 10 * predictor.bundle.max_frames, predictor.bundle.max_frames
     rng = np.random.default_rng(0)
-    views = {"log_mel": rng.normal(-40, 20, (frames, 64)).astype(np.float16), "mfcc": rng.normal(0, 40, (frames, 40)).astype(np.float16)}
+    rows = widths(predictor.bundle.features)
+    views = {"log_mel": rng.normal(-40, 20, (frames, rows["log_mel"])).astype(np.float16)}
+    views["mfcc"] = rng.normal(0, 40, (frames, rows["mfcc"])).astype(np.float16)
     parts = [
         predictor.networks({name: values[start : start + longest] for name, values in views.items()}) for start in range(0, frames, longest)
     ]
