@@ -2,12 +2,12 @@
 
 Every draw is keyed by (seed, epoch, clip), never by the place in a batch: the order of batches, the number of devices and a resumed
 run do not change what a clip looks like in an epoch. All of it works on mel power, from which the MFCC view is computed again, so that
-both views show the same altered recording.
+both views show the same altered recording; noise can be asked for on the waveform (``with_noisy_recordings``), before a batch is cut.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ser import SerError
 from ser.batches import VIEWS, Corpus, standardise
+from ser.noise import Recordings
 from ser.params.train import Augment
 
 _TEXTURE = 65_537  # prime, so that rows of any width do not line up
@@ -56,13 +57,41 @@ def check(params: Augment, corpus: Corpus) -> None:
     """Refuse settings under which the two views would show different recordings.
 
     Raises:
-        SerError: if noise or band shift is asked for while MFCC has bands of its own or deltas are appended.
+        SerError: if noise on mel power or band shift is asked for while MFCC has bands of its own or deltas are appended.
     """
-    if corpus.dct is None and (params.noise_snr_db is not None or params.band_shift > 0):
+    noise = params.noise_snr_db is not None and params.noise_domain == "mel"
+    if corpus.dct is None and (noise or params.band_shift > 0):
         raise SerError(
-            "train.augment.noise_snr_db and band_shift change mel bands, and MFCC must be computed again from them: set "
-            "features.mfcc.n_mels to features.log_mel.n_mels and features.deltas to false, or noise_snr_db to null and band_shift to 0"
+            "train.augment.noise_snr_db in the mel domain and band_shift change mel bands, and MFCC must be computed again from them: set "
+            "features.mfcc.n_mels to features.log_mel.n_mels and features.deltas to false, or noise_domain to waveform and band_shift to 0"
         )
+
+
+def with_noisy_recordings(
+    corpus: Corpus, recordings: Recordings, rows: np.ndarray, draws: Draws, params: Augment, key: tuple[int, int]
+) -> Corpus:
+    """A corpus in which the frames of the clips that are drawn for noise are those of their noisy recordings.
+
+    Args:
+        corpus: the corpus.
+        recordings: its audio.
+        rows: (n,) numbers of the training clips; others stay as they are.
+        draws: the epoch's draws.
+        params: ``train.augment``.
+        key: (seed, epoch); the noise of a clip depends on these and its number.
+    """
+    assert params.noise_snr_db is not None
+    low, high = params.noise_snr_db
+    uniform = draws.uniform.cpu().numpy()
+    drawn = rows[uniform[rows, _NOISE] < params.noise_share]
+    views = {name: getattr(corpus, name).cpu().numpy().copy() for name in VIEWS}
+    start = corpus.start.cpu().numpy()
+    for row in drawn:
+        snr = low + (high - low) * float(uniform[row, _SNR])
+        for name, frames in recordings.noisy_frames(int(row), snr, (*key, 5, int(row))).items():
+            views[name][start[row] : start[row] + len(frames)] = frames
+    log_mel, mfcc = (torch.from_numpy(views[name]).to(corpus.device) for name in VIEWS)
+    return replace(corpus, log_mel=log_mel, mfcc=mfcc)
 
 
 def augment(
@@ -99,7 +128,7 @@ def augment(
     if corpus.dct is not None:
         log_mel = _shift_bands(log_mel, params.band_shift * (2 * uniform[:, _BAND] - 1)) if params.band_shift else log_mel
         log_mel = (log_mel + gain[:, None, None]).clamp_min(corpus.floor_db)
-        if params.noise_snr_db is not None:
+        if params.noise_snr_db is not None and params.noise_domain == "mel":
             log_mel = _add_noise(log_mel, inside & voiced, uniform, draws.texture, params)
         mfcc = log_mel @ corpus.dct
     else:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ser import SerError, batches
 from ser.baseline import Svm
 from ser.model.network import Network
+from ser.params import Params
 from ser.params.base import Section
 from ser.params.features import Features
 from ser.params.model import Model
@@ -48,6 +49,14 @@ class Trained:
     model: Model
     train: Train
     notes: dict[str, Any]
+
+    @classmethod
+    def planned(cls, corpus: str, table: pd.DataFrame, folds: list[int], params: Params, notes: dict[str, Any]) -> Trained:
+        """What training with these parameters will have made; of the classes asked for, those that ``table`` (clips.csv) holds."""
+        there = set(table["emotion"])
+        classes = [emotion for emotion in params.corpora[corpus].labels.classes or sorted(there) if emotion in there]
+        sections = params.preprocess, params.features, params.model, params.train
+        return cls(corpus, classes, folds, params.train.seeds, *sections, notes)
 
     @property
     def frames_per_second(self) -> float:

@@ -24,11 +24,28 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
-from ser import SerError, batches, data_parallel, device, training
+from ser import SerError, batches, data_parallel, device, noise, training
 from ser.clips import read_table
 from ser.inference import Trained
+from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime import devices, workers
+
+CODE = (
+    "model",
+    "params",
+    "augment.py",
+    "baseline.py",
+    "batches.py",
+    "data_parallel.py",
+    "features.py",
+    "inference.py",
+    "noise.py",
+    "normalise.py",
+    "training.py",
+    "windows.py",
+)
+"""Files of the library that weights and validation scores depend on."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,17 @@ class Job:
     seed: int
     checkpoint: Path
     out: Path
+
+
+def code() -> list[Path]:
+    """Where ``CODE`` lies."""
+    return [Path(__file__).parent / part for part in CODE]
+
+
+def inputs(features: Path, clips: Path, assignment: Path, params: Features) -> list[Path]:
+    """The files that jobs with these folders read; not the audio, which the features are of."""
+    arrays = ["log_mel", "mfcc", "offsets", *(["functionals"] if params.functionals is not None else [])]
+    return [*(features / f"{name}.npy" for name in arrays), assignment, clips / "clips.csv"]
 
 
 def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
@@ -131,13 +159,23 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
         counts = f"{len(train)} training and {len(valid)} validation clips"
         raise SerError(f"fold {job.fold} in {job.assignment} has {counts}; both are needed: change `split` or the class set")
     fold = training.Fold(job.fold, job.seed, train, valid, job.checkpoint)
-    run = training.train_svm if svm else training.train_fold
     say = functools.partial(print, flush=True) if first else lambda line: None
-    weights, history = run(corpus, fold, job.trained, say)
+    if svm:
+        weights, history = training.train_svm(corpus, fold, job.trained, say)
+    else:
+        rate = job.trained.preprocess.sample_rate
+        recordings = noise.recordings(job.clips, table, rate, job.trained.features) if _hears(job.trained) else None
+        weights, history = training.train_fold(corpus, fold, job.trained, say, recordings)
     if not first:
         return []
     save_file(weights, job.out)
     return history
+
+
+def _hears(trained: Trained) -> bool:
+    """Whether training adds noise to the recordings themselves."""
+    asked = trained.train.augment
+    return trained.model.kind == "network" and asked.noise_snr_db is not None and asked.noise_domain == "waveform"
 
 
 def _begin(free_gpus: SimpleQueue[int] | None) -> None:

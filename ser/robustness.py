@@ -24,6 +24,7 @@ from ser import features, intervals, metrics
 from ser.clips import read_table, to_float, to_int16
 from ser.extraction import clip_features
 from ser.features import Views
+from ser.noise import with_noise
 from ser.params.evaluate import Evaluate, Robustness
 from ser.params.features import Features
 from ser.params.runtime import Runtime
@@ -90,8 +91,8 @@ def perturb(signal: np.ndarray, condition: Condition, sample_rate: int, key: tup
     if condition.kind == "clean":
         return signal.astype(np.float32)
     if condition.kind == "noise":
-        spoilt = _with_noise(signal, _value(condition), key)
-    elif condition.kind == "gain":
+        return with_noise(signal, _value(condition), key)
+    if condition.kind == "gain":
         spoilt = signal * 10 ** (_value(condition) / 20)
     elif condition.kind == "telephone":
         spoilt = _telephone(signal, sample_rate)
@@ -211,13 +212,6 @@ def _value(condition: Condition) -> float:
     if condition.value is None:
         raise ValueError(f"condition.value is missing: {condition.kind} needs a level in dB")
     return condition.value
-
-
-def _with_noise(signal: np.ndarray, snr_db: float, key: tuple[int, ...]) -> np.ndarray:
-    """White Gaussian noise at the ratio of mean powers over the whole clip."""
-    power = float(np.mean(np.square(signal, dtype=np.float64)))
-    noise = np.random.default_rng(key).standard_normal(len(signal))
-    return signal + noise * np.sqrt(power / 10 ** (snr_db / 10))
 
 
 def _telephone(signal: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -19,11 +19,12 @@ from sklearn.metrics import recall_score
 from torch import Tensor
 
 from ser import batches, checkpoint, data_parallel, inference
-from ser.augment import Draws, augment, check, draw, mask
+from ser.augment import Draws, augment, check, draw, mask, with_noisy_recordings
 from ser.baseline import Svm, clip_statistics, fit
 from ser.inference import Trained
 from ser.model.losses import class_weights, loss
 from ser.model.network import Network
+from ser.noise import Recordings
 from ser.params.train import Train
 
 HISTORY = ["fold", "seed", "epoch", "train_loss", "valid_loss", "valid_ua", "lr"]
@@ -40,7 +41,9 @@ class Fold:
     checkpoint: Path
 
 
-def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[dict]]:
+def train_fold(
+    corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None], recordings: Recordings | None = None
+) -> tuple[dict[str, Tensor], list[dict]]:
     """Train one network.
 
     Args:
@@ -48,6 +51,7 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
         fold: which clips to train and validate on.
         trained: classes and parameters.
         say: receives one line per epoch.
+        recordings: of the corpus, to add noise to; None where that is not asked for.
 
     Returns:
         The kept weights (with the normalisation statistics) and one row of ``HISTORY`` per epoch.
@@ -84,6 +88,9 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
         network.train()
         torch.manual_seed(_key(fold.seed, epoch) + data_parallel.rank())  # dropout
         draws = draw(params.augment, len(target), fold.seed, epoch, corpus.device)
+        heard = corpus
+        if recordings is not None:
+            heard = with_noisy_recordings(corpus, recordings, fold.train, draws, params.augment, (fold.seed, epoch))
         balanced = target if params.sampling == "balanced" else None
         cut = batches.epoch_batches(fold.train, params.batch_size, balanced, (fold.seed, epoch))
         total = 0.0
@@ -91,7 +98,7 @@ def train_fold(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callab
             lr = learning_rate(params, (epoch - 1 + step / len(cut)) / params.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            log_mel, mfcc, lengths, soft = _mixed(corpus, rows, draws, trained, network)  # all of the batch, for clips blend
+            log_mel, mfcc, lengths, soft = _mixed(heard, rows, draws, trained, network)  # all of the batch, for clips blend
             mine = data_parallel.share(len(rows))
             with torch.autocast(corpus.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
                 logits = compiled(log_mel[mine], mfcc[mine], lengths[mine])

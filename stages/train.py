@@ -33,25 +33,12 @@ def main(params: Params, options: argparse.Namespace) -> None:
     )
     table = read_table(clips)
     place = device.set_up(params.runtime)
-    classes = params.corpora[name].labels.classes or sorted(table["emotion"].unique())
-    trained = inference.Trained(
-        corpus=name,
-        classes=[emotion for emotion in classes if (table["emotion"] == emotion).any()],
-        folds=sorted(int(number) for number in pd.read_csv(folds)["fold"].unique()),
-        seeds=params.train.seeds,
-        preprocess=params.preprocess,
-        features=params.features,
-        model=params.model,
-        train=params.train,
-        notes={"device": place.type, "deterministic": not params.train.fast, "torch": torch.__version__},
-    )
-    inputs = [features / "log_mel.npy", features / "mfcc.npy", features / "offsets.npy", folds, clips / "clips.csv"]
-    if params.features.functionals is not None:
-        inputs.append(features / "functionals.npy")
-    library = ("model", "params", "training.py", "data_parallel.py", "batches.py", "augment.py", "baseline.py", "inference.py")
-    code = [Path(training.__file__).parent / part for part in library]
+    numbers = sorted(int(number) for number in pd.read_csv(folds)["fold"].unique())
+    notes = {"device": place.type, "deterministic": not params.train.fast, "torch": torch.__version__}
+    trained = inference.Trained.planned(name, table, numbers, params, notes)
     together = parallel.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
-    key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], [*inputs, *code])
+    files = [*parallel.inputs(features, clips, folds, params.features), *parallel.code()]
+    key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], files)
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
     out.mkdir(parents=True, exist_ok=True)

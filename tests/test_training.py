@@ -164,7 +164,7 @@ def test_noise_without_common_bands_is_refused(tmp_path):
     params = made.params(features__mfcc__n_mels=20)
     corpus = made.corpus(params)
     corpus = type(corpus)(**{**vars(corpus), "dct": None})
-    with pytest.raises(SerError, match=r"noise_snr_db and band_shift.*n_mels"):
+    with pytest.raises(SerError, match=r"noise_snr_db in the mel domain and band_shift.*n_mels"):
         training.train_fold(corpus, fold(tmp_path), made.trained(params), lambda line: None)
 
 

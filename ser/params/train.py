@@ -15,7 +15,10 @@ class Augment(Section):
     """What happens to a training batch, and only to it; each draw is keyed by (seed, epoch, clip)."""
 
     noise_snr_db: Range | None
-    """White noise at a ratio drawn from [low, high] dB, added to the mel power; null: none."""
+    """White noise at a ratio drawn from [low, high] dB; null: none."""
+    noise_domain: Literal["mel", "waveform"]
+    """mel: added to the mel power of a batch, at no cost. waveform: added to the recordings, whose features are computed again in every
+    epoch, on one core; for MFCC with bands of their own, for deltas, and for systems that are known to have done so."""
     noise_share: float = Field(ge=0, le=1)
     """Share of clips that get noise."""
     gain_db: float = Field(ge=0, le=40)

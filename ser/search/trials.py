@@ -27,20 +27,6 @@ from ser.search import study as stored
 from ser.search.space import Axis, put
 from ser.search.study import Outcome
 
-CODE = (
-    "model",
-    "params",
-    "augment.py",
-    "baseline.py",
-    "batches.py",
-    "data_parallel.py",
-    "features.py",
-    "inference.py",
-    "normalise.py",
-    "training.py",
-)
-"""Files of the library that a score depends on."""
-
 
 @dataclass(frozen=True)
 class Search:
@@ -143,10 +129,7 @@ def _twin(study: Study, number: int, chosen: dict[str, Any]) -> FrozenTrial | No
 
 def _fold_ua(search: Search, params: Params, fold: int, folder: Path) -> float:
     """Validation UA of the weights that are kept, mean over seeds. What the training says goes to ``log.txt`` in the trial's folder."""
-    there = set(read_table(search.clips)["emotion"])
-    classes = [name for name in params.corpora[search.corpus].labels.classes or sorted(there) if name in there]
-    sections = params.preprocess, params.features, params.model, params.train
-    trained = Trained(search.corpus, classes, search.folds, params.train.seeds, *sections, notes={})
+    trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, notes={})
     found = []
     for seed in params.train.seeds:
         weights = folder / f"fold{fold}-seed{seed}.safetensors"
@@ -179,8 +162,7 @@ def _identity(search: Search) -> dict[str, Any]:
     """All that a score depends on, by names that a user knows; a searched key's value in params.yaml is none of it."""
     base = put(search.params.model_dump(), {axis.key: None for axis in search.space})
     settings = [*(base[section] for section in ("preprocess", "features", "model", "train")), base["corpora"][search.corpus]["labels"]]
-    inputs = [*(search.features / f"{name}.npy" for name in ("log_mel", "mfcc", "offsets")), search.assignment, search.clips / "clips.csv"]
-    library = Path(parallel.__file__).parent
+    inputs = parallel.inputs(search.features, search.clips, search.assignment, search.params.features)
     runtime = _runtime(search.params)
     place = device.set_up(runtime)
     return {
@@ -190,7 +172,7 @@ def _identity(search: Search) -> dict[str, Any]:
         "seed": search.seed,
         "parameters": checkpoint.fingerprint(settings, []),
         "features or folds": checkpoint.fingerprint([], inputs),
-        "code": checkpoint.fingerprint([], [library / part for part in CODE]),
+        "code": checkpoint.fingerprint([], parallel.code()),
         "torch": torch.__version__,
         "device or threads": [place.type, torch.get_num_threads(), parallel.together(1, place, runtime)],
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from fixtures.network import ROOT
 from ruamel.yaml import YAML
 
 from ser import SerError
+from ser.augment import check
 from ser.model.__main__ import build
 from ser.params import parse
 from stages import preset
+from tests import made
 
 PRESETS = ["cnn_transformer", "default", "paper", "zenkov"]
 
@@ -42,6 +45,16 @@ def test_presets_there_are() -> None:
 def test_parameter_counts(name: str, classes: int, parameters: int) -> None:
     params = parse(preset.merged(load(Path("params.yaml")), preset.checked(name)))
     assert sum(parameter.numel() for parameter in build(params, classes).parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_training_accepts_the_augmentation_of_each(name: str) -> None:
+    """Noise on mel power would be refused where MFCC has bands of its own, as that of the paper has."""
+    params = parse(preset.merged(load(Path("params.yaml")), preset.checked(name)))
+    corpus = made.corpus(params)
+    if params.features.mfcc.n_mels != params.features.log_mel.n_mels:
+        corpus = dataclasses.replace(corpus, dct=None)
+    check(params.train.augment, corpus)
 
 
 @pytest.mark.parametrize(
