@@ -6,7 +6,7 @@ pipeline over the same clips, folds, epochs and seeds: the workspace's, and an e
     dvc exp run -n paper $(python -m stages.preset paper) -S split.protocol=auto -S train.epochs=60 -S train.patience=0
     python -m benchmarks.model --corpus demo --reference paper
 
-Without such an experiment the cost alone is recorded.
+Without such an experiment the cost alone is printed, and the recorded scores stay as they are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dvc.exceptions import DvcException
 from dvc.scm import SCMError
 from ruamel.yaml import YAML
 
-from benchmarks.record import record
+from benchmarks.record import record, show
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
 from ser.model.__main__ import build
@@ -49,10 +49,10 @@ def main() -> None:
         params = parse(values)
         rows, figures = cost(values)
         if options.reference is None:
-            print("no --reference given: cost only (see --help for how the scores are made)\n", file=sys.stderr)
+            show(figures, rows)
+            print("\nno --reference given: cost only, not written (see --help for how the scores are made)", file=sys.stderr)
         else:
-            figures |= accuracy(options.corpus or params.datasets[0], options.ours, options.reference)
-        record("model", figures, rows)
+            record("model", figures | accuracy(options.corpus or params.datasets[0], options.ours, options.reference), rows)
     except SerError as error:
         sys.exit(f"error: {error}")
 

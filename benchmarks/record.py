@@ -27,16 +27,20 @@ def record(name: str, figures: dict[str, Any], rows: list[dict[str, Any]] | None
         rows: the table behind them, one flat dict per row; columns are the union of the keys in order of appearance.
         command: how it was run; default: this process's command line.
     """
-    rows = rows or []
-    if rows:
-        print(table(rows))
-        print()
-    print(table([{"figure": key, "value": value} for key, value in figures.items()]))
-    content = {"figures": figures, "rows": rows, "command": command or command_line(), **circumstances()}
+    show(figures, rows)
+    content = {"figures": figures, "rows": rows or [], "command": command or command_line(), **circumstances()}
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     print(f"\nwritten: {path}")
+
+
+def show(figures: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> None:
+    """Print a benchmark's outcome."""
+    if rows:
+        print(table(rows))
+        print()
+    print(table([{"figure": key, "value": value} for key, value in figures.items()]))
 
 
 def table(rows: list[dict[str, Any]]) -> str:
