@@ -59,7 +59,8 @@ def main() -> None:
         "resamples": settings.bootstrap,
         "predictions": origin,
     }
-    record("evaluation", figures, rows)
+    measured = params.model_copy(update={"evaluate": settings})
+    record("evaluation", figures, rows, params=measured, sections=("preprocess", "evaluate"))
 
 
 def _saved() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], str] | None:

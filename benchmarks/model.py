@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from benchmarks.record import record, show
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
+from ser.features import frame_count
 from ser.model.__main__ import build
 from ser.model.fusion import FUSIONS
 from ser.model.summary import madds, summary
@@ -52,7 +53,8 @@ def main() -> None:
             show(figures, rows)
             print("\nno --reference given: cost only, not written (see --help for how the scores are made)", file=sys.stderr)
         else:
-            record("model", figures | accuracy(options.corpus or params.datasets[0], options.ours, options.reference), rows)
+            scores = accuracy(options.corpus or params.datasets[0], options.ours, options.reference)
+            record("model", figures | scores, rows, params=params)
     except SerError as error:
         sys.exit(f"error: {error}")
 
@@ -110,7 +112,7 @@ def accuracy(corpus: str, ours: str, reference: str) -> dict[str, Any]:
 
 
 def _ours(name: str, params: Params, reference_madds: int) -> dict[str, Any]:
-    frames = 1 + 5 * params.preprocess.sample_rate // params.features.frames.hop_length
+    frames = frame_count(5 * params.preprocess.sample_rate, params.features.frames)
     total = summary(build(params, CLASSES), frames)[-1]
     return _row(name, total.parameters, total.madds, reference_madds)
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ser.params import Params
+from ser.runtime import cores
 
 FOLDER = Path("metrics/benchmarks")
 
 LIBRARIES = ["numpy", "scipy", "soundfile", "soxr", "webrtcvad-wheels", "librosa", "torch", "onnxruntime", "scikit-learn", "pandas", "dvc"]
 
 
-def record(name: str, figures: dict[str, Any], rows: list[dict[str, Any]] | None = None, command: str | None = None) -> None:
+def record(
+    name: str,
+    figures: dict[str, Any],
+    rows: list[dict[str, Any]] | None = None,
+    command: str | None = None,
+    *,
+    params: Params,
+    sections: Sequence[str] = ("preprocess", "features", "model"),
+) -> None:
     """Print a benchmark's outcome and write it to ``metrics/benchmarks/<name>.json``, relative to the working directory.
 
     Args:
@@ -26,9 +37,13 @@ def record(name: str, figures: dict[str, Any], rows: list[dict[str, Any]] | None
         figures: the numbers that are quoted and compared, by name; JSON types, units in the names.
         rows: the table behind them, one flat dict per row; columns are the union of the keys in order of appearance.
         command: how it was run; default: this process's command line.
+        params: the parameters that were measured.
+        sections: those of their sections that the figures depend on; they are written beside them.
     """
     show(figures, rows)
-    content = {"figures": figures, "rows": rows or [], "command": command or command_line(), **circumstances()}
+    values = params.model_dump(mode="json")
+    depends = {section: values[section] for section in sections}
+    content = {"figures": figures, "rows": rows or [], "params": depends, "command": command or command_line(), **circumstances()}
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -72,7 +87,7 @@ def circumstances() -> dict[str, Any]:
     return {
         "revision": revision(),
         "cpu": cpu(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "gpu": gpu(),
         "python": platform.python_version(),
         "libraries": {name: version for name in LIBRARIES if (version := _version(name)) is not None},

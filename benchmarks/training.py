@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,13 +24,15 @@ from torch import Tensor, nn
 from benchmarks.record import record
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError, device
-from ser.features import frame_count
+from ser.features import VIEWS, frame_count, widths
 from ser.model.__main__ import build
 from ser.params import Params, load
 from ser.runtime import passive_waiting, workers
 
 SECONDS = 5
 WARM_UP = 2
+PATIENCE = 300.0
+"""Seconds that a process waits for the last one to be ready: they import, build and warm up at the same time."""
 
 
 def main() -> None:
@@ -39,7 +42,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help="steps measured in each process, after two that are not (default: 12)")
     options = parser.parse_args()
     try:
-        record("training", *measure(load(), options.batch, options.steps))
+        params = load()
+        record("training", *measure(params, options.batch, options.steps), params=params)
     except SerError as error:
         sys.exit(f"error: {error}")
 
@@ -83,29 +87,41 @@ def measure(params: Params, batch: int, steps: int) -> tuple[dict[str, Any], lis
     return figures, rows
 
 
-def side_by_side(clips: Callable[..., int], processes: int, arguments: tuple[Any, ...]) -> float:
-    """Clips per second of all processes together, from the moment the last is ready to the moment the last has ended."""
+def side_by_side(clips: Callable[..., int], processes: int, arguments: tuple[Any, ...], patience: float = PATIENCE) -> float:
+    """Clips per second of all processes together, from the moment the last is ready to the moment the last has ended.
+
+    Raises:
+        SerError: if one fails, or is ready more than ``patience`` seconds after another; all have ended by then.
+    """
     context = multiprocessing.get_context("spawn")
     barrier, times = context.Barrier(processes), context.SimpleQueue()
-    children = [context.Process(target=_timed, args=(clips, arguments, barrier, times)) for _ in range(processes)]
+    children = [context.Process(target=_timed, args=(clips, arguments, barrier, times, patience)) for _ in range(processes)]
     for child in children:
         child.start()
     for child in children:
         child.join()
-    if any(child.exitcode for child in children):
-        raise SerError(f"{clips.__name__}: a process ended with an error, see above")
+    if failed := [child.exitcode for child in children if child.exitcode]:
+        codes = ", ".join(map(str, failed))
+        raise SerError(f"{clips.__name__}: {len(failed)} of {processes} processes ended with an error, see above (exit status {codes})")
     done, start, end = zip(*[times.get() for _ in children], strict=True)
     return sum(done) / (max(end) - min(start))
 
 
-def _timed(clips: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, times: Any) -> None:
+def _timed(clips: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, times: Any, patience: float) -> None:
+    """In a process of its own: hand back the number of clips, when all were ready, and when this one ended."""
     started: list[float] = []
 
     def ready() -> None:
-        barrier.wait()
+        barrier.wait(patience)
         started.append(time.monotonic())
 
-    done = clips(*arguments, ready)
+    try:
+        done = clips(*arguments, ready)
+    except threading.BrokenBarrierError:
+        sys.exit(f"{clips.__name__}: another process failed, or was not ready within {patience:g} s")
+    except BaseException:
+        barrier.abort()  # nobody waits for this one
+        raise
     times.put((done, started[0], time.monotonic()))
 
 
@@ -113,11 +129,15 @@ def our_clips(params: Params, batch: int, steps: int, place: str, half: bool, re
     """Train the network of params.yaml on one batch again and again; the number of clips after ``ready`` was called."""
     device.set_up(params.runtime.model_copy(update={"device": place}))
     network = build(params, CLASSES).to(place)
-    frames = frame_count(SECONDS * params.preprocess.sample_rate, params.features.frames)
-    views = [torch.randn(batch, frames, rows, device=place) for rows in (params.features.log_mel.n_mels, params.features.mfcc.n_mfcc)]
-    inputs = (*views, torch.full((batch,), frames, device=place))
     optimizer = torch.optim.AdamW(network.parameters(), lr=params.train.lr)
-    return _steps(network, inputs, optimizer, batch, steps, half, ready)
+    return _steps(network, noise(params, batch, place), optimizer, batch, steps, half, ready)
+
+
+def noise(params: Params, batch: int, place: str) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch in the shapes of these parameters: log-mel and MFCC (batch, frames, rows), and the frames of each clip, (batch,)."""
+    frames, rows = frame_count(SECONDS * params.preprocess.sample_rate, params.features.frames), widths(params.features)
+    log_mel, mfcc = (torch.randn(batch, frames, rows[view], device=place) for view in VIEWS)
+    return log_mel, mfcc, torch.full((batch,), frames, device=place)
 
 
 def reference_clips(batch: int, steps: int, channels_last: bool, place: str, ready: Callable[[], None]) -> int:

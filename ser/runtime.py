@@ -22,7 +22,7 @@ def mirror(runtime: Runtime) -> str | None:
 def workers(runtime: Runtime) -> int:
     """Processes of preprocess and features: SER_WORKERS, ``runtime.workers`` or one per core that this process may use."""
     asked = os.environ.get("SER_WORKERS") or runtime.workers
-    return _cores() if asked == "auto" else _whole("SER_WORKERS", asked)
+    return cores() if asked == "auto" else _whole("SER_WORKERS", asked)
 
 
 def devices(runtime: Runtime, trainings: int, there: int) -> int:
@@ -56,7 +56,7 @@ def threads(runtime: Runtime) -> int:
     return 1 if asked == "auto" else _whole("SER_THREADS", asked)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use; macOS can only say how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

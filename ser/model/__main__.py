@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ser import SerError
-from ser.features import frame_count
+from ser.features import frame_count, widths
 from ser.model.network import Network
 from ser.model.picture import draw
 from ser.model.summary import summary, table
@@ -38,9 +38,9 @@ def main() -> None:
 
 def build(params: Params, classes: int | None = None) -> Network:
     """The network of a whole parameter file, for the classes of its first corpus unless a number is given."""
-    derived = 2 if params.features.deltas else 1
+    rows = widths(params.features)
     classes = classes or len(params.corpora[params.datasets[0]].labels.classes)
-    return Network(params.model, params.features.log_mel.n_mels * derived, params.features.mfcc.n_mfcc * derived, classes)
+    return Network(params.model, rows["log_mel"], rows["mfcc"], classes)
 
 
 if __name__ == "__main__":

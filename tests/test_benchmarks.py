@@ -1,0 +1,157 @@
+"""Benchmarks: what they leave behind, and that they measure what the parameters say; never how fast anything is."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import record, training
+from ser import SerError
+from ser.features import VIEWS, frame_count, widths
+from ser.model.__main__ import build
+from ser.params import Params
+from tests import made
+
+
+def recorded(name: str) -> dict[str, Any]:
+    return json.loads(Path("metrics/benchmarks", f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_a_record_holds_figures_circumstances_and_the_parameters_they_hold_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    params = made.params(features__frames__hop_length=200)
+    record.record("tried", {"speed": 1.5}, [{"what": "a", "seconds": 2}], params=params)
+    found = recorded("tried")
+    assert list(found) == ["figures", "rows", "params", "command", "revision", "cpu", "cores", "gpu", "python", "libraries"]
+    assert (found["figures"], found["rows"]) == ({"speed": 1.5}, [{"what": "a", "seconds": 2}])
+    assert found["params"] == {name: params.model_dump(mode="json")[name] for name in ("preprocess", "features", "model")}
+    assert found["params"]["features"]["frames"]["hop_length"] == 200
+
+
+def test_a_benchmark_names_the_sections_it_depends_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    record.record("tried", {}, params=made.params(), sections=("preprocess", "evaluate"))
+    assert list(recorded("tried")["params"]) == ["preprocess", "evaluate"]
+    with pytest.raises(KeyError):
+        record.record("tried", {}, params=made.params(), sections=("modle",))
+
+
+def test_the_circumstances_can_be_told_without_affinity_as_on_macos(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert record.circumstances()["cores"] == 7
+
+
+# training
+
+
+def with_deltas(deltas: bool) -> Params:
+    """Small parameters; with deltas no augmentation may change mel bands, from which MFCC could not be computed again."""
+    return made.params(features__deltas=deltas, train__augment__noise_domain="waveform", train__augment__band_shift=0)
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+def test_the_batch_is_what_the_network_of_these_parameters_takes(monkeypatch, deltas):
+    monkeypatch.setattr(training, "SECONDS", 1)
+    params = with_deltas(deltas)
+    *views, lengths = training.noise(params, 3, "cpu")
+    frames = frame_count(params.preprocess.sample_rate, params.features.frames)
+    assert [view.shape for view in views] == [(3, frames, widths(params.features)[name]) for name in VIEWS]
+    assert lengths.tolist() == [frames] * 3
+    assert build(params, training.CLASSES)(*views, lengths).shape == (3, training.CLASSES)
+
+
+@pytest.mark.parametrize("deltas", [False, True])
+def test_steps_are_counted_after_the_warm_up(monkeypatch, deltas):
+    monkeypatch.setattr(training, "SECONDS", 1)
+    monkeypatch.setattr(training.device, "set_up", lambda runtime: None)  # it changes this process's memory and threads
+    ready = []
+    assert training.our_clips(with_deltas(deltas), 2, 1, "cpu", False, lambda: ready.append(1)) == 2
+    assert ready == [1]
+
+
+def one_of_two_fails(folder: str, ready: Any) -> int:
+    """Whoever comes first fails; the other waits for it."""
+    try:
+        Path(folder, "taken").touch(exist_ok=False)
+    except FileExistsError:
+        ready()
+        return 1
+    raise ValueError("the first to come fails")
+
+
+def test_a_child_that_fails_ends_the_benchmark_with_an_error(tmp_path, capfd):
+    with pytest.raises(SerError, match=r"one_of_two_fails: 2 of 2 processes ended with an error"):
+        training.side_by_side(one_of_two_fails, 2, (str(tmp_path),))
+    said = capfd.readouterr().err
+    assert "ValueError: the first to come fails" in said
+    assert "one_of_two_fails: another process failed" in said
+
+
+def three_clips(ready: Any) -> int:
+    ready()
+    return 3
+
+
+def test_nobody_waits_for_ever_for_a_child_that_is_not_ready():
+    with pytest.raises(SystemExit, match=r"three_clips: another process failed, or was not ready within 0\.01 s"):
+        training._timed(three_clips, (), threading.Barrier(2), None, 0.01)
+
+
+def test_a_child_hands_back_what_it_did_and_when():
+    times: queue.SimpleQueue[tuple[int, float, float]] = queue.SimpleQueue()
+    before = time.monotonic()
+    training._timed(three_clips, (), threading.Barrier(1), times, 1)
+    done, start, end = times.get()
+    assert done == 3
+    assert before <= start <= end <= time.monotonic()
+
+
+# signal and model: imported where they are used, for the children above import this module
+
+
+def test_the_second_core_is_held_against_two_processes_that_share_nothing(tmp_path, monkeypatch):
+    from benchmarks import signal
+
+    seconds = {("raw1", 1): 3.0, ("raw2", 1): 6.0, ("raw4", 1): 12.0, ("raw1", 2): 2.0, ("raw2", 2): 4.0, ("raw4", 2): 7.0}
+    alone = []
+
+    def child(*code: str) -> dict[str, float]:
+        raw, folder, workers = eval(code[-1].removeprefix("measure"))
+        audio = 100.0 * len(list(Path(raw).iterdir()))
+        if Path(raw).name not in {name for name, _ in seconds}:
+            alone.append((raw, folder))
+            return {"seconds": 4.0 if len(alone) % 2 else 5.0, "audio_seconds": audio, "rss_mb": 1.0, "all_rss_mb": 1.0}
+        return {"seconds": seconds[Path(raw).name, workers], "audio_seconds": audio, "rss_mb": 1.0, "all_rss_mb": 1.0}
+
+    monkeypatch.setattr(signal, "child", child)
+    monkeypatch.setattr(signal, "pool_start", lambda runtime: 0.5)
+    raws = {times: tmp_path / f"raw{times}" for times in (1, 2, 4)}
+    for times, raw in raws.items():
+        raw.mkdir()
+        for number in range(times):
+            (raw / str(number)).touch()
+    rows, figures = signal.scaling(made.params(), raws, tmp_path, 2)
+    (row,) = [row for row in rows if row["what"] == "two independent processes, each 1 × the clips"]
+    assert (row["seconds"], row["times_real_time"]) == (5.0, 40.0)
+    assert figures["second_core_ceiling"] == pytest.approx(2 * 3 / 5)
+    assert figures["second_core"] == pytest.approx(12 / 6)
+    assert len(set(alone)) == len({raw for raw, _ in alone}) == len({folder for _, folder in alone}) == 2
+
+
+@pytest.mark.parametrize("n_fft", [512, 513])
+def test_multiply_adds_are_counted_for_the_frames_that_five_seconds_have(monkeypatch, n_fft):
+    from benchmarks import model
+
+    seen: list[int] = []
+    monkeypatch.setattr(model, "summary", lambda network, frames: seen.append(frames) or [type("", (), {"parameters": 1, "madds": 1})])
+    params = made.params(features__frames__n_fft=n_fft)
+    model._ours("ours", params, 1)
+    assert seen == [frame_count(5 * params.preprocess.sample_rate, params.features.frames)]
