@@ -20,7 +20,7 @@ from ser.disk import whole
 from ser.params.corpora import Corpus, Folder, Joint, Links, Synthetic, Zenodo
 from ser.published import FetchError, Published, entry_of, source_record
 
-__all__ = ["FetchError", "fetch"]
+__all__ = ["FetchError", "fetch", "obstacle"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,6 +75,19 @@ def fetch(
     _clear(target, {entry["name"].split("/")[0] for entry in source["archives"]})
     _write(target / "source.json", source)
     return source
+
+
+def obstacle(name: str, corpus: Corpus, target: Path, *, mirror: str | None, cache: Path) -> FetchError | None:
+    """Why a published corpus cannot be fetched now, found out within seconds and without fetching anything.
+
+    Asked is only whether its archives lie in the mirror or among those kept, or their host answers. Arguments are those of ``fetch``.
+
+    Returns:
+        An error such as ``fetch`` would raise; None where nothing is known to stand in the way, and for what is made here or joined.
+    """
+    if isinstance(corpus.source, Synthetic | Folder | Joint):
+        return None
+    return Published(name, corpus.source, target, mirror, cache / "archives" / name).obstacle()
 
 
 def _still_here(before: dict[str, Any], given: Zenodo | Links, target: Path) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 from ser.archives import pack
 from ser.disk import TransferError
 
+ADDRESS = "https://www.kaggle.com"
+
 TOKENS = ("access_token", "kaggle.json")
 """Files under ~/.kaggle (or KAGGLE_CONFIG_DIR) that hold a token."""
 

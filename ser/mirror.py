@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urljoin
 
 from ser.archives import SUFFIXES
 from ser.disk import TransferError, copy
-from ser.transfer import download, read_text
+from ser.transfer import ask, download, read_text
 
 
 def place(mirror: str, corpus: str, name: str) -> str:
@@ -72,6 +72,23 @@ def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | Non
         if error.status == 404:
             return None
         raise
+
+
+def has(mirror: str, corpus: str, name: str) -> bool:
+    """Whether a mirror has an archive, without fetching it; with an empty name whether it has any, which of an address' folder is believed.
+
+    Raises:
+        TransferError: if an address does not answer within seconds, or fails otherwise than by not having it.
+    """
+    if not _is_address(mirror):
+        return (Path(mirror).expanduser() / corpus / name).is_file() if name else bool(listed(mirror, corpus))
+    try:
+        ask(_quoted(mirror, corpus, name))
+    except TransferError as error:
+        if error.status == 404 or (error.status == 403 and not name):
+            return False
+        raise
+    return True
 
 
 def _is_address(mirror: str) -> bool:

@@ -13,7 +13,7 @@ from ser import mirror as mirrors
 from ser.archives import SUFFIXES, ArchiveError, open_archive
 from ser.disk import TransferError, alone, copy, hashes, whole
 from ser.params.corpora import Links, Zenodo
-from ser.transfer import download
+from ser.transfer import ask, download
 
 OFFICIAL = "official"
 _LOG = logging.getLogger(__name__)
@@ -23,11 +23,13 @@ class FetchError(SerError):
     """An archive that did not come: which, from where, why, and the ways out.
 
     Attributes:
+        corpus: key in ``params.yaml`` of the corpus it belongs to.
         unreachable: there was no way to the host at all, as on a machine without a network.
     """
 
-    def __init__(self, message: str, unreachable: bool = False):
+    def __init__(self, message: str, corpus: str, unreachable: bool = False):
         super().__init__(message)
+        self.corpus = corpus
         self.unreachable = unreachable
 
 
@@ -83,6 +85,21 @@ class Published:
             entries += self._official(missing)
         return source_record(self.name, sorted(entries, key=lambda entry: entry["name"]), editions or [OFFICIAL])
 
+    def obstacle(self) -> FetchError | None:
+        """Why ``fetch`` cannot succeed now, found out within seconds: hosts are asked whether they answer, and nothing is fetched.
+
+        Returns:
+            An error such as ``fetch`` raises; None where each archive is at hand or a host that should have it answers.
+        """
+        try:
+            named = self._named()
+            missing = [one for one in named if not self._mirror_has(one.name, named)]
+            if missing or not (named or self._mirror_has("", [])):
+                self._ask_official(missing)
+        except FetchError as error:
+            return error
+        return None
+
     def _named(self) -> list[Wanted]:
         """Archives that params.yaml names."""
         return [Wanted(archive.name, archive.url, archive.checksum) for archive in self.given.archives]
@@ -131,14 +148,20 @@ class Published:
             wanted = self._resolved(missing) if isinstance(self.given, Zenodo) else missing
             return [self._from_address(one, wanted) for one in wanted]
         except FetchError as error:
-            handle = self.given.kaggle if isinstance(self.given, Links) and len(missing) == len(self.given.archives) else None
-            if handle is None or not kaggle.has_token():
+            handle = self._kaggle(missing)
+            if handle is None:
                 raise
             _LOG.warning("%s\ntrying Kaggle", error)
             try:
                 return [self._from_kaggle(handle)]
             except TransferError as second:
                 raise self._error("the data set", f"Kaggle, {handle}", second, missing) from None
+
+    def _kaggle(self, missing: list[Wanted]) -> str | None:
+        """The data set on Kaggle that can stand in for these archives, if the user may have it."""
+        if not isinstance(self.given, Links) or len(missing) < len(self.given.archives) or not kaggle.has_token():
+            return None
+        return self.given.kaggle
 
     def _resolved(self, missing: list[Wanted]) -> list[Wanted]:
         """Addresses, sizes and checksums from the record's API; what params.yaml pins wins, and must agree."""
@@ -174,31 +197,27 @@ class Published:
 
     def _from_address(self, wanted: Wanted, all_wanted: list[Wanted]) -> dict[str, Any]:
         """An archive from the cache, which is filled from the official address first if need be."""
-        if wanted.url is None:
-            why = TransferError(f"params.yaml has no address for it (corpora.{self.name}.source.archives)")
-            raise self._error(wanted.name, "nowhere", why, all_wanted)
-        path = self.target / wanted.name
+        url, path = self._address(wanted, all_wanted), self.target / wanted.name
         try:
             if wanted.checksum is None:
-                sums = download(wanted.url, path, size=wanted.size, title=f"{self.name}: {wanted.name}")
+                sums = download(url, path, size=wanted.size, title=f"{self.name}: {wanted.name}")
             else:
-                sums = whole(path, wanted.checksum) or self._from_kept(wanted, wanted.url, path)
+                sums = whole(path, wanted.checksum) or self._from_kept(wanted, url, path)
         except TransferError as error:
             if not error.unreachable:
                 self._record().unlink(missing_ok=True)  # if the record was what misled us, the next run asks again
-            raise self._error(
-                wanted.name, wanted.url, error, [one for one in all_wanted if not (self.target / one.name).exists()]
-            ) from None
+            raise self._error(wanted.name, url, error, [one for one in all_wanted if not (self.target / one.name).exists()]) from None
         if wanted.checksum is None:
             _LOG.warning(
                 "%s: no checksum of %s is known, so what came is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
             )
-        return entry_of(self.target, wanted.name, wanted.url, "official", sums)
+        return entry_of(self.target, wanted.name, url, "official", sums)
 
     def _from_kept(self, wanted: Wanted, url: str, path: Path) -> dict[str, str]:
         """Copy an archive from those of earlier runs, where it is put first if need be."""
         assert wanted.checksum is not None
         kept, title = self._kept(wanted), f"{self.name}: {wanted.name}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
         with alone(kept):
             if whole(kept, wanted.checksum) is None:
                 download(url, kept, size=wanted.size, checksum=wanted.checksum, title=title)
@@ -209,15 +228,50 @@ class Published:
         kaggle.download(handle, path)
         return entry_of(self.target, path.name, f"https://www.kaggle.com/datasets/{handle}", "kaggle")
 
+    def _mirror_has(self, name: str, named: list[Wanted]) -> bool:
+        """Whether the mirror has an archive; with an empty name, any."""
+        if self.mirror is None:
+            return False
+        try:
+            return mirrors.has(self.mirror, self.name, name)
+        except TransferError as error:
+            place = mirrors.place(self.mirror, self.name, name)
+            raise self._error(name or "the list of archives", place, error, named) from None
+
+    def _ask_official(self, missing: list[Wanted]) -> None:
+        """Ask the hosts of what is not at hand, else Kaggle; of a record that is not known yet, its API."""
+        if isinstance(self.given, Zenodo) and self._record().is_file():
+            missing = self._resolved(missing)
+        try:
+            for one in missing or [Wanted("the list of its files", self._api(), None)]:
+                if one.checksum is None or not self._at_hand(one):
+                    self._ask(one, missing)
+        except FetchError:
+            if self._kaggle(missing) is None:
+                raise
+            self._ask(Wanted("the data set", kaggle.ADDRESS, None), missing)
+
+    def _ask(self, wanted: Wanted, missing: list[Wanted]) -> None:
+        url = self._address(wanted, missing)
+        try:
+            ask(url)
+        except TransferError as error:
+            raise self._error(wanted.name, url, error, missing) from None
+
+    def _address(self, wanted: Wanted, missing: list[Wanted]) -> str:
+        """Official address of an archive; of one that the record has yet to name, the record's API."""
+        if wanted.url is None and not isinstance(self.given, Zenodo):
+            why = TransferError(f"params.yaml has no address for it (corpora.{self.name}.source.archives)")
+            raise self._error(wanted.name, "nowhere", why, missing)
+        return wanted.url or self._api()
+
     def _at_hand(self, wanted: Wanted) -> bool:
         return (self.target / wanted.name).is_file() or self._kept(wanted).is_file()
 
     def _kept(self, wanted: Wanted) -> Path:
         """Where an archive with a known checksum is kept; editions do not push each other out."""
         assert wanted.checksum is not None
-        folder = self.kept / wanted.checksum.replace(":", "-")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / wanted.name
+        return self.kept / wanted.checksum.replace(":", "-") / wanted.name
 
     def _record(self) -> Path:
         return self.kept / f"record-{getattr(self.given, 'record', 0)}.json"
@@ -254,7 +308,7 @@ class Published:
             "  ways out:",
             *(f"  - {way}" for way in ways),
         ]
-        return FetchError("\n".join(lines), unreachable=isinstance(why, TransferError) and why.unreachable)
+        return FetchError("\n".join(lines), self.name, unreachable=isinstance(why, TransferError) and why.unreachable)
 
 
 def entry_of(target: Path, name: str, url: str | None, origin: str, sums: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -25,6 +25,8 @@ from ser.disk import BLOCK, TransferError, bar, check_room, no_room_told, verify
 
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect, and to wait for the next bytes."""
+ASKING = (3.0, 5.0)
+"""The same where all there is to know is whether somebody answers."""
 PAUSES = (1.0, 3.0, 9.0, 27.0)
 """Seconds before each retry of a transfer that brings nothing new."""
 UNREACHABLE_PAUSES = (0.5,)
@@ -102,6 +104,21 @@ def read_text(url: str, limit: int = 16 * BLOCK) -> str:
             _wait(failures, error)
 
 
+def ask(url: str) -> None:
+    """Whether an address answers: one request with little patience, hung up on before anything is read. A busy server answers too.
+
+    Raises:
+        TransferError: saying why nobody answers, or what the answer is instead.
+    """
+    try:
+        with _open(url, {}, ASKING):
+            pass
+    except _Busy:
+        pass
+    except _Temporary as error:
+        raise TransferError(str(error), unreachable=error.unreachable) from None
+
+
 def _wait(failures: int, error: _Temporary) -> None:
     """Pause before the next attempt, or give up."""
     pauses = UNREACHABLE_PAUSES if error.unreachable else PAUSES
@@ -116,6 +133,10 @@ class _Temporary(Exception):
     def __init__(self, message: str, unreachable: bool = False):
         super().__init__(message)
         self.unreachable = unreachable
+
+
+class _Busy(_Temporary):
+    """The server is there and asks for patience."""
 
 
 def _attempt(url: str, part: Path, size: int | None, title: str) -> None:
@@ -147,9 +168,9 @@ def _attempt(url: str, part: Path, size: int | None, title: str) -> None:
 
 
 @contextmanager
-def _open(url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
+def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIMEOUT) -> Iterator[requests.Response]:
     try:
-        response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        response = requests.get(url, headers=headers, stream=True, timeout=timeout)
     except (InvalidURL, ValueError) as error:
         raise TransferError(f"{url} is no address: {error}") from None
     except SSLError as error:
@@ -163,7 +184,7 @@ def _open(url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
     with response:
         status = f"the server answers {response.status_code} {response.reason}"
         if response.status_code in (408, 425, 429) or response.status_code >= 500:
-            raise _Temporary(status)
+            raise _Busy(status)
         if response.status_code not in (200, 206, 416):
             raise TransferError(status, status=response.status_code)
         yield response

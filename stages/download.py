@@ -7,13 +7,12 @@ earlier runs (SER_CACHE_DIR or runtime.cache_dir), the official address. `demo` 
 from __future__ import annotations
 
 import argparse
-import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ser import runtime
-from ser.fetch import FetchError, fetch
+from ser import SerError, runtime
+from ser.fetch import FetchError, fetch, obstacle
 from ser.params import Params
-from ser.params.corpora import Folder, Synthetic
 from stages.command import parser, run
 
 
@@ -26,29 +25,23 @@ def download(params: Params, options: argparse.Namespace) -> None:
         source = fetch(name, params.corpora[name], target, mirror=mirror, cache=cache, corpora=params.corpora)
     except FetchError as error:
         others = f"  - dvc pull {target}, where a remote holds it\n  - stay with the demo corpus, which needs no network: datasets: [demo]"
-        missing = _missing_too(params, name) if error.unreachable else []
-        raise FetchError("\n".join([f"{error}\n{others}", *missing])) from None
+        raise SerError("\n\n".join([f"{error}\n{others}", *map(str, _missing_too(params, error.corpus))])) from None
     size = sum(archive["size"] for archive in source["archives"])
     names = ", ".join(archive["name"] for archive in source["archives"])
     print(f"{name}: {names} ({size / 1e6:,.1f} MB, {source['edition']}) in {target}")
 
 
-def _missing_too(params: Params, failed: str) -> list[str]:
-    """What the other corpora of this run lack, so that one who has no network is told everything at once.
+def _missing_too(params: Params, failed: str) -> list[FetchError]:
+    """What keeps other corpora of this run from coming, so that one who has no network is told everything at once.
 
-    What does come is kept in the cache folder, where the other corpus' own stage finds it.
+    They are only asked for, all at the same time: nothing is fetched or made on behalf of a run that ends here.
     """
     mirror, cache = runtime.mirror(params.runtime), runtime.cache_dir(params.runtime)
-    messages = []
-    for name in params.datasets:
-        published = not isinstance(params.corpora[name].source, Synthetic | Folder)
-        if name != failed and published and not Path("data/raw", name, "source.json").exists():
-            with tempfile.TemporaryDirectory() as target:
-                try:
-                    fetch(name, params.corpora[name], Path(target), mirror=mirror, cache=cache, corpora=params.corpora)
-                except FetchError as error:
-                    messages.append(f"\n{error}")
-    return messages
+    targets = {name: Path("data/raw", name) for name in params.datasets if name != failed}
+    lacking = {name: target for name, target in targets.items() if not (target / "source.json").exists()}
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(obstacle, name, params.corpora[name], to, mirror=mirror, cache=cache) for name, to in lacking.items()]
+        return [error for error in (one.result() for one in asked) if error is not None]
 
 
 if __name__ == "__main__":

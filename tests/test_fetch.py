@@ -18,7 +18,8 @@ from fixtures.archives import pack
 from fixtures.server import Served, Server, serving
 
 from ser import SerError, transfer, zenodo
-from ser.fetch import FetchError, fetch
+from ser import kaggle as kaggle_module
+from ser.fetch import FetchError, fetch, obstacle
 from ser.params.corpora import Corpus
 
 NAME = "Audio.zip"
@@ -427,7 +428,7 @@ def kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode())
     module = types.ModuleType("kagglehub")
-    module.dataset_download = lambda handle: {"some/one": str(folder)}[handle]  # type: ignore[attr-defined]
+    vars(module)["dataset_download"] = lambda handle: {"some/one": str(folder)}[handle]
     monkeypatch.setitem(sys.modules, "kagglehub", module)
     (tmp_path / "config").mkdir()
     (tmp_path / "config/kaggle.json").write_text("{}")
@@ -457,6 +458,125 @@ def test_what_kaggle_needs(server: Server, tmp_path: Path, kaggle: Path, monkeyp
         run(tmp_path, corpus)
     assert "pip install kagglehub, and your token in ~/.kaggle/kaggle.json" in str(told.value)
     assert left(tmp_path) == []
+
+
+# what stands in the way, asked without fetching
+
+
+NOBODY = "http://127.0.0.1:9"
+"""An address that refuses connections."""
+
+
+def in_the_way(tmp_path: Path, corpus: Corpus, mirror: Path | str | None = None) -> str | None:
+    """The obstacle's message, after a check that asking for it left nothing behind."""
+    before = sorted(tmp_path.rglob("*"))
+    found = obstacle("mine", corpus, tmp_path / "raw", mirror=None if mirror is None else str(mirror), cache=tmp_path / "cache")
+    assert sorted(tmp_path.rglob("*")) == before
+    return None if found is None else str(found)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_host_that_answers_is_enough_and_is_asked_once(server: Server, tmp_path: Path, body: bytes, status: int) -> None:
+    server.files["/a"] = Served(body, status=status)
+    assert in_the_way(tmp_path, links_corpus((NAME, f"{server.address}/a", md5(body)))) is None
+    server.files["/api/records/7"] = Served(b"any answer", status=status)
+    assert in_the_way(tmp_path, zenodo_corpus()) is None
+    assert asked(server) == ["/a", "/api/records/7"]
+
+
+@pytest.mark.parametrize(
+    ("url", "why"), [(f"{NOBODY}/a", "127.0.0.1:9 cannot be reached"), ("{server}/gone", "answers 404"), (None, "has no address for it")]
+)
+def test_what_would_not_come_is_told_as_a_fetch_tells_it(server: Server, tmp_path: Path, url: str | None, why: str) -> None:
+    url = url and url.format(server=server.address)
+    message = in_the_way(tmp_path, links_corpus(("a.zip", url, md5(b"a")), ("b.zip", url, md5(b"b"))))
+    assert message is not None
+    assert message.startswith("mine: a.zip could not be fetched")
+    assert why in message
+    assert "put it at <folder>/mine/b.zip" in message
+
+
+def test_a_record_out_of_reach_is_told_whether_its_archives_are_named_or_not(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zenodo, "API", f"{NOBODY}/api")
+    for archives in ([], [{"name": NAME, "url": None, "checksum": None}], [{"name": NAME, "url": f"{NOBODY}/a", "checksum": md5(b"a")}]):
+        message = in_the_way(tmp_path, zenodo_corpus(7, *archives))
+        assert message is not None
+        assert "cannot be reached" in message
+        assert "zenodo.org/records/7" in message
+
+
+def test_what_is_kept_needs_no_host(server: Server, tmp_path: Path, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(server, 7, {NAME: body})
+    pinned = {"name": NAME, "url": f"{NOBODY}/a", "checksum": md5(body)}
+    run(tmp_path, zenodo_corpus())
+    (tmp_path / "raw" / NAME).unlink()
+    monkeypatch.setattr(zenodo, "API", f"{NOBODY}/api")
+    server.asked.clear()
+    assert in_the_way(tmp_path, zenodo_corpus()) is None
+    assert in_the_way(tmp_path, zenodo_corpus(7, pinned)) is None
+    assert server.asked == []
+    next((tmp_path / "cache").rglob(NAME)).unlink()
+    assert in_the_way(tmp_path, zenodo_corpus()) is None  # the remembered record's own address answers
+    assert asked(server) == [f"/api/records/7/files/{NAME}/content"]
+    assert in_the_way(tmp_path, zenodo_corpus(8)) is not None
+
+
+@pytest.mark.parametrize("address", [False, True], ids=["folder", "address"])
+def test_what_the_mirror_has_needs_no_other_host(
+    server: Server, tmp_path: Path, body: bytes, monkeypatch: pytest.MonkeyPatch, address: bool
+) -> None:
+    monkeypatch.setattr(zenodo, "API", f"{NOBODY}/api")
+    mirror: Path | str = mirrored(tmp_path, {NAME: body})
+    if address:
+        server.files |= {f"/m/mine/{NAME}": Served(body), "/m/mine/": Served(b"a listing", kind="text/html")}
+        mirror = f"{server.address}/m"
+    named = links_corpus((NAME, f"{NOBODY}/a", None))
+    for corpus in (named, zenodo_corpus()):
+        assert in_the_way(tmp_path, corpus, mirror) is None
+    (tmp_path / "mirror/mine" / NAME).rename(tmp_path / "elsewhere")
+    server.files.clear()
+    for corpus in (named, zenodo_corpus()):
+        assert "cannot be reached" in str(in_the_way(tmp_path, corpus, mirror))
+
+
+def test_a_mirror_out_of_reach_is_told(server: Server, tmp_path: Path, body: bytes) -> None:
+    server.files["/a"] = Served(body)
+    message = in_the_way(tmp_path, links_corpus((NAME, f"{server.address}/a", md5(body))), f"{NOBODY}/m")
+    assert f"from: {NOBODY}/m/mine/{NAME}" in str(message)
+
+
+def test_a_host_that_says_nothing_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr(transfer, "ASKING", (0.2, 0.2))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        message = in_the_way(tmp_path, links_corpus((NAME, f"http://127.0.0.1:{silent.getsockname()[1]}/a", None)))
+    assert "does not answer: timed out" in str(message)
+
+
+def test_kaggle_may_help_one_who_has_a_token(server: Server, tmp_path: Path, kaggle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = links_corpus(("a.zip", f"{NOBODY}/a", None), kaggle="some/one")
+    monkeypatch.setattr(kaggle_module, "ADDRESS", f"{server.address}/kaggle")
+    server.files["/kaggle"] = Served(b"hello")
+    assert in_the_way(tmp_path, corpus) is not None
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "config"))
+    assert in_the_way(tmp_path, corpus) is None
+    monkeypatch.setattr(kaggle_module, "ADDRESS", NOBODY)
+    assert in_the_way(tmp_path, corpus) is not None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"kind": "synthetic", "seed": 1, "speakers": 2, "sentences": 1, "repetitions": 1},
+        {"kind": "folder", "path": "no/such/folder"},
+        {"kind": "joint", "members": ["one", "two"]},
+    ],
+    ids=lambda source: source["kind"],
+)
+def test_what_is_not_fetched_has_no_obstacle(tmp_path: Path, source: dict[str, Any]) -> None:
+    assert in_the_way(tmp_path, Corpus.model_validate({"source": source, "labels": LABELS})) is None
 
 
 # made here

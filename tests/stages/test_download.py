@@ -283,6 +283,58 @@ def test_a_failed_stage_leaves_nothing_that_the_next_one_takes(server: Server, t
     run("emodb", params)
 
 
+# several corpora at once
+
+
+NOBODY = "http://127.0.0.1:9"
+"""An address that refuses connections."""
+
+
+def out_of_reach(*names: str) -> dict[str, dict[str, Any]]:
+    """Sources whose archives lie where nobody answers."""
+    given = values()["corpora"]
+    return {name: {"archives": [{**one, "url": f"{NOBODY}/{one['name']}"} for one in given[name]["source"]["archives"]]} for name in names}
+
+
+def test_a_failure_fetches_and_makes_nothing_of_the_other_corpora(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = out_of_reach("shemo") | {
+        "ravdess": publish(server, "ravdess", archives.ravdess(tmp_path / "made")),
+        "joint": {"members": ["folder", "shemo", "demo"]},
+    }
+    archives.asvp_v2(tmp_path / "mirror/asvp_esd_v2")
+    monkeypatch.setenv("SER_MIRROR", str(tmp_path / "mirror"))
+    given = values(**sources) | {"datasets": ["demo", "shemo", "ravdess", "asvp_esd_v2", "folder", "joint"]}
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SerError) as told:
+        download.download(parse(given), argparse.Namespace(dataset="shemo"))
+    assert str(told.value).count("could not be fetched") == 1
+    assert str(told.value).startswith("shemo: female.zip could not be fetched")
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before} == {"female.zip.lock"}
+    assert [path.name for path in Path("data/raw").iterdir()] == ["shemo"]
+
+
+@pytest.mark.parametrize("failed", ["shemo", "joint"])
+def test_a_failure_tells_once_of_each_other_corpus_that_cannot_come_either(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str
+) -> None:
+    monkeypatch.setattr(zenodo, "API", f"{NOBODY}/api")
+    sources = out_of_reach("shemo", "ravdess") | {"joint": {"members": ["shemo", "demo"]}, "demo": {"speakers": 2, "sentences": 1}}
+    given = values(**sources) | {"datasets": ["demo", "ravdess", "shemo", "emodb", "asvp_esd_v1", "joint"]}
+    Path("data/raw/emodb").mkdir(parents=True)
+    Path("data/raw/emodb/source.json").write_text("{}")  # has come
+    with pytest.raises(SerError) as told:
+        download.download(parse(given), argparse.Namespace(dataset=failed))
+    first = [line.partition(":")[0] for line in str(told.value).splitlines() if "could not be fetched" in line]
+    assert first == ["shemo", "ravdess", "asvp_esd_v1"]
+    assert f"dvc pull data/raw/{failed}" in str(told.value)
+
+
+def test_own_recordings_that_are_not_there_are_the_message_themselves(server: Server, tmp_path: Path) -> None:
+    given = values(**out_of_reach("shemo"), joint={"members": ["folder", "shemo"]}) | {"datasets": ["shemo", "joint"]}
+    with pytest.raises(SerError, match="recordings"):
+        download.download(parse(given), argparse.Namespace(dataset="joint"))
+
+
 # the real thing
 
 
