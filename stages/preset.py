@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from ser import SerError
 from ser.params import parse
+from ser.search.space import put
 
 FOLDER = Path("docs/presets")
 
@@ -56,28 +57,34 @@ def checked(name: str, folder: Path = FOLDER, params: Path = Path("params.yaml")
 
 def merged(values: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
     """``values`` with those of a preset in place of their own, section by section; lists are replaced whole."""
-    result = dict(values)
-    for key, value in preset.items():
-        inside = result.get(key)
-        result[key] = merged(inside, value) if isinstance(value, dict) and isinstance(inside, dict) else value
-    return result
+    return put(values, _by_key(preset))
 
 
-def overrides(preset: dict[str, Any], prefix: str = "") -> list[str]:
-    """One ``-S key=value`` for each value of a preset, in DVC's syntax and safe in a shell without quotes."""
-    lines = []
-    for key, value in preset.items():
-        lines += overrides(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"-S {prefix}{key}={_literal(value)}"]
-    return lines
+def overrides(preset: dict[str, Any]) -> list[str]:
+    """One ``-S key=value`` for each value of a preset, safe in a shell without quotes."""
+    return [f"-S {key}={literal(value)}" for key, value in _by_key(preset).items()]
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """A value in DVC's syntax.
+
+    Raises:
+        SerError: if it holds what a shell would read otherwise.
+    """
     if isinstance(value, list):
-        return f"[{','.join(map(_literal, value))}]"
+        return f"[{','.join(map(literal, value))}]"
     text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
         raise SerError(f"a preset can hold only numbers, truth values, null and plain words, found {text!r}")
     return text
+
+
+def _by_key(preset: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a preset by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in preset.items():
+        found |= _by_key(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 if __name__ == "__main__":

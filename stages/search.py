@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,10 @@ from ser.runtime import cache_dir, passive_waiting
 from stages import command, preset
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from ser.search.study import Outcome
+    from ser.search.trials import Search
 
 ROWS = 10
 """Trials in the table of the best."""
@@ -32,7 +36,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     """Work on a search, then show its best trials."""
     passive_waiting()
     try:
-        from ser.search import space, study, trials
+        from ser.search import study
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
@@ -41,37 +45,41 @@ def main(params: Params, options: argparse.Namespace) -> None:
     name = options.name or options.dataset
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise SerError(f"--name {name}: letters, digits, dots, dashes and underscores only, for it becomes a folder")
-    if options.trials < 1:
-        raise SerError(f"--trials {options.trials}: at least one")
     folder = cache_dir(params.runtime) / "search" / name
-    if not options.show:
-        if options.space is None:
-            raise SerError("--space FILE is needed: which keys to search; docs/search-space.yaml is an example")
-        axes = space.read(options.space, params)
-        corpus = options.dataset
-        paths = Path("data/features", corpus), Path("data/clips", corpus), Path("data/folds", f"{corpus}.csv")
-        for path in (paths[0] / "offsets.npy", paths[1] / "clips.csv", paths[2]):
-            if not path.exists():
-                raise SerError(f"{path} not found: run `dvc repro features@{corpus} split@{corpus}` first")
-        there = trials.folds_there_are(paths[2])
-        folds = sorted(set(options.folds or there))
-        if missing := sorted(set(folds) - set(there)):
-            raise SerError(f"--folds {missing[0]}: {paths[2]} has the folds {', '.join(map(str, there))}")
-        search = trials.Search(folder, corpus, *paths, params, axes, folds, options.seed)
-        _search(search, options.trials)
-        _warn(trials.validated_test_share(paths[2], folds))
-    _show(study.outcomes(folder), study.importances(folder), params, options.dataset)
+    found = study.find(folder) if options.show else _searched(_asked(params, options, folder), options.trials)
+    _show(study.outcomes(found), study.importances(found), params, options.dataset)
 
 
-def _search(search: Any, count: int) -> None:
+def _asked(params: Params, options: argparse.Namespace, folder: Path) -> Search:
+    """What the command line asks for, if the stages before training have run."""
+    from ser.search import space, trials
+
+    if options.space is None:
+        raise SerError("--space FILE is needed: which keys to search; docs/search-space.yaml is an example")
+    axes = space.read(options.space, params)
+    corpus = options.dataset
+    paths = Path("data/features", corpus), Path("data/clips", corpus), Path("data/folds", f"{corpus}.csv")
+    for path in (paths[0] / "offsets.npy", paths[1] / "clips.csv", paths[2]):
+        if not path.exists():
+            raise SerError(f"{path} not found: run `dvc repro features@{corpus} split@{corpus}` first")
+    there = trials.folds_there_are(paths[2])
+    folds = sorted(set(options.folds or there))
+    if missing := sorted(set(folds) - set(there)):
+        raise SerError(f"--folds {missing[0]}: {paths[2]} has the folds {', '.join(map(str, there))}")
+    return trials.Search(folder, corpus, *paths, params, axes, folds, options.seed)
+
+
+def _searched(search: Search, count: int) -> Study:
+    """Work on a search until it has ``count`` trials."""
     from ser.search import study, trials
 
+    opened = trials.begin(search)
     print(f"search {search.folder.name!r} in {search.folder}: {len(search.space)} keys, folds {', '.join(map(str, search.folds))}")
     with tqdm(total=count, unit="trial", desc="search") as bar:
 
         def count_all() -> None:
             """Trials of other processes move the bar too."""
-            bar.n = sum(one.state != "running" for one in study.outcomes(search.folder))
+            bar.n = sum(one.state != "running" for one in study.outcomes(opened))
             bar.refresh()
 
         def started(number: int, doing: str) -> None:
@@ -82,8 +90,10 @@ def _search(search: Any, count: int) -> None:
             tqdm.write(line(outcome))
             count_all()
 
-        trials.run(search, count, started, finished)
+        trials.run(search, opened, count, started, finished)
         count_all()
+    _warn(trials.validated_test_share(search.assignment, search.folds))
+    return opened
 
 
 def _warn(share: float) -> None:
@@ -98,7 +108,7 @@ def line(outcome: Outcome) -> str:
     """A trial in one line."""
     score = f"UA {100 * outcome.ua:5.1f}  " if outcome.ua is not None else ""
     note = f"  ({outcome.note})" if outcome.note else ""
-    return f"trial {outcome.number}: {score}{outcome.state:<8}  {_pairs(outcome.chosen)}{note}"
+    return f"trial {outcome.number}: {score}{outcome.state:<8}  {' '.join(_pairs(outcome.chosen))}{note}"
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -113,7 +123,7 @@ def table(outcomes: list[Outcome]) -> str:
             _percent(one.ua),
             *(_percent(one.fold_ua.get(fold)) for fold in folds),
             one.note if one.state == "finished" else one.state,
-            *(_text(one.chosen[key]) if key in one.chosen else "" for key in keys),
+            *(preset.literal(one.chosen[key]) if key in one.chosen else "" for key in keys),
         ]
         for one in best
     ]
@@ -124,7 +134,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 def experiment(chosen: dict[str, Any], params: Params, corpus: str) -> str:
     """The command that trains and tests a trial's parameters in the pipeline, safe to paste into a shell."""
-    words = [text.removeprefix("-S ") for text in preset.overrides(chosen)]
+    words = _pairs(chosen)
     if corpus not in params.datasets:
         words.insert(0, f"datasets=[{','.join([*params.datasets, corpus])}]")
     return "dvc exp run " + " ".join(f"-S {shlex.quote(word)}" for word in words)
@@ -149,21 +159,28 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def _text(value: Any) -> str:
-    return preset.overrides({"": value})[0].removeprefix("-S =")
+def _pairs(chosen: dict[str, Any]) -> list[str]:
+    return [f"{key}={preset.literal(value)}" for key, value in chosen.items()]
 
 
-def _pairs(chosen: dict[str, Any]) -> str:
-    return " ".join(text.removeprefix("-S ") for text in preset.overrides(chosen))
+def _at_least(lowest: int) -> Callable[[str], int]:
+    """Reads a whole number of the command line, not below ``lowest``."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]+", text) or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"found {text}, needed is a whole number from {lowest}")
+        return int(text)
+
+    return read
 
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = command.parser(__doc__)
     parser.add_argument("--space", metavar="FILE", help="YAML file of keys to search; docs/search-space.yaml is an example")
-    parser.add_argument("--trials", type=int, default=50, metavar="N", help="trials that the search shall have in all (default: 50)")
+    parser.add_argument("--trials", type=_at_least(1), default=50, metavar="N", help="trials that the search has in the end (default: 50)")
     parser.add_argument("--folds", type=int, nargs="+", metavar="FOLD", help="folds whose validation clips judge (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0); seeds of training are train.seeds")
+    parser.add_argument("--seed", type=_at_least(0), default=0, help="seed of the draws (default: 0); seeds of training are train.seeds")
     parser.add_argument("--name", help="name of the search (default: that of the corpus); another one begins another search")
     parser.add_argument("--show", action="store_true", help="only show the best trials so far")
     return parser

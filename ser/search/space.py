@@ -40,7 +40,7 @@ class Axis:
     Attributes:
         key: dotted key of ``params.yaml``.
         kind: one of ``KINDS``.
-        values: the choices; of the other kinds the lowest and the highest value, both included.
+        values: the choices, as the schema returns them; of the other kinds the lowest and the highest value, both included.
     """
 
     key: str
@@ -51,8 +51,8 @@ class Axis:
         """Whether a value of ``params.yaml`` can be drawn."""
         if self.kind == "choose":
             return json.dumps(value) in map(json.dumps, self.values)
-        number = isinstance(value, int if self.kind == "int" else (int, float)) and not isinstance(value, bool)
-        return number and self.values[0] <= value <= self.values[1]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.values[0] <= value <= self.values[1] and (self.kind != "int" or value == int(value))
 
     def rounded(self, value: float) -> float:
         """Four significant digits, never beyond the ends: a value that a person can type gives the very same training."""
@@ -103,6 +103,14 @@ def put(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def at(values: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key among the plain values of ``params.yaml``."""
+    value: Any = values
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
 def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
     example = "write, for instance, `train.lr: {log: [1e-4, 1e-2]}`"
     if not isinstance(key, str):
@@ -110,9 +118,8 @@ def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
     if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in KINDS:
         raise SpaceError(f"{where}: {key}: found {given!r}; needed is one of {', '.join(KINDS)} with its values: {example}")
     kind, ends = next(iter(given.items()))
-    axis = Axis(key, kind, _choices(ends, where, key) if kind == "choose" else _ends(ends, kind, where, key))
-    for value in axis.values:
-        _check(axis.key, value, values, where)
+    found = _choices(ends, where, key) if kind == "choose" else _ends(ends, kind, where, key)
+    returned = [_checked(key, value, values, where) for value in found]
     if key.split(".")[0] not in SEARCHED:
         raise SpaceError(
             f"{where}: {key} cannot be searched here: only keys of {' and '.join(SEARCHED)} can, as they leave features and folds as they "
@@ -122,7 +129,9 @@ def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
         raise SpaceError(
             f"{where}: {key} cannot be searched: a lucky seed is no better setting. More seeds in params.yaml steady the score"
         )
-    return axis
+    if len(set(map(json.dumps, returned))) < len(returned):
+        raise SpaceError(f"{where}: {key}: a value is named twice in {ends!r}")
+    return Axis(key, kind, tuple(returned) if kind == "choose" else found)
 
 
 def _choices(given: Any, where: str, key: str) -> tuple[Any, ...]:
@@ -130,8 +139,6 @@ def _choices(given: Any, where: str, key: str) -> tuple[Any, ...]:
         raise SpaceError(f"{where}: {key}: choose needs a list of 2 to {MOST_CHOICES} values, found {given!r}")
     if any(isinstance(value, dict) for value in given):
         raise SpaceError(f"{where}: {key}: choose takes values, not sections; give each key below {key} a line of its own")
-    if len({json.dumps(value, default=str) for value in given}) < len(given):
-        raise SpaceError(f"{where}: {key}: a value is named twice in {given!r}")
     return tuple(given)
 
 
@@ -146,13 +153,17 @@ def _ends(given: Any, kind: str, where: str, key: str) -> tuple[float, float]:
     return (given[0], given[1]) if kind == "int" else (float(given[0]), float(given[1]))
 
 
-def _check(key: str, value: Any, values: dict[str, Any], where: str) -> None:
-    """Refuse what the schema says of this key itself; rules between keys (always a ``value_error``) depend on the rest of a trial."""
+def _checked(key: str, value: Any, values: dict[str, Any], where: str) -> Any:
+    """A value as the schema returns it (0 of a key that takes 0.5 is 0.0), unless it refuses the value of this key itself.
+
+    Rules between keys (always a ``value_error``) depend on the rest of a trial; a value that breaks one now is returned as it is.
+    """
     path = tuple(key.split("."))
     try:
-        Params.model_validate(put(values, {key: value}))
+        return at(Params.model_validate(put(values, {key: value})).model_dump(), key)
     except ValidationError as error:
         if any(detail["type"] != "value_error" or detail["loc"][: len(path)] == path for detail in error.errors()):
             raise SpaceError(explain(error, Params, f"{where}: {key}: {value!r}")) from None
+        return value
     except SpaceError as error:
         raise SpaceError(f"{where}: {error}") from None

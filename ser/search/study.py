@@ -11,6 +11,7 @@ import fcntl
 import json
 import logging
 import shutil
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Outcome:
     Attributes:
         number: of the trial, from 0.
         state: ``finished``; ``pruned``: given up after a fold, for less than the median of the others; ``refused``: these values cannot be
-            trained together; ``running``.
+            trained together; ``running``, also if its process has died.
         ua: mean validation UA over the folds that were trained, 0–1, or None.
         fold_ua: the same for each fold.
         chosen: the value of each searched key.
@@ -78,6 +79,18 @@ def begin(folder: Path, identity: dict[str, Any], space: list[Axis], now: dict[s
     return study
 
 
+def find(folder: Path) -> optuna.Study:
+    """Open a search to look at it.
+
+    Raises:
+        SerError: if there is none in the folder.
+    """
+    if not (folder / "study.sqlite").exists():
+        others = sorted(path.parent.name for path in folder.parent.glob("*/study.sqlite"))
+        raise SerError(f"no search {folder.name!r} in {folder.parent}; there are: {', '.join(others) or 'none'}")
+    return _open(folder)
+
+
 def take(folder: Path, study: optuna.Study, space: list[Axis], seed: int, trials: int) -> tuple[optuna.Trial, IO[str]] | None:
     """The next trial to work on with its values drawn, and its lock: one whose process died, else a new one; None if there are enough.
 
@@ -96,7 +109,8 @@ def take(folder: Path, study: optuna.Study, space: list[Axis], seed: int, trials
             if frozen.state == TrialState.RUNNING and (lock := _try_lock(folder, frozen.number)):
                 if study.trials[frozen.number].state == TrialState.RUNNING:
                     study.sampler = _sampler(seed, frozen.number)
-                    return _drawn(optuna.Trial(study, frozen._trial_id), space), lock
+                    trial = optuna.Trial(study, frozen._trial_id)  # Optuna has no public way to go on with a trial
+                    return _drawn(trial, space), lock
                 lock.close()  # its process finished it just now
         begun = sum(frozen.state != TrialState.WAITING for frozen in known)
         if begun >= trials:
@@ -113,6 +127,15 @@ def trial_folder(folder: Path, number: int) -> Path:
     return folder / f"trial{number}"
 
 
+def below_median(study: optuna.Study, step: int, mean: float) -> bool:
+    """Whether a trial's mean UA over its first ``step`` folds is less than the median of what the finished trials had there.
+
+    Optuna's MedianPruner would take the best of the trial's means so far: after a good first fold it gives up none.
+    """
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return len(finished) >= BEFORE_PRUNING and mean < statistics.median(trial.intermediate_values[step] for trial in finished)
+
+
 def clear(folder: Path, number: int) -> None:
     """Remove the folder of a trial that the study knows to be over; its lock must be held."""
     shutil.rmtree(trial_folder(folder, number), ignore_errors=True)
@@ -127,26 +150,18 @@ def outcome(trial: FrozenTrial) -> Outcome:
     return Outcome(trial.number, names.get(trial.state, "running"), ua, fold_ua, facts.get("chosen", {}), facts.get("note", ""))
 
 
-def outcomes(folder: Path) -> list[Outcome]:
-    """All trials of a search, best first: finished ones by UA, then pruned ones by UA, then the rest by number.
-
-    Raises:
-        SerError: if there is no search in the folder.
-    """
-    if not (folder / "study.sqlite").exists():
-        others = sorted(path.parent.name for path in folder.parent.glob("*/study.sqlite"))
-        raise SerError(f"no search {folder.name!r} in {folder.parent}; there are: {', '.join(others) or 'none'}")
-    found = [outcome(trial) for trial in _open(folder).get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+def outcomes(study: optuna.Study) -> list[Outcome]:
+    """All trials of a search, best first: finished ones by UA, then pruned ones by UA, then the rest by number."""
+    found = [outcome(trial) for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
     rank = {"finished": 0, "pruned": 1}
     return sorted(found, key=lambda one: (rank.get(one.state, 2), -(one.ua or 0.0), one.number))
 
 
-def importances(folder: Path) -> dict[str, float]:
+def importances(study: optuna.Study) -> dict[str, float]:
     """Share of each searched key in what sets the best tenth of the trials apart (PED-ANOVA, Watanabe et al. 2023), greatest first.
 
     Empty with fewer than 20 finished trials, a single key, or a single score: then it would say nothing.
     """
-    study = _open(folder)
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(done) < BEFORE_IMPORTANCE or len(done[0].params) < 2 or len({trial.value for trial in done}) < 2:
         return {}
@@ -158,8 +173,7 @@ def _open(folder: Path) -> optuna.Study:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # a write waits for those of other processes; SQLite's own limit of 5 s is short on a busy disk
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.sqlite'}", engine_kwargs={"connect_args": {"timeout": 120}})
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=BEFORE_PRUNING)
-    return optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True, pruner=pruner)
+    return optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
 
 
 def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:

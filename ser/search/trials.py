@@ -18,13 +18,13 @@ import torch
 from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
 
-from ser import SerError, checkpoint, device, parallel
+from ser import SerError, checkpoint, device, inference, parallel
 from ser.clips import read_table
 from ser.inference import Trained
 from ser.params import Params, parse
 from ser.params.runtime import Runtime
 from ser.search import study as stored
-from ser.search.space import Axis, put
+from ser.search.space import Axis, at, put
 from ser.search.study import Outcome
 
 
@@ -65,26 +65,42 @@ def validated_test_share(assignment: Path, folds: list[int]) -> float:
     """
     table = pd.read_csv(assignment, dtype={"clip": "string"})
     valid = table.loc[(table["part"] == "valid") & table["fold"].isin(folds), "clip"]
-    return float(valid.isin(table.loc[table["part"] == "test", "clip"]).mean())
+    return float(valid.isin(table.loc[table["part"] == "test", "clip"]).mean()) if len(valid) else 0.0
 
 
-def run(search: Search, trials: int, started: Callable[[int, str], None], finished: Callable[[Outcome], None]) -> None:
+def begin(search: Search) -> Study:
+    """Open a search, or begin it.
+
+    Raises:
+        SerError: if the folder holds a search about something else.
+    """
+    values = search.params.model_dump()
+    return stored.begin(search.folder, _identity(search), search.space, {axis.key: at(values, axis.key) for axis in search.space})
+
+
+def run(search: Search, study: Study, trials: int, started: Callable[[int, str], None], finished: Callable[[Outcome], None]) -> None:
     """Work on a search until it has ``trials`` trials, whoever made them.
 
     Args:
         search: what it is about.
+        study: its trials, as ``begin`` opened them.
         trials: number of trials that the search shall have in the end, with those it has already.
         started: is told the number of a trial and what it is at.
         finished: is told every outcome of this process.
 
     Raises:
-        SerError: if the folder holds a search about something else.
+        SerError: if a training fails for another reason than values that do not go together; a later call takes the trial up again.
     """
-    study = stored.begin(search.folder, _identity(search), search.space, _now(search))
     while taken := stored.take(search.folder, study, search.space, search.seed, trials):
         trial, lock = taken
         with lock:
-            _try(study, search, trial, started)
+            try:
+                _try(study, search, trial, started)
+            except (SerError, torch.OutOfMemoryError) as error:
+                raise SerError(
+                    f"trial {trial.number} stopped the search: {error}\nThe same command takes it up again. If its values are too much for "
+                    f"this machine, begin another search (--name) without them: {json.dumps(trial.user_attrs['chosen'])}"
+                ) from error
             stored.clear(search.folder, trial.number)
         finished(stored.outcome(study.trials[trial.number]))
 
@@ -92,32 +108,46 @@ def run(search: Search, trials: int, started: Callable[[int, str], None], finish
 def _try(study: Study, search: Search, trial: Trial, started: Callable[[int, str], None]) -> None:
     """Train on one fold after the other, and tell the study what came out."""
     chosen = trial.user_attrs["chosen"]
+    try:
+        trained = _planned(search, chosen)
+    except SerError as error:
+        trial.set_user_attr("refused", True)
+        trial.set_user_attr("note", " ".join(str(error).split()))
+        study.tell(trial, state=TrialState.PRUNED)  # without a value: the sampler takes it for the worst and keeps away
+        return
     twin = _twin(study, trial.number, chosen)
     if twin is not None:  # the same bytes would come out
         trial.set_user_attr("note", f"same values as trial {twin.number}")
     fold_ua = dict((trial if twin is None else twin).user_attrs.get("ua", {}))
     reported = study.trials[trial.number].intermediate_values
     mean = 0.0
-    try:
-        params = parse(put(search.params.model_dump(), chosen), "this trial")
-        for step, fold in enumerate(search.folds, start=1):
-            if str(fold) not in fold_ua:
-                started(trial.number, f"fold {fold}, {step} of {len(search.folds)}")
-                fold_ua[str(fold)] = _fold_ua(search, params, fold, stored.trial_folder(search.folder, trial.number))
-            trial.set_user_attr("ua", fold_ua)
-            mean = sum(fold_ua[str(number)] for number in search.folds[:step]) / step
-            if step not in reported:
-                trial.report(mean, step)
-            given_up = trial.should_prune() if twin is None else twin.state == TrialState.PRUNED
-            if step == len(fold_ua) < len(search.folds) and given_up:
-                study.tell(trial, state=TrialState.PRUNED)
-                return
-    except (SerError, torch.OutOfMemoryError) as error:
-        trial.set_user_attr("refused", True)
-        trial.set_user_attr("note", " ".join(str(error).split()))
-        study.tell(trial, state=TrialState.PRUNED)  # without a value: the sampler takes it for the worst and keeps away
-        return
+    for step, fold in enumerate(search.folds, start=1):
+        if str(fold) not in fold_ua:
+            started(trial.number, f"fold {fold}, {step} of {len(search.folds)}")
+            fold_ua[str(fold)] = _fold_ua(search, trained, fold, stored.trial_folder(search.folder, trial.number))
+        trial.set_user_attr("ua", fold_ua)
+        mean = sum(fold_ua[str(number)] for number in search.folds[:step]) / step
+        if step not in reported:
+            trial.report(mean, step)
+        given_up = stored.below_median(study, step, mean) if twin is None else twin.state == TrialState.PRUNED
+        if step == len(fold_ua) < len(search.folds) and given_up:
+            study.tell(trial, state=TrialState.PRUNED)
+            return
     study.tell(trial, mean)
+
+
+def _planned(search: Search, chosen: dict[str, Any]) -> Trained:
+    """What a trial trains.
+
+    Raises:
+        SerError: if its values do not go together, whatever the machine.
+    """
+    params = parse(put(search.params.model_dump(), chosen), "this trial")
+    trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, notes={})
+    if trained.model.kind == "network":
+        with torch.device("meta"):  # shapes alone: no memory, no draws
+            inference.new_network(trained)
+    return trained
 
 
 def _twin(study: Study, number: int, chosen: dict[str, Any]) -> FrozenTrial | None:
@@ -127,35 +157,26 @@ def _twin(study: Study, number: int, chosen: dict[str, Any]) -> FrozenTrial | No
     return next((trial for trial in same if trial.number != number), None)
 
 
-def _fold_ua(search: Search, params: Params, fold: int, folder: Path) -> float:
-    """Validation UA of the weights that are kept, mean over seeds. What the training says goes to ``log.txt`` in the trial's folder."""
-    trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, notes={})
+def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float:
+    """Validation UA of the weights that are kept, mean over seeds.
+
+    What the training says in this process goes to ``log.txt`` in the trial's folder.
+    """
     found = []
-    for seed in params.train.seeds:
+    for seed in trained.seeds:
         weights = folder / f"fold{fold}-seed{seed}.safetensors"
         job = parallel.Job(
             search.features, search.clips, search.assignment, trained, fold, seed, weights.with_suffix(".checkpoint"), weights
         )
         with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-            ua = [row["valid_ua"] for row in parallel.train([job], _runtime(params))]
-        found.append(max(ua) if params.train.keep == "best" else ua[-1])
+            ua = [row["valid_ua"] for row in parallel.train([job], _runtime(search.params))]
+        found.append(max(ua) if trained.train.keep == "best" else ua[-1])
     return float(sum(found) / len(found))
 
 
 def _runtime(params: Params) -> Runtime:
     """One device for a network unless another number is asked for: others are better used by other trials."""
     return params.runtime.model_copy(update={"devices": 1}) if params.runtime.devices == "auto" else params.runtime
-
-
-def _now(search: Search) -> dict[str, Any]:
-    """The searched keys' values in params.yaml."""
-    found = {}
-    for axis in search.space:
-        value: Any = search.params.model_dump()
-        for name in axis.key.split("."):
-            value = value[name]
-        found[axis.key] = value
-    return found
 
 
 def _identity(search: Search) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from ser.params import Params
-from ser.search import trials
+from ser.search import study, trials
 from ser.search.space import Axis, put
 from ser.search.study import Outcome
 from tests import made
@@ -53,8 +53,13 @@ def run(about: trials.Search, count: int) -> tuple[list[Outcome], list[tuple[int
     """The outcomes in the order they came, and what was begun."""
     outcomes: list[Outcome] = []
     begun: list[tuple[int, str]] = []
-    trials.run(about, count, lambda number, doing: begun.append((number, doing)), outcomes.append)
+    trials.run(about, trials.begin(about), count, lambda number, doing: begun.append((number, doing)), outcomes.append)
     return outcomes, begun
+
+
+def shown(about: trials.Search) -> list[Outcome]:
+    """All outcomes, best first."""
+    return study.outcomes(study.find(about.folder))
 
 
 def with_values(params: Params, **changes: Any) -> Params:

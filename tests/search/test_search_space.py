@@ -31,10 +31,12 @@ def space(tmp_path, text: str) -> list[Axis]:
         ("model.cnn.channels: {choose: [[4], [8, 16]]}", Axis("model.cnn.channels", "choose", ([4], [8, 16]))),  # its rule needs other keys
         ("model.heads: {choose: [3, 4]}", Axis("model.heads", "choose", (3, 4))),
         ("train.fast: {choose: [true, false]}", Axis("train.fast", "choose", (True, False))),
+        ("train.label_smoothing: {choose: [0, 0.2]}", Axis("train.label_smoothing", "choose", (0.0, 0.2))),
+        ("train.augment.noise_snr_db: {choose: [null, [5, 30]]}", Axis("train.augment.noise_snr_db", "choose", (None, [5.0, 30.0]))),
     ],
 )  # fmt: skip
 def test_one_key(tmp_path, text, axis):
-    assert space(tmp_path, text) == [axis]
+    assert repr(space(tmp_path, text)) == repr([axis])  # 0 is no 0.0
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,7 @@ def test_one_key(tmp_path, text, axis):
         ("model.dim: {choose: [64]}", "list of 2 to 100"),
         (f"model.dim: {{choose: {list(range(4, 400))}}}", "list of 2 to 100"),
         ("model.dim: {choose: [64, 64]}", "named twice"),
+        ("train.label_smoothing: {choose: [0, 0.0]}", "named twice"),
         ("model.cnn: {choose: [{bias: true}, {bias: false}]}", "not sections"),
         ("train.lrr: {log: [0.1, 1]}", r"train\.lrr: unknown key; did you mean 'lr'"),
         ("trian.lr: {log: [0.1, 1]}", r"trian: unknown key; did you mean 'train'"),
@@ -105,6 +108,12 @@ def test_shipped_example_fits_the_shipped_parameters():
         assert axis.holds(now), f"{axis.key}: the search could not begin with params.yaml as it is"
 
 
+@pytest.mark.parametrize("given", ["choose: [0, 6]", "int: [0, 6]", "float: [0, 6]"])
+def test_whole_ends_of_a_key_that_takes_fractions_hold_params_yaml(tmp_path, given):
+    (axis,) = space(tmp_path, f"train.augment.gain_db: {{{given}}}")
+    assert axis.holds(parse(put(params().model_dump(), {"train.augment.gain_db": 6})).train.augment.gain_db)
+
+
 def test_put_leaves_the_given_values_alone():
     given = params().model_dump()
     before = json.dumps(given)
@@ -116,7 +125,7 @@ def test_put_leaves_the_given_values_alone():
 @pytest.mark.parametrize(
     ("axis", "inside", "outside"),
     [
-        (Axis("k", "int", (1, 3)), [1, 3], [0, 4, 2.0, True, "2", None]),
+        (Axis("k", "int", (1, 3)), [1, 3, 2.0], [0, 4, 2.5, True, "2", None]),
         (Axis("k", "log", (0.1, 3.0)), [0.1, 1, 3.0], [0.09, 3.1, None, True, "1"]),
         (Axis("k", "choose", (None, 1, [2])), [None, 1, [2]], [True, 2, [], [2, 2], "1"]),
     ],

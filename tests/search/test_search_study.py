@@ -80,5 +80,5 @@ def test_lists_and_null_are_drawn_as_they_are(tmp_path):
 def test_no_search_names_those_there_are(tmp_path):
     begun(tmp_path / "mine")
     with pytest.raises(SerError, match=r"no search 'none' in .*; there are: mine"):
-        study.outcomes(tmp_path / "none")
-    assert study.outcomes(tmp_path / "mine") == []
+        study.find(tmp_path / "none")
+    assert study.outcomes(study.find(tmp_path / "mine")) == []

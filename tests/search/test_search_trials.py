@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import recall_score
 
-from ser import SerError, batches, inference, parallel
+from ser import SerError, features, inference, parallel
 from ser.params import Params
 from ser.search import study, trials
 from ser.search.space import Axis
 from tests import made
-from tests.search.made_search import DIM, LR, project, run, search, with_values
+from tests.search.made_search import DIM, LR, project, run, search, shown, with_values
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def poison(root: Path, params: Params, part: str) -> int:
     table = made.table()
     rows = np.flatnonzero(table["clip"].isin(parts.loc[(parts["fold"] == 1) & (parts["part"] == part), "clip"]))
     corpus = made.corpus(params)
-    for view in batches.VIEWS:
+    for view in features.VIEWS:
         frames = getattr(corpus, view).numpy()
         for row in rows:
             frames[int(corpus.start[row]) : int(corpus.start[row] + corpus.length[row])] = np.nan
@@ -110,6 +110,13 @@ def test_first_trial_is_params_yaml_where_it_lies_in_the_space(tmp_path, formula
     assert 1e-4 <= run(search(tmp_path, outside, "outside"), 1)[0][0].chosen["train.lr"] <= 1e-2
 
 
+def test_first_trial_is_params_yaml_where_a_whole_number_is_drawn_for_a_fraction(tmp_path, formula):
+    formula(near_a_thousandth)
+    params = with_values(project(tmp_path), train__augment__gain_db=5)
+    space = (Axis("train.augment.gain_db", "int", (0, 6)),)
+    assert run(search(tmp_path, params, space=space), 1)[0][0].chosen == {"train.augment.gain_db": 5}
+
+
 def test_same_seed_same_trials_and_they_find_the_best(tmp_path, formula):
     formula(near_a_thousandth)
     params = with_values(project(tmp_path), train__lr=0.01)
@@ -117,9 +124,10 @@ def test_same_seed_same_trials_and_they_find_the_best(tmp_path, formula):
     found = [run(search(tmp_path, params, name, space, seed=seed), 30)[0] for name, seed in [("a", 0), ("b", 0), ("c", 1)]]
     assert found[0] == found[1]
     assert found[0][1:] != found[2][1:]
-    best = study.outcomes(search(tmp_path, params, "a").folder)[0]
+    about = search(tmp_path, params, "a")
+    best = shown(about)[0]
     assert best.chosen["train.lr"] == pytest.approx(1e-3, rel=0.3)
-    assert max(study.importances(search(tmp_path, params, "a").folder).items(), key=lambda item: item[1])[0] == "train.lr"
+    assert max(study.importances(study.find(about.folder)).items(), key=lambda item: item[1])[0] == "train.lr"
     assert all(float(f"{one.chosen['train.lr']:.4g}") == one.chosen["train.lr"] for one in found[0])
 
 
@@ -127,7 +135,7 @@ def test_little_is_said_of_few_trials(tmp_path, formula):
     formula(near_a_thousandth)
     about = search(tmp_path, project(tmp_path), space=(LR, DIM))
     run(about, 3)
-    assert study.importances(about.folder) == {}
+    assert study.importances(study.find(about.folder)) == {}
 
 
 @pytest.mark.parametrize("when", [1, 5, 14])
@@ -152,7 +160,7 @@ def test_interrupted_search_ends_in_the_same_trials(tmp_path, formula, when):
         with pytest.raises(KeyboardInterrupt):
             run(about, 10)
     run(about, 10)
-    assert sorted(study.outcomes(about.folder), key=lambda one: one.number) == undisturbed
+    assert sorted(shown(about), key=lambda one: one.number) == undisturbed
     assert calls == len(begun) + 2, "a finished fold is not trained again"
     assert sorted(path.name for path in about.folder.iterdir()) == ["lock", "study.sqlite"]
 
@@ -171,8 +179,22 @@ def test_bad_trials_are_given_up_after_a_fold(tmp_path, formula):
         assert len(one.fold_ua) < 3
         assert one.fold_ua[1] < np.median(before)
     assert len(begun) == sum(len(one.fold_ua) for one in outcomes) < 60
-    shown = study.outcomes(about.folder)
-    assert [one.state for one in shown] == sorted((one.state for one in shown), key=["finished", "pruned"].index)
+    states = [one.state for one in shown(about)]
+    assert states == sorted(states, key=["finished", "pruned"].index)
+
+
+def test_good_first_fold_does_not_save_a_trial_for_good(tmp_path, formula):
+    begun = 0
+
+    def falls(trained: inference.Trained, fold: int, seed: int) -> float:
+        nonlocal begun
+        begun += fold == 1
+        return {1: 0.9, 2: 0.7 if begun <= 5 else 0.5, 3: 0.7}[fold]
+
+    formula(falls)
+    outcomes, _ = run(search(tmp_path, project(tmp_path), folds=(1, 2, 3)), 7)
+    assert [one.state for one in outcomes] == ["finished"] * 5 + ["pruned"] * 2
+    assert [one.fold_ua for one in outcomes[5:]] == [{1: 0.9, 2: 0.5}] * 2
 
 
 def test_one_fold_leaves_nothing_to_give_up(tmp_path, formula):
@@ -197,14 +219,50 @@ def test_values_that_do_not_go_together_are_refused_and_the_search_goes_on(tmp_p
     assert "model.dim 16 must be a multiple of model.heads 3" in next(one.note for one in outcomes if one.chosen["model.heads"] == 3)
 
 
-@pytest.mark.parametrize("error", [SerError("bands are few"), torch.OutOfMemoryError("CUDA out of memory")])
-def test_training_that_cannot_be_done_refuses_the_trial(tmp_path, formula, error):
+OWN_BANDS = {"features__mfcc__n_mels": 20, "train__augment__noise_domain": "waveform"}
+WIDTH_OF_THE_VIEWS = {"model__transformer__dim": None, "model__transformer__pooling": "max"}
+
+
+@pytest.mark.parametrize(
+    ("key", "choices", "others", "note"),
+    [
+        ("train.augment.noise_domain", ("waveform", "mel"), OWN_BANDS, "n_mels"),
+        ("model.transformer.heads", (4, 5), WIDTH_OF_THE_VIEWS, "no multiple of model.transformer.heads 5"),
+    ],
+)
+def test_values_that_do_not_go_with_the_features_are_refused_before_training(tmp_path, formula, key, choices, others, note):
+    trained = []
+    formula(lambda about, fold, seed: trained.append(about) or 0.5)
+    params = with_values(project(tmp_path), train__augment__band_shift=0, **others)
+    outcomes, begun = run(search(tmp_path, params, space=(Axis(key, "choose", choices),)), 8)
+    assert {(one.chosen[key], one.state) for one in outcomes} == {(choices[0], "finished"), (choices[1], "refused")}
+    assert all(note in one.note for one in outcomes if one.state == "refused")
+    assert len(trained) == len(begun) == 1
+
+
+def test_a_baseline_is_not_refused_for_a_network_that_nobody_builds(tmp_path, formula):
+    formula(lambda trained, fold, seed: 0.5)
+    params = with_values(project(tmp_path), model__kind="svm", model__transformer__heads=5, **WIDTH_OF_THE_VIEWS)
+    assert run(search(tmp_path, params), 1)[0][0].state == "finished"
+
+
+@pytest.mark.parametrize("error", [SerError("a training process died"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_error_of_the_machine_stops_the_search_and_costs_no_trial(tmp_path, formula, error):
     def fails(trained: inference.Trained, fold: int, seed: int) -> float:
-        raise error
+        if fold == 2:
+            raise error
+        return 0.5
 
     formula(fails)
-    outcomes, _ = run(search(tmp_path, project(tmp_path)), 2)
-    assert [(one.state, one.ua, one.note) for one in outcomes] == [("refused", None, str(error))] * 2
+    about = search(tmp_path, project(tmp_path), folds=(1, 2))
+    with pytest.raises(SerError, match=rf"(?s)trial 0 stopped the search: {error}.*The same command.*train\.lr"):
+        run(about, 2)
+    assert [(one.number, one.state) for one in shown(about)] == [(0, "running")]
+    formula(near_a_thousandth)
+    outcomes, begun = run(about, 2)
+    assert [(one.number, one.state) for one in outcomes] == [(0, "finished"), (1, "finished")]
+    assert outcomes[0].fold_ua[1] == 0.5, "a finished fold is not trained again"
+    assert len(begun) == 3
 
 
 def test_error_of_the_code_stops_the_search(tmp_path, formula):
@@ -252,3 +310,4 @@ def test_share_of_validated_test_clips(tmp_path):
     assert trials.folds_there_are(tmp_path / "folds.csv") == [1, 2]
     shares = [trials.validated_test_share(tmp_path / "folds.csv", folds) for folds in ([1], [2], [1, 2])]
     assert shares == [0.5, 1.0, pytest.approx(2 / 3)]
+    assert trials.validated_test_share(tmp_path / "folds.csv", [3]) == 0, "it has no validation clip"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import subprocess
 import sys
@@ -12,11 +11,9 @@ from fixtures.network import ROOT
 from ruamel.yaml import YAML
 
 from ser import SerError
-from ser.augment import check
 from ser.model.__main__ import build
 from ser.params import parse
 from stages import preset
-from tests import made
 
 PRESETS = ["cnn_transformer", "default", "paper", "zenkov"]
 
@@ -45,16 +42,6 @@ def test_presets_there_are() -> None:
 def test_parameter_counts(name: str, classes: int, parameters: int) -> None:
     params = parse(preset.merged(load(Path("params.yaml")), preset.checked(name)))
     assert sum(parameter.numel() for parameter in build(params, classes).parameters()) == parameters
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_training_accepts_the_augmentation_of_each(name: str) -> None:
-    """Noise on mel power would be refused where MFCC has bands of its own, as that of the paper has."""
-    params = parse(preset.merged(load(Path("params.yaml")), preset.checked(name)))
-    corpus = made.corpus(params)
-    if params.features.mfcc.n_mels != params.features.log_mel.n_mels:
-        corpus = dataclasses.replace(corpus, dct=None)
-    check(params.train.augment, corpus)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +86,13 @@ def test_preset_with_a_wrong_key_is_refused(tmp_path: Path) -> None:
 def test_words_a_shell_would_read_otherwise_are_refused() -> None:
     with pytest.raises(SerError, match="plain words"):
         preset.overrides({"model": {"fusion": "$(rm)"}})
+
+
+def test_merged_leaves_the_given_values_alone() -> None:
+    given = {"model": {"fusion": "sum", "cnn": {"channels": [1, 2], "bias": True}}}
+    merged = preset.merged(given, {"model": {"cnn": {"channels": [3]}}})
+    assert merged == {"model": {"fusion": "sum", "cnn": {"channels": [3], "bias": True}}}
+    assert given["model"] == {"fusion": "sum", "cnn": {"channels": [1, 2], "bias": True}}
 
 
 def test_command() -> None:

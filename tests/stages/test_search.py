@@ -16,6 +16,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from ser.params import load
+from ser.search import study
 from ser.search.space import put
 from ser.search.study import Outcome
 from stages import command, search
@@ -71,13 +72,32 @@ def test_killed_search_goes_on_and_ends_in_the_trials_of_an_undisturbed_one(root
     assert shown.strip() == out[out.index("3 trials") :].strip()
 
 
+WAIT_FOR_THE_OTHER = """
+import os, pathlib, time
+from ser.search import study
+take = study.take
+def take_and_wait(*words):
+    taken = take(*words)
+    pathlib.Path('took').mkdir(exist_ok=True)
+    pathlib.Path('took', str(os.getpid())).touch()
+    begun = time.monotonic()
+    while len(os.listdir('took')) < 2:
+        assert time.monotonic() < begun + 300
+        time.sleep(0.05)
+    return taken
+study.take = take_and_wait
+"""
+"""With its first trial taken, a process waits until the other has taken one."""
+
+
 def test_two_processes_share_one_search(root: Path) -> None:
     words = ("--space", "space.yaml", "--folds", "1", "--trials", "5")
-    processes = [start(root, *words) for _ in range(2)]
+    processes = [start(root, *words, before=WAIT_FOR_THE_OTHER) for _ in range(2)]
     found = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], found
     made = [sum(row.startswith("trial ") for row in out.splitlines()) for out, _ in found]
     assert sum(made) == 5
+    assert min(made) >= 1
     out, _ = run(root, "--show")
     assert "5 trials: 5 finished" in out
 
@@ -105,7 +125,6 @@ def here(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         (["--space", "none.yaml"], "none.yaml cannot be read"),
         (["--space", "space.yaml", "--folds", "1", "9"], "--folds 9: data/folds/demo.csv has the folds 1, 2, 3"),
         (["--space", "space.yaml", "--name", "../../x"], "--name ../../x: letters"),
-        (["--space", "space.yaml", "--trials", "0"], "--trials 0: at least one"),
         (["--show"], "no search 'demo' in"),
         (["--show", "--dataset", "none"], "--dataset none: not a corpus"),
     ],
@@ -114,6 +133,21 @@ def test_errors_are_one_message(here: Callable[..., tuple[str, str]], words: lis
     out, error = here(*words)
     assert error.startswith(f"error: {message}")
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trials", "0"], "argument --trials: found 0, needed is a whole number from 1"),
+        (["--trials", "-3"], "argument --trials: found -3, needed"),
+        (["--seed", "-1"], "argument --seed: found -1, needed is a whole number from 0"),
+        (["--seed", "1.5"], "argument --seed: found 1.5, needed"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_with_the_command_line(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    with pytest.raises(SystemExit):
+        search.arguments().parse_args(["--dataset", "demo", "--space", "space.yaml", *words])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["features/demo/offsets.npy", "clips/demo/clips.csv", "folds/demo.csv"])
@@ -129,6 +163,14 @@ def test_search_without_a_trainable_trial_says_why(here: Callable[..., tuple[str
     assert "3 trials: 3 refused" in out
     assert error.startswith("error: no trial was finished; the last refused one: ")
     assert "must have one entry per stage" in error
+
+
+def test_database_is_opened_once(here: Callable[..., tuple[str, str]], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(study, "_open", lambda folder, really=study._open: opened.append(folder) or really(folder))
+    (root / "space.yaml").write_text("model.cnn.channels: {choose: [[4], [8, 8]]}")
+    here("--space", "space.yaml", "--trials", "3")
+    assert len(opened) == 1
 
 
 def test_without_optuna_it_says_what_to_install(root: Path) -> None:
