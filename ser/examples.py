@@ -95,7 +95,7 @@ def write(path: str | Path, examples: list[Example]) -> None:
             arrays[f"{number}.attention.{side}"] = weights.astype(np.float32)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "wb") as out:
-        np.savez(out, **arrays)  # type: ignore[arg-type]
+        np.savez(out, allow_pickle=False, **arrays)
 
 
 def read(path: str | Path) -> list[Example]:

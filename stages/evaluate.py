@@ -54,12 +54,14 @@ def main(params: Params, options: argparse.Namespace) -> None:
     text = predictions.to_text(inference.predict(models, features_folder, table, assignment, place))
     predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
     found = evaluation.evaluate(predicted, table, folds, settings, summary["sample_rate"])
+    chosen = examples.choose(found.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
     values = {
         **found.metrics,
         "robustness": _robustness(name, table, assignment, trained, params, place),
         **{key: summary[key] for key in ("edition", "label_edition", "files_found", "kept", "rejected", "vad")},
         "normalise": trained.features.normalise,
         "fast": trained.train.fast,
+        "examples": len(chosen),
         "parameters": _lines(trained),
     }
     if isinstance(params.corpora[name].source, Synthetic):
@@ -74,7 +76,6 @@ def main(params: Params, options: argparse.Namespace) -> None:
     for plot, content in plots.items():
         _write(Path("metrics/plots") / name / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
     packed, views = clips.read(clips_folder, summary["sample_rate"]), features.read(features_folder)
-    chosen = examples.choose(found.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
     attend = attention.attender(models, features_folder, table, place)
     examples.write(Path("data/examples") / f"{name}.npz", examples.collect(found.test, chosen, packed, views, attend))
     # Last, because it is what people and DVC take for the result.

@@ -78,6 +78,17 @@ def test_temperature_undoes_too_bold_probabilities(sharp):
     assert calibration.log_loss(calibration.softmax_at(values, temperature), actual) <= calibration.log_loss(values, actual) + 1e-9
 
 
+def test_a_few_clips_that_are_all_right_do_not_make_it_bold():
+    """Alone they would ask for the smallest temperature there is; the prior's own least is found by hand."""
+    values = np.tile([0.7, 0.2, 0.1], (12, 1))
+    temperature = calibration.fit_temperature(values, np.zeros(12, int))
+    grid = np.linspace(-3, 3, 60001)
+    log_p = np.log([0.7, 0.2, 0.1]) / np.exp(grid)[:, None]
+    loss = 12 * (np.log(np.exp(log_p).sum(1)) - log_p[:, 0]) + grid**2 / (2 * 0.5**2)
+    assert temperature == pytest.approx(np.exp(grid[loss.argmin()]), rel=1e-3)
+    assert 0.3 < temperature < 0.8
+
+
 def test_temperature_never_changes_the_answer():
     values, _ = drawn(200)
     for temperature in (0.05, 0.5, 3, 20):
