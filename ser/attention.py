@@ -10,6 +10,7 @@ import torch
 
 from ser import batches, inference
 from ser.examples import Attend
+from ser.features import VIEWS
 
 
 def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFrame, device: torch.device) -> Attend:
@@ -36,7 +37,7 @@ def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFram
         rows = torch.tensor([row], device=device)
         length = corpus.length[rows].clamp(max=trained.max_frames)
         views = []
-        for name in batches.VIEWS:
+        for name in VIEWS:
             frames, inside = batches.cut(corpus, name, rows, torch.zeros_like(rows), length)
             views.append(batches.standardise(corpus, name, frames, rows, inside))
         weights = network.attention(views[0], views[1], length)

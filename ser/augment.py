@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser import SerError
-from ser.batches import VIEWS, Corpus, standardise
+from ser.batches import Corpus, standardise
+from ser.features import VIEWS
 from ser.noise import Recordings
 from ser.params.train import Augment
 
@@ -51,20 +51,6 @@ def draw(params: Augment, clips: int, seed: int, epoch: int, device: torch.devic
     # A mel band holds a few FFT bins of noise, whose powers are exponential: their mean is close to Gamma(2).
     texture = np.random.default_rng((seed, 3)).gamma(2.0, 0.5, _TEXTURE)
     return Draws(*(torch.from_numpy(part.astype(np.float32)).to(device) for part in (uniform, mix, texture)))
-
-
-def check(params: Augment, corpus: Corpus) -> None:
-    """Refuse settings under which the two views would show different recordings.
-
-    Raises:
-        SerError: if noise on mel power or band shift is asked for while MFCC has bands of its own or deltas are appended.
-    """
-    noise = params.noise_snr_db is not None and params.noise_domain == "mel"
-    if corpus.dct is None and (noise or params.band_shift > 0):
-        raise SerError(
-            "train.augment.noise_snr_db in the mel domain and band_shift change mel bands, and MFCC must be computed again from them: set "
-            "features.mfcc.n_mels to features.log_mel.n_mels and features.deltas to false, or noise_domain to waveform and band_shift to 0"
-        )
 
 
 def with_noisy_recordings(

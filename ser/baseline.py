@@ -84,7 +84,9 @@ def fit(statistics: np.ndarray, target: np.ndarray, n_classes: int) -> Svm:
     """
     centre, scale = statistics.mean(0), scales(statistics)
     x = ((statistics - centre) / scale).astype(np.float64)
-    kernel = np.exp(-squareform(pdist(x, "sqeuclidean")) / x.shape[1])  # once for all machines
+    kernel = squareform(pdist(x, "sqeuclidean"))  # once for all machines, and in place: it has clips² values
+    kernel /= -x.shape[1]
+    np.exp(kernel, out=kernel)
     weights, offsets = np.zeros((len(x), n_classes)), np.full(n_classes, -1.0)
     for number in np.unique(target):
         machine = SVC(C=1.0, kernel="precomputed", class_weight="balanced").fit(kernel, target == number)

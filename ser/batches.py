@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from ser import SerError, features
+from ser.features import VIEWS
 from ser.normalise import SMALLEST_SCALE, Statistics, scales, statistics
 from ser.params.features import Features
-
-VIEWS = ("log_mel", "mfcc")
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,8 @@ def load(folder: str, table: pd.DataFrame, classes: list[str], params: Features,
         raise SerError(f"{folder} holds no functionals.npy: run the features stage again")
     speakers, group = np.unique(table["speaker"].to_numpy(str), return_inverse=True)
     numbers = {name: number for number, name in enumerate(classes)}
-    own_bands = params.mfcc.n_mels != params.log_mel.n_mels or params.deltas
     cosines = features.dct_matrix(params.log_mel.n_mels, params.mfcc.n_mfcc).T.astype(np.float32)
-    dct = None if own_bands else torch.from_numpy(cosines).to(device)
+    dct = torch.from_numpy(cosines).to(device) if params.shared_bands else None
     by_speaker: dict[str, tuple[Tensor, Tensor]] = {}
     if params.normalise == "speaker":
         by_speaker = {name: _speaker_statistics(getattr(views, name), views.offsets, group, len(speakers), device) for name in VIEWS}

@@ -44,7 +44,7 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def summed(*values: float, device: torch.device) -> list[float]:
-    """Each number, summed over the processes."""
+    """Each number, summed over the processes; ``device``: where their tensors live."""
     if processes() == 1:
         return list(values)
     total = torch.tensor(values, dtype=torch.float64, device=device)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ser import SerError, batches
 from ser.baseline import Svm
+from ser.features import VIEWS, widths
 from ser.model.network import Network
 from ser.params import Params
 from ser.params.base import Section
@@ -92,8 +93,6 @@ def describe(folder: str | Path) -> Trained:
 
 def new_network(trained: Trained) -> Network:
     """An untrained network of the right shape."""
-    from ser.features import widths
-
     width = widths(trained.features)
     return Network(trained.model, width["log_mel"], width["mfcc"], len(trained.classes))
 
@@ -117,22 +116,27 @@ def probabilities(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarr
     was_training = network.training
     network.eval()
     if isinstance(network, Svm) and corpus.functionals is not None:
-        return network.decisions(corpus.functionals[torch.tensor(rows, device=corpus.device)]).double().softmax(1).cpu().numpy()
+        return _softmax(network.decisions(corpus.functionals[torch.tensor(rows, device=corpus.device)])).numpy()
     owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)
     order = np.argsort(length, kind="stable")  # neighbours in length: little padding
     found: list[Tensor] = []
     for part in np.split(order, range(BATCH, len(order), BATCH)):
         at, lengths = torch.from_numpy(rows[owner[part]]).to(corpus.device), torch.from_numpy(length[part]).to(corpus.device)
         views = {}
-        for name in batches.VIEWS:
+        for name in VIEWS:
             frames, inside = batches.cut(corpus, name, at, torch.from_numpy(first[part]).to(corpus.device), lengths)
             views[name] = batches.standardise(corpus, name, frames, at, inside)
-        found.append(network(views["log_mel"], views["mfcc"], lengths).double().softmax(1).cpu())
+        found.append(_softmax(network(views["log_mel"], views["mfcc"], lengths)))
     network.train(was_training)
     each = torch.cat(found).numpy()
     total = np.zeros((len(rows), each.shape[1]))
     np.add.at(total, owner[order], each)
     return total / np.bincount(owner, minlength=len(rows))[:, None]
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """In float64, which not every device has."""
+    return logits.cpu().double().softmax(1)
 
 
 def predict(

@@ -37,11 +37,15 @@ CODE = (
     "augment.py",
     "baseline.py",
     "batches.py",
+    "checkpoint.py",
+    "clips.py",
     "data_parallel.py",
+    "device.py",
     "features.py",
     "inference.py",
     "noise.py",
     "normalise.py",
+    "parallel.py",
     "training.py",
     "windows.py",
 )
@@ -79,9 +83,12 @@ def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
     Raises:
         SerError: if there are not so many devices.
     """
-    if data_parallel.launched():
-        return int(os.environ["WORLD_SIZE"])
     there = torch.cuda.device_count() if place.type == "cuda" else 1
+    if data_parallel.launched():
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        if place.type != "cpu" and here > there:
+            raise SerError(f"torchrun started {here} processes on this machine, and {place.type} has {there} device(s)")
+        return int(os.environ["WORLD_SIZE"])
     count = devices(runtime, jobs, there)
     if place.type != "cpu" and count > there:
         raise SerError(f"SER_DEVICES or runtime.devices asks for {count} devices to train one network, and {place.type} has {there}")
@@ -114,7 +121,7 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
         free_gpus.put(gpu)
     pool = ProcessPoolExecutor(at_once * count, spawn, _begin, (free_gpus if gpus else None,))
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a process may write there while another has failed
             # Tasks are taken up in this order and by a multiple of count processes: those of a job meet, and none waits for a later one.
             meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
             futures = [
@@ -187,6 +194,5 @@ def _begin(free_gpus: SimpleQueue[int] | None) -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    torch.set_num_threads(1)
     if free_gpus is not None:
         torch.cuda.set_device(free_gpus.get())

@@ -19,8 +19,9 @@ from sklearn.metrics import recall_score
 from torch import Tensor
 
 from ser import batches, checkpoint, data_parallel, inference
-from ser.augment import Draws, augment, check, draw, mask, with_noisy_recordings
+from ser.augment import Draws, augment, draw, mask, with_noisy_recordings
 from ser.baseline import Svm, clip_statistics, fit
+from ser.features import VIEWS
 from ser.inference import Trained
 from ser.model.losses import class_weights, loss
 from ser.model.network import Network
@@ -57,15 +58,14 @@ def train_fold(
         The kept weights (with the normalisation statistics) and one row of ``HISTORY`` per epoch.
     """
     params = trained.train
-    check(params.augment, corpus)
     torch.manual_seed(fold.seed)
     network = inference.new_network(trained).to(corpus.device)
     network.set_statistics(**_statistics(corpus, fold.train))
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = _optimizer(network, params)
     target = corpus.target.cpu().numpy()
-    weights = class_weights(torch.bincount(corpus.target[torch.tensor(fold.train)], minlength=len(trained.classes)), params)
-    weights = None if weights is None else weights.to(corpus.device)
+    counts = torch.from_numpy(np.bincount(target[fold.train], minlength=len(trained.classes)))
+    weights = class_weights(counts, params).to(corpus.device)
     compiled = torch.compile(network, dynamic=True) if params.compile else network
 
     history: list[dict] = []
@@ -75,7 +75,9 @@ def train_fold(
     if resumed is not None:
         tensors, facts = resumed
         network.load_state_dict(_named(tensors, "network."))
-        averaged, best = _named(tensors, "averaged."), _named(tensors, "best.")
+        for name, value in _named(tensors, "averaged.").items():
+            averaged[name].copy_(value)
+        best = _named(tensors, "best.")
         checkpoint.restore_optimizer(optimizer, tensors)
         history, best_ua, since_best = facts["history"], facts["best_ua"], facts["since_best"]
         say(f"fold {fold.number} seed {fold.seed}: goes on after epoch {len(history)} of {params.epochs}")
@@ -136,7 +138,7 @@ def train_svm(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callabl
     """The baseline in place of a network; takes and returns what ``train_fold`` does, with one row of history."""
     rows = torch.tensor(fold.train, device=corpus.device)
     known = _view_statistics(corpus, rows) if corpus.functionals is None else corpus.functionals[rows]
-    machine = fit(known.double().cpu().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
+    machine = fit(known.cpu().double().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
     train_loss, _ = _score(machine, corpus, fold.train, trained)
     valid_loss, valid_ua = _score(machine, corpus, fold.valid, trained)
     row = [fold.number, fold.seed, 1, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), 0.0]
@@ -176,7 +178,7 @@ def _view_statistics(corpus: batches.Corpus, rows: Tensor) -> Tensor:
     pieces = []
     for part in rows.split(256):
         views = []
-        for name in batches.VIEWS:
+        for name in VIEWS:
             frames, inside = batches.cut(corpus, name, part, torch.zeros_like(part), corpus.length[part])
             views.append(batches.standardise(corpus, name, frames, part, inside))
         pieces.append(clip_statistics(views[0], views[1], corpus.length[part]))
@@ -211,9 +213,9 @@ def _mixed(
     return log_mel, mfcc, lengths, soft
 
 
-def _part(soft: Tensor, mine: slice, weights: Tensor | None) -> Tensor:
+def _part(soft: Tensor, mine: slice, weights: Tensor) -> Tensor:
     """What the mean loss of a share counts in that of the batch: its part of the weight that ``loss`` divides by."""
-    weight = soft.sum(1) if weights is None else soft @ weights
+    weight = soft @ weights
     return weight[mine].sum() / weight.sum()
 
 

@@ -32,9 +32,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
         Path("models") / name,
     )
     table = read_table(clips)
-    place = device.set_up(params.runtime)
+    place = device.set_up(params.runtime, deterministic=not params.train.fast)
     numbers = sorted(int(number) for number in pd.read_csv(folds)["fold"].unique())
-    notes = {"device": place.type, "deterministic": not params.train.fast, "torch": torch.__version__}
+    notes = {"device": place.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
     trained = inference.Trained.planned(name, table, numbers, params, notes)
     together = parallel.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
     files = [*parallel.inputs(features, clips, folds, params.features), *parallel.code()]

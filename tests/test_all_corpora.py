@@ -1,4 +1,4 @@
-"""Every corpus of the mission through the whole pipeline, from fixture archives in a mirror to the report; and without a network."""
+"""Every corpus through the whole pipeline, from fixture archives in a mirror to the report; and without a network."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def test_several_processes_read_one_archive(tmp_path: Path) -> None:
         assert pool.map(read_all, [path] * 4) == [[NOISE[i:] for i in range(20)]] * 4
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_scribble_on_an_archive_never_ends_in_anything_but_our_errors(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -33,7 +33,7 @@ def level_db(signal: np.ndarray) -> float:
     return float(10 * np.log10(np.square(signal, dtype=np.float64).mean() + 1e-30))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     length=st.integers(1, 3000),
     rate=st.integers(8000, 96000),
@@ -68,7 +68,7 @@ def test_content_decides_the_format(kind):
     assert np.argmax(spectrum) * 2 == 440
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     length=st.integers(1, 500),
     rate=st.sampled_from([8000, RATE, 44100]),
@@ -180,7 +180,7 @@ def test_full_scale_is_found_in_every_type(subtype):
     assert 0.8 < audio.clipped(channels) < 0.95
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=300), position=st.integers(0, 400))
 def test_damaged_bytes_either_decode_or_say_why(data, position):
     whole = wav(np.random.default_rng(0).uniform(-1, 1, 300), kind="FLAC")

@@ -41,7 +41,7 @@ def test_decisions_are_those_of_scikit_learn():
     for number in range(3):
         oracle = SVC(C=1.0, gamma=1 / x.shape[1], class_weight="balanced").fit(x, corpus.target[rows].numpy() == number)
         np.testing.assert_allclose(logits[:, number], oracle.decision_function(queries), atol=1e-4)
-    np.testing.assert_array_equal(logits[:, 3], -1), "a class that training lacks never wins over a likely one"
+    np.testing.assert_array_equal(logits[:, 3], -1, err_msg="a class that training lacks never wins over a likely one")
 
 
 def test_it_trains_is_stored_and_predicts_like_a_network(tmp_path):

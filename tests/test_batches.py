@@ -53,13 +53,13 @@ def test_view_statistics_by_hand(normalise):
     corpus = made.corpus(params)
     if normalise == "speaker":
         means = {}
-        for name in batches.VIEWS:
+        for name in features.VIEWS:
             frames = [torch.cat([clip(corpus, name, row) for row in range(24) if row % 4 == speaker]) for speaker in range(4)]
             means[name] = (torch.stack([f.mean(0) for f in frames]), torch.stack([f.std(0, correction=0) for f in frames]))
         corpus = type(corpus)(**{**vars(corpus), "group_statistics": means})
     rows = np.array([0, 1, 2, 5, 7])
     found = batches.view_statistics(corpus, rows)
-    for name in batches.VIEWS:
+    for name in features.VIEWS:
         pieces = []
         for row in rows:
             frames = clip(corpus, name, row)
@@ -75,7 +75,7 @@ def test_view_statistics_by_hand(normalise):
 
 
 def write(folder, corpus):
-    for name in batches.VIEWS:
+    for name in features.VIEWS:
         np.save(folder / f"{name}.npy", getattr(corpus, name).numpy())
     offsets = np.concatenate([[0], np.cumsum(corpus.length.numpy())]).astype(np.int64)
     np.save(folder / "offsets.npy", offsets)

@@ -119,7 +119,7 @@ def test_views_with_different_numbers_of_bands():
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.integers(1, 5000), rate=st.integers(8000, 96000), loudness=st.floats(0, 1), seed=st.integers(0, 99))
 def test_any_length_and_rate(length, rate, loudness, seed):
     signal = (loudness * np.random.default_rng(seed).uniform(-1, 1, length)).astype(np.float32)

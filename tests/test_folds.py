@@ -166,7 +166,7 @@ corpus_tables = st.integers(4, 9).flatmap(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(corpus_tables, st.integers(2, 4), st.integers(0, 5), st.floats(0.05, 0.45))
 def test_speaker_folds_of_any_corpus_are_disjoint(table: pd.DataFrame, count: int, seed: int, share: float) -> None:
     """Whenever every speaker expresses every emotion and at least two are left outside the test part."""
@@ -174,7 +174,7 @@ def test_speaker_folds_of_any_corpus_are_disjoint(table: pd.DataFrame, count: in
     check_speaker_disjoint(table, assign(table, "c", split), count)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(3, 60), min_size=2, max_size=5), st.integers(0, 9), st.floats(0.05, 0.33))
 def test_random_parts_have_the_share_of_each_class(sizes: list[int], seed: int, share: float) -> None:
     table = table_of([{"emotion": f"e{k}", "speaker": "1"} for k, size in enumerate(sizes) for _ in range(size)])

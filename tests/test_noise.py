@@ -47,7 +47,7 @@ def written(folder: Path, wanted) -> Path:
     np.save(folder / "clips/audio.npy", to_int16(np.concatenate(signals)))
     heard = noise.recordings(folder / "clips", table, RATE, wanted.features)
     found = [features.extract(signal_of(heard, row), RATE, wanted.features) for row in range(24)]
-    for view in batches.VIEWS:
+    for view in features.VIEWS:
         np.save(folder / f"clips/{view}.npy", np.concatenate([one[view] for one in found]))
     np.save(folder / "clips/offsets.npy", np.cumsum([0, *(len(one["mfcc"]) for one in found)]))
     part = ["train" if row in TRAIN else "valid" if row % 4 == 1 else "test" for row in range(24)]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from ser import SerError, parallel
 from tests import made
+from tests.imports import needed_by
 from tests.test_batches import write
 
 
@@ -42,17 +44,39 @@ def jobs(folder: Path, folds: tuple[int, ...] = (1, 2, 3), empty: int | None = N
 
 
 def runtime(workers: int):
-    return made.params(runtime__workers=workers).runtime
+    return made.params(runtime__workers=workers, runtime__device="cpu").runtime
 
 
 def test_side_by_side_gives_the_same_bytes_as_one_after_the_other(tmp_path, monkeypatch):
-    monkeypatch.delenv("SER_WORKERS", raising=False)
+    for name in ("SER_WORKERS", "SER_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
     found = {}
     for workers in (1, 2):
         history = parallel.train(jobs(tmp_path / str(workers)), runtime(workers))
         found[workers] = [history, *((tmp_path / str(workers) / f"fold{fold}").read_bytes() for fold in (1, 2, 3))]
     assert found[1] == found[2]
     assert [(row["fold"], row["epoch"]) for row in found[1][0]] == [(fold, epoch) for fold in (1, 2, 3) for epoch in (1, 2)]
+
+
+def test_more_processes_than_devices_are_refused(monkeypatch):
+    for name, value in {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(SerError, match="torchrun started 3 processes on this machine, and cuda has 2"):
+        parallel.together(6, torch.device("cuda"), runtime(1))
+    with pytest.raises(SerError, match="mps has 1"):
+        parallel.together(6, torch.device("mps"), runtime(1))
+    assert parallel.together(6, torch.device("cpu"), runtime(1)) == 6
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert parallel.together(6, torch.device("cuda"), runtime(1)) == 6
+
+
+def test_a_checkpoint_depends_on_all_code_that_training_runs():
+    """All but the errors' class and how many cores are used, which change no byte."""
+    needed = {path for path in needed_by("stages/train.py") if path.startswith("ser/")} - {"ser/__init__.py", "ser/runtime.py"}
+    files = {path.relative_to(made.ROOT).as_posix() for part in parallel.code() for path in ([part] if part.is_file() else part.rglob("*"))}
+    files |= {part.relative_to(made.ROOT).as_posix() for part in parallel.code()}
+    assert needed <= files
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -65,6 +65,8 @@ def test_the_shipped_file_is_good_and_ends_with_the_switch():
         ("runtime.scheduler", "here", ["runtime.scheduler", "matching"]),
         ("runtime.workers", "many", ["runtime.workers", "whole number", "auto"]),
         ("train.augment.noise_snr_db", [5.0], ["train.augment.noise_snr_db"]),
+        ("train.seeds", [0, 1, 0], ["train.seeds", "twice"]),
+        ("train.seeds", [-1], ["train.seeds", "≥ 0"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_what_is_allowed(key, value, says):
@@ -96,6 +98,34 @@ def test_functionals_are_for_the_svm_and_not_normalised_by_clip(changes, says):
         parse(whole)
     for text in says:
         assert text in str(error.value)
+
+
+@pytest.mark.parametrize("apart", [{"features.mfcc.n_mels": 40}, {"features.deltas": True}], ids=str)
+@pytest.mark.parametrize(
+    ("changes", "fine"),
+    [
+        ({"train.augment.band_shift": 2}, False),
+        ({"train.augment.band_shift": 0, "train.augment.noise_snr_db": [5.0, 20.0]}, False),
+        ({"train.augment.band_shift": 0, "train.augment.noise_snr_db": [5.0, 20.0], "train.augment.noise_domain": "waveform"}, True),
+        ({"train.augment.band_shift": 0}, True),
+        ({"train.augment.band_shift": 2, "model.kind": "svm"}, True),
+    ],
+    ids=str,
+)
+def test_augmented_bands_need_mfcc_of_the_same_bands(apart, changes, fine):
+    """Else the two views would show different recordings; an SVM sees none altered."""
+    whole = values()
+    for key, value in {**apart, **changes}.items():
+        *path, last = key.split(".")
+        section = whole
+        for name in path:
+            section = section[name]
+        section[last] = value
+    if fine:
+        parse(whole)
+        return
+    with pytest.raises(ParamsError, match=r"train\.augment.*features\.mfcc\.n_mels.*waveform"):
+        parse(whole)
 
 
 def test_a_missing_key_is_named():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ser import SerError, inference, training
+from ser import inference, training
 from tests import made
 
 
@@ -158,14 +158,6 @@ def test_patience_stops_early_and_best_keeps_the_best(tmp_path):
     assert len(history) == best + 2 < 30
     until_best, _, _ = train(params.model_copy(update={"train": params.train.model_copy(update={"epochs": best})}), tmp_path / "best")
     assert same(weights, until_best)
-
-
-def test_noise_without_common_bands_is_refused(tmp_path):
-    params = made.params(features__mfcc__n_mels=20)
-    corpus = made.corpus(params)
-    corpus = type(corpus)(**{**vars(corpus), "dct": None})
-    with pytest.raises(SerError, match=r"noise_snr_db in the mel domain and band_shift.*n_mels"):
-        training.train_fold(corpus, fold(tmp_path), made.trained(params), lambda line: None)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def in_noise(seconds: tuple[float, float, float], rate: int, noise: float = 1e-4
     return (signal + noise * np.random.default_rng(seed).standard_normal(len(signal))).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     length=st.integers(1, 20_000),
     rate=st.sampled_from(vad.WEBRTC_RATES),

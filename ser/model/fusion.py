@@ -16,6 +16,7 @@ only), and V_a, V_x of the last.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import NamedTuple
 
@@ -58,12 +59,19 @@ class Pool(nn.Module):
         return 2 * tokens if self.deviation else tokens
 
     def forward(self, weights: Tensor, tokens: Tokens) -> Tensor:
-        """Weights (B, N), zero where padded and with sum 1, and tokens (B, N, d) → (B, s)."""
-        mean = _weighted(weights, tokens.values)
-        if not self.deviation:
-            return mean
-        variance = _weighted(weights, tokens.values.square()) - mean.square()
-        return torch.cat([mean, (variance.clamp_min(0) + SMALLEST_VARIANCE).sqrt()], 1)  # a root has no gradient at zero
+        """Weights (B, N), zero where padded and with sum 1, and tokens (B, N, d) → (B, s), in float32 under autocast too.
+
+        In bfloat16 the difference of two squares would be rounding errors.
+        """
+        device = tokens.values.device.type
+        whole = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
+        with whole:
+            values = tokens.values.float()
+            mean = _weighted(weights.float(), values)
+            if not self.deviation:
+                return mean
+            variance = _weighted(weights.float(), values.square()) - mean.square()
+            return torch.cat([mean, (variance.clamp_min(0) + SMALLEST_VARIANCE).sqrt()], 1)  # a root has no gradient at zero
 
     def evenly(self, tokens: Tokens) -> Tensor:
         """Pool with equal weights, (B, N, d) → (B, s)."""

@@ -54,7 +54,7 @@ def class_weights(counts: Tensor, train: Train) -> Tensor:
     Raises:
         ValueError: if no class has a clip or a count is negative.
     """
-    n = counts.to(torch.float64)
+    n = counts.cpu().to(torch.float64)  # not every device has float64
     present = n > 0
     if (n < 0).any() or not present.any():
         raise ValueError(f"class_weights: counts must be ≥ 0 and not all 0, found {counts.tolist()}")

@@ -26,18 +26,18 @@ INK, FAINT = "#202124", "#5f6368"
 VIEW_NAMES = {"log_mel": "log-mel", "mfcc": "MFCC"}
 HEIGHT = {"log_mel": 35.0, "mfcc": 21.0, "transformer": 7.0}  # middle of each branch's box
 FORMULAS = {
-    "concat": r"$z = [\,a\ ;\ x\,]$",
-    "sum": r"$z = W_a a + W_x x$",
+    "concat": r"$z = [\,v_a\ ;\ v_x\,]$",
+    "sum": r"$z = W_a v_a + W_x v_x$",
     "gate": r"$z = \sigma(a + x) \odot (a + x)$",
     "hierarchical_gate": "$c = \\sigma(a) \\odot a$\n$C = W_c\\,c,\\ \\ T = W_t\\,x$\n$z = \\sigma(C\\ OP\\ T) \\odot (C + T)$",
-    "parallel_coattention": "$S = \\tanh(A\\,W_b\\,X^\\top)$\n$p_a,\\ p_x$ from $S$\n$z = [\\,\\sum p_a A\\ ;\\ \\sum p_x X\\,]$",
+    "parallel_coattention": "$S = \\tanh(A\\,W_b\\,X^\\top)$\n$p_a,\\ p_x$ from $S$\n$z = [\\,pool(p_a, V_a)\\ ;\\ pool(p_x, V_x)\\,]$",
     "alternating_coattention": (
-        "$s$ from $A$;  $\\hat{x}$ from $X, s$\n$\\hat{a}$ from $A, \\hat{x}$\n$z = [\\,\\hat{a}\\ ;\\ \\hat{x}\\,]$"
+        "$s$ from $A$;  $p_x$ from $X, s$\n$p_a$ from $A, \\sum p_x X$\n$z = [\\,pool(p_a, V_a)\\ ;\\ pool(p_x, V_x)\\,]$"
     ),
     "hierarchical_coattention": (
         "$\\hat{a}_k,\\ \\hat{x}_k$ at each depth $k$\n$h_k = \\tanh(W_k[\\,\\hat{a}_k + \\hat{x}_k\\ ;\\ h_{k-1}])$\n$z = h_K$"
     ),
-    "cross_attention": "$A' = A$ asks $X$\n$X' = X$ asks $A$\n$z = [\\,\\overline{A'}\\ ;\\ \\overline{X'}\\,]$",
+    "cross_attention": "$A' = A$ asks $X$\n$X' = X$ asks $A$\n$z = [\\,a''\\ ;\\ x''\\,]$",
 }
 
 Point = tuple[float, float]

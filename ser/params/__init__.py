@@ -57,6 +57,18 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def both_views_show_the_same_recording(self) -> Params:
+        augment = self.train.augment
+        noise = augment.noise_snr_db is not None and augment.noise_domain == "mel"
+        if self.model.kind == "network" and not self.features.shared_bands and (noise or augment.band_shift > 0):
+            raise ValueError(
+                "train.augment: noise on mel power and band_shift change mel bands, and MFCC must be computed again from them; "
+                "set features.mfcc.n_mels to features.log_mel.n_mels and features.deltas to false, or noise_domain to waveform and "
+                "band_shift to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def datasets_are_known(self) -> Params:
         known = ", ".join(self.corpora)
         for name in self.datasets:

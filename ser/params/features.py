@@ -73,6 +73,11 @@ class Features(Section):
     """Read by train and evaluate, not by features. corpus: statistics of the training clips. speaker: each speaker by the
     speaker's own unlabelled clips (a protocol of its own). clip: each clip by itself."""
 
+    @property
+    def shared_bands(self) -> bool:
+        """Whether MFCC can be computed again from the log-mel bands."""
+        return self.mfcc.n_mels == self.log_mel.n_mels and not self.deltas
+
     @model_validator(mode="after")
     def functionals_can_be_normalised(self) -> Features:
         if self.functionals is not None and self.normalise == "clip":

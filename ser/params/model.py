@@ -1,4 +1,4 @@
-"""``model``: the network of the mission; a researcher changes ``model.fusion`` and nothing else."""
+"""``model``: the network; a researcher changes ``model.fusion`` and nothing else."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Cnn(Section):
     """Share of whole channels dropped after each stage."""
     segments: int | None = Field(ge=1, le=64)
     """null: one token per pooled step. A number: the clip is averaged into that many equal parts, which are flattened into one vector
-    (the fixed grid of the seeds, for any clip length); only for the fusions concat, sum, gate and hierarchical_gate."""
+    (the fixed grid of the published systems, for any clip length); only for the fusions concat, sum, gate and hierarchical_gate."""
     blocks: int = Field(ge=1, le=4)
-    """Parallel CNNs over each view (the seeds use two on the same input)."""
+    """Parallel CNNs over each view (Zenkov's system has two on the same input)."""
 
     @model_validator(mode="after")
     def same_depth(self) -> Cnn:
@@ -75,15 +75,15 @@ class Transformer(Section):
     layers: int = Field(ge=1, le=24)
     heads: int = Field(ge=1, le=64)
     dim: int | None = Field(ge=4, le=2048)
-    """Token width; null keeps the view's own number of rows (the seeds' choice)."""
+    """Token width; null keeps the view's own number of rows (as in the published systems)."""
     ffn: int = Field(ge=4, le=8192)
     """Width of the feed-forward layers."""
     dropout: float = Field(ge=0, lt=1)
     """Dropout on what each sub-layer adds."""
     norm: Literal["pre", "post"]
-    """Layer norm before each sub-layer (trains at higher rates, Xiong et al. 2020) or after it (Vaswani et al. 2017, the seeds)."""
+    """Layer norm before each sub-layer (trains at higher rates, Xiong et al. 2020) or after it (Vaswani et al. 2017)."""
     positions: Literal["sinusoidal", "none"]
-    """sinusoidal: Vaswani et al. 2017. none: the encoder cannot see order, as in the seeds."""
+    """sinusoidal: Vaswani et al. 2017. none: the encoder cannot see order, as in the published systems."""
 
     @model_validator(mode="after")
     def widths_fit(self) -> Transformer:
@@ -106,7 +106,7 @@ class Model(Section):
     gate_op: Literal["mul", "add"]
     """hierarchical_gate only: σ(C ⊙ T) or σ(C + T)."""
     dim: int | None = Field(ge=4, le=2048)
-    """Width d in which the branches meet; null: each keeps its own width (concat only, the seeds' choice)."""
+    """Width d in which the branches meet; null: each keeps its own width (concat only, as in Zenkov's system)."""
     token_norm: bool
     """Layer norm on the tokens brought to ``dim``, so that affinities of both sides start on the same scale."""
     statistics: Literal["mean", "mean_std"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ser.params.base import Section
 
@@ -77,9 +77,17 @@ class Train(Section):
     sampling: Literal["natural", "balanced"]
     """balanced: every class equally often in an epoch."""
     precision: Literal["fp32", "bf16"]
-    """bf16: autocast on CUDA."""
+    """bf16: autocast, made for CUDA; a CPU can do it too, most of them slowly."""
     compile: bool
     """torch.compile the network."""
     fast: bool
     """Allow non-deterministic kernels; said in the metrics."""
     augment: Augment
+
+    @model_validator(mode="after")
+    def seeds_can_be_used(self) -> Train:
+        if min(self.seeds) < 0:
+            raise ValueError("train.seeds: a seed is a whole number ≥ 0")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("train.seeds: a seed is named twice")
+        return self

@@ -93,7 +93,7 @@ def test_bins_after_each_stage(shrunk, bins: int, strides: list[int], pools: lis
     assert [level.values.shape[2] for level in tokens] == cnn.widths
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_cnn_keeps_every_frame_of_a_clip(data: st.DataObject) -> None:
     """With any strides and pools, the token grid is as long as the mask says, also when the batch is not padded at all."""
@@ -116,7 +116,7 @@ def test_cnn_keeps_every_frame_of_a_clip(data: st.DataObject) -> None:
     assert cnn.frames[-1] == np.prod(strides) * np.prod(pools)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 12))
 def test_segments_are_the_adaptive_average_of_each_clip(counts: list[int], segments: int) -> None:
     torch.manual_seed(0)

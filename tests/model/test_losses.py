@@ -37,7 +37,7 @@ def test_soft_targets_as_torch_takes_them(smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cross_entropy", "focal"])
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_soft_targets_that_are_hard_give_the_same(kind: str, data: st.DataObject) -> None:
     classes = data.draw(st.integers(2, 8))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ser.model.fusion import FUSIONS
+from ser.model.branches import Tokens
+from ser.model.fusion import FUSIONS, Pool
 from ser.model.losses import loss
 from ser.model.network import Network
 from ser.params import load
@@ -100,7 +101,7 @@ def test_sides_of_the_fusion(build) -> None:
     assert list(build(branches=["mfcc_cnn", "log_mel_cnn"]).sides) == ["log_mel_cnn", "mfcc_cnn"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=4), fusion=st.sampled_from(list(FUSIONS)), training=st.booleans())
 def test_any_lengths_run(lengths: list[int], fusion: str, training: bool) -> None:
     torch.manual_seed(0)
@@ -242,6 +243,17 @@ def test_every_fusion_learns(build, batch, fusion: str) -> None:
         optimizer.step()
         losses.append(value.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+def test_the_deviation_of_tokens_far_from_zero_survives_bfloat16() -> None:
+    """Mean 3, deviation 0.1: in bfloat16 the mean of squares less the square of the mean is noise."""
+    random = torch.Generator().manual_seed(0)
+    values, mask = 3 + 0.1 * torch.randn(2, 50, 4, generator=random), torch.ones(2, 50)
+    pool = Pool(load(ROOT / "params.yaml").model.model_copy(update={"statistics": "mean_std"}))
+    expected = torch.cat([values.mean(1), values.std(1, correction=0)], 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = pool.evenly(Tokens(values, mask > 0))
+    torch.testing.assert_close(pooled, expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("training", [False, True])
