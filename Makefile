@@ -3,7 +3,10 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro test test-slow lint format setup experiment benchmarks clean help
+.PHONY: repro test test-slow lint format setup experiment sweep benchmarks clean help
+
+FUSIONS = concat,sum,gate,hierarchical_gate,parallel_coattention,alternating_coattention,hierarchical_coattention,cross_attention
+SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +45,13 @@ format: .venv/.installed-dev  ## rewrite to the style of the house
 
 experiment: setup  ## run a known system: make experiment PRESET=paper
 	$(RUN) dvc exp run $$($(RUN) python -m stages.preset $(PRESET))
+
+sweep: setup  ## the eight fusions and three known systems on the same clips, queued, in one table
+	$(RUN) dvc exp run --queue -S 'model.fusion=$(FUSIONS)'
+	for name in paper zenkov cnn_transformer; do \
+	  $(RUN) dvc exp run --queue -n $$name $$($(RUN) python -m stages.preset $$name) $(SAME) || exit 1; done
+	$(RUN) dvc exp run --run-all --jobs 2
+	$(RUN) dvc exp show --md --hide-workspace --sort-by ua --drop '.*' --keep '^(Experiment|ua|ua_low|ua_high|wa|model.fusion)$$'
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
 	for name in signal model training evaluation; do $(RUN) python -m benchmarks.$$name || exit 1; done

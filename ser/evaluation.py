@@ -68,14 +68,21 @@ def evaluate(predictions: pd.DataFrame, table: pd.DataFrame, folds: dict[str, An
     fold_scores = _folds(test)
     calibrated, temperatures = _calibrate(predictions, test, settings)
     before, after = (calibration.reliability(values, test.actual, settings.bins) for values in (test.probabilities, calibrated))
+    between = {name: _interval(counts, weights, score, settings.confidence) for name, score in SCORES.items()}
+    low, high = between["ua"] or (None, None)
+    scores = {name: float(score(pooled).mean()) for name, score in SCORES.items()}
     values = {
-        **{name: float(score(pooled).mean()) for name, score in SCORES.items()},
+        "wa": scores.pop("wa"),
+        "ua": scores.pop("ua"),
+        "ua_low": low,  # numbers of their own: `dvc exp show` leaves lists out
+        "ua_high": high,
+        **scores,
         "n": test.n,
         "protocol": folds["protocol"],
         "speaker_independent": folds["speaker_independent"],
         "leaks": folds["leaks"],
         "ci": {
-            **{name: _interval(counts, weights, score, settings.confidence) for name, score in SCORES.items()},
+            **between,
             "confidence": settings.confidence,
             "speakers": len(test.speakers),
             "resamples": settings.bootstrap,

@@ -37,7 +37,8 @@ def test_repro_makes_everything_and_a_second_one_nothing(finished):
 
 def test_metrics_begin_with_the_scores_and_name_the_protocol(finished):
     metrics = json.loads((finished.folder / "metrics/corpora/demo.json").read_text())
-    assert list(metrics)[:5] == ["wa", "ua", "macro_f1", "n", "protocol"]
+    assert [metrics["ua_low"], metrics["ua_high"]] == metrics["ci"]["ua"]
+    assert list(metrics)[:7] == ["wa", "ua", "ua_low", "ua_high", "macro_f1", "n", "protocol"]
     assert metrics["protocol"] == "speaker"
     assert "not a result about human emotion" in metrics["notice"]
     assert metrics["n"] == len(pd.read_csv(finished.folder / "data/clips/demo/clips.csv"))
