@@ -1,6 +1,6 @@
 """Several processes train one network together: each takes its share of every batch, and the gradients are summed.
 
-With batch norm, which sums its statistics over the processes too (``ser.model.branches``), network, loss and gradient are those of the
+With batch norm, which sums its statistics over the processes too (``ser.model.norm``), network, loss and gradient are those of the
 whole batch to rounding, however many processes there are. In a process that is alone all of this changes nothing: the share is the whole.
 """
 

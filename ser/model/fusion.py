@@ -16,17 +16,15 @@ only), and V_a, V_x of the last.
 
 from __future__ import annotations
 
-import contextlib
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ser.model.branches import Tokens
+from ser.model.weighing import Affinity, CrossLayer, Guided, Pool, weighted
 from ser.params.model import Model
 
-SMALLEST_VARIANCE = 1e-5
 OWN_WIDTH = ("concat", "sum")
 """Fusions that use V_a and V_x alone, so that nothing has to be brought to a common width."""
 
@@ -45,37 +43,6 @@ class Fused(NamedTuple):
     z: Tensor
     a_weights: list[Tensor]
     x_weights: list[Tensor]
-
-
-class Pool(nn.Module):
-    """Tokens and their weights → one vector; see the head of this module."""
-
-    def __init__(self, params: Model) -> None:
-        super().__init__()
-        self.deviation = params.statistics == "mean_std"
-
-    def width(self, tokens: int) -> int:
-        """Width s of what tokens of a width d become."""
-        return 2 * tokens if self.deviation else tokens
-
-    def forward(self, weights: Tensor, tokens: Tokens) -> Tensor:
-        """Weights (B, N), zero where padded and with sum 1, and tokens (B, N, d) → (B, s), in float32 under autocast too.
-
-        In bfloat16 the difference of two squares would be rounding errors.
-        """
-        device = tokens.values.device.type
-        whole = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
-        with whole:
-            values = tokens.values.float()
-            mean = _weighted(weights.float(), values)
-            if not self.deviation:
-                return mean
-            variance = _weighted(weights.float(), values.square()) - mean.square()
-            return torch.cat([mean, (variance.clamp_min(0) + SMALLEST_VARIANCE).sqrt()], 1)  # a root has no gradient at zero
-
-    def evenly(self, tokens: Tokens) -> Tensor:
-        """Pool with equal weights, (B, N, d) → (B, s)."""
-        return self(tokens.mask / tokens.mask.sum(1, keepdim=True), tokens)
 
 
 class Concat(nn.Module):
@@ -154,7 +121,7 @@ class ParallelCoattention(nn.Module):
         super().__init__()
         self.pool = Pool(params)
         self.width = sum(map(self.pool.width, values))
-        self.attend = _Affinity(_common(params))
+        self.attend = Affinity(_common(params))
 
     def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
         """→ z, (B, as wide as both sides pooled)."""
@@ -174,14 +141,14 @@ class AlternatingCoattention(nn.Module):
         self.pool = Pool(params)
         self.width = sum(map(self.pool.width, values))
         dim = _common(params)
-        self.summary = _Guided(dim, guided=False)
-        self.look_x = _Guided(dim, guided=True)
-        self.look_a = _Guided(dim, guided=True)
+        self.summary = Guided(dim, guided=False)
+        self.look_x = Guided(dim, guided=True)
+        self.look_a = Guided(dim, guided=True)
 
     def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
         """→ z, (B, as wide as both sides pooled)."""
-        p_x = self.look_x(x[-1], _weighted(self.summary(a[-1], None), a[-1].values))
-        p_a = self.look_a(a[-1], _weighted(p_x, x[-1].values))
+        p_x = self.look_x(x[-1], weighted(self.summary(a[-1], None), a[-1].values))
+        p_a = self.look_a(a[-1], weighted(p_x, x[-1].values))
         return Fused(torch.cat([self.pool(p_a, values[0]), self.pool(p_x, values[1])], 1), [p_a], [p_x])
 
 
@@ -197,7 +164,7 @@ class HierarchicalCoattention(nn.Module):
         super().__init__()
         self.pool = Pool(params)
         self.width = _common(params)
-        self.attend = nn.ModuleList(_Affinity(self.width) for _ in range(levels))
+        self.attend = nn.ModuleList(Affinity(self.width) for _ in range(levels))
         seen = self.pool.width(self.width)
         self.encode = nn.ModuleList(nn.Linear(seen if level == 0 else seen + self.width, self.width) for level in range(levels))
 
@@ -226,8 +193,8 @@ class CrossAttention(nn.Module):
         self.pool = Pool(params)
         dim = _common(params)
         self.width = 2 * self.pool.width(dim)
-        self.a = _CrossLayer(dim, params.heads)
-        self.x = _CrossLayer(dim, params.heads)
+        self.a = CrossLayer(dim, params.heads)
+        self.x = CrossLayer(dim, params.heads)
 
     def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
         """→ z (B, 2s)."""
@@ -244,80 +211,6 @@ def _common(params: Model) -> int:
 
 def _gated(total: Tensor) -> Tensor:
     return torch.sigmoid(total) * total
-
-
-def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    return torch.softmax(scores.masked_fill(~mask, -math.inf), -1)
-
-
-def _weighted(weights: Tensor, values: Tensor) -> Tensor:
-    """(B, N) and (B, N, d) → (B, d)."""
-    return (weights[:, None] @ values).squeeze(1)
-
-
-class _Affinity(nn.Module):
-    """Weights over both sides from the affinity of every pair of tokens; see ``ParallelCoattention``."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.b = nn.Linear(dim, dim, bias=False)
-        self.a = nn.Linear(dim, dim, bias=False)
-        self.x = nn.Linear(dim, dim, bias=False)
-        self.score_a = nn.Linear(dim, 1, bias=False)
-        self.score_x = nn.Linear(dim, 1, bias=False)
-        nn.init.normal_(self.b.weight, std=1 / dim)  # affinities of tokens of unit scale then start inside tanh's slope
-
-    def forward(self, a: Tokens, x: Tokens) -> tuple[Tensor, Tensor]:
-        affinity = torch.tanh(self.b(x.values) @ a.values.transpose(1, 2)).transpose(1, 2)  # (B, N_a, N_x)
-        a_seen, x_seen = self.a(a.values), self.x(x.values)  # zero where padded, so they add nothing to the other side
-        h_a = torch.tanh(a_seen + affinity @ x_seen)  # (B, N_a, d)
-        h_x = torch.tanh(x_seen + affinity.transpose(1, 2) @ a_seen)  # (B, N_x, d)
-        return _softmax(self.score_a(h_a).squeeze(2), a.mask), _softmax(self.score_x(h_x).squeeze(2), x.mask)
-
-
-class _Guided(nn.Module):
-    """Weights over one side, led by a vector; see ``AlternatingCoattention``."""
-
-    def __init__(self, dim: int, guided: bool) -> None:
-        super().__init__()
-        self.m = nn.Linear(dim, dim, bias=False)
-        self.g = nn.Linear(dim, dim, bias=False) if guided else None
-        self.score = nn.Linear(dim, 1, bias=False)
-
-    def forward(self, tokens: Tokens, guide: Tensor | None) -> Tensor:
-        h = self.m(tokens.values)  # (B, N, d)
-        if self.g is not None and guide is not None:
-            h = h + self.g(guide)[:, None]
-        return _softmax(self.score(torch.tanh(h)).squeeze(2), tokens.mask)
-
-
-class _CrossLayer(nn.Module):
-    """One side asks, the other answers; see ``CrossAttention``."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.ffn = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
-        self.norm_attention = nn.LayerNorm(dim)
-        self.norm_ffn = nn.LayerNorm(dim)
-
-    def forward(self, asking: Tokens, answering: Tokens) -> tuple[Tokens, Tensor]:
-        """Tokens (B, N_q, d) and (B, N_k, d) → tokens (B, N_q, d) and the mean attention on each answering token, (B, N_k)."""
-        q = self._heads(self.q(asking.values))  # (B, h, N_q, d/h)
-        k, v = (self._heads(part) for part in self.kv(answering.values).chunk(2, 2))  # (B, h, N_k, d/h)
-        p = _softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]), answering.mask[:, None, None])  # (B, h, N_q, N_k)
-        attended = self.out((p @ v).transpose(1, 2).flatten(2))
-        x = self.norm_attention(asking.values + attended)
-        x = self.norm_ffn(x + self.ffn(x))
-        counted = asking.mask.to(p.dtype)
-        received = (p.mean(1) * counted[..., None]).sum(1) / counted.sum(1, keepdim=True)
-        return Tokens(x * asking.mask[..., None], asking.mask), received
-
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
 
 Fusion = Concat | Sum | Gate | HierarchicalGate | ParallelCoattention | AlternatingCoattention | HierarchicalCoattention | CrossAttention

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch, token_mask
-from ser.model.fusion import FUSIONS, OWN_WIDTH, Fused, Fusion, Pool
+from ser.model.fusion import FUSIONS, OWN_WIDTH, Fused, Fusion
+from ser.model.weighing import Pool
 from ser.params.model import Model
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ser import SerError
-from ser.model.branches import Cnn, CnnStage, EncoderLayer, MaskedBatchNorm, Tokens, TransformerBranch, segment, sinusoids, token_mask
+from ser.model.branches import Cnn, CnnStage, EncoderLayer, Tokens, TransformerBranch, segment, sinusoids, token_mask
+from ser.model.norm import MaskedBatchNorm
 
 
 @pytest.mark.parametrize(

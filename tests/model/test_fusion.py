@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from ser.model.branches import Tokens, token_mask
-from ser.model.fusion import FUSIONS, Fusion, Pool
+from ser.model.fusion import FUSIONS, Fusion
+from ser.model.weighing import Pool
 
 D, OWN = 6, (4, 5)
 A_COUNTS, X_COUNTS = [5, 2, 1], [7, 7, 3]

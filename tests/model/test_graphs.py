@@ -15,8 +15,9 @@ import torch.multiprocessing as mp
 from fixtures.network import BANDS, COEFFICIENTS
 from safetensors.torch import load_file, save_file
 
-from ser.model.branches import MaskedBatchNorm, token_mask
+from ser.model.branches import token_mask
 from ser.model.fusion import FUSIONS
+from ser.model.norm import MaskedBatchNorm
 
 SHAPES = [(1, 1), (3, 7), (2, 50), (4, 333)]  # clips, frames
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ser.model.branches import Tokens
-from ser.model.fusion import FUSIONS, Pool
+from ser.model.fusion import FUSIONS
 from ser.model.losses import loss
 from ser.model.network import Network
+from ser.model.weighing import Pool
 from ser.params import load
 
 BRANCHES = ["log_mel_cnn", "mfcc_cnn", "transformer"]
