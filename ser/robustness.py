@@ -158,7 +158,7 @@ class Chunk:
 
 def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
     """The features of each spoilt clip, in order; noise is keyed by seed and clip and is the same at every level."""
-    audio = np.load(chunk.audio, mmap_mode="r", allow_pickle=False)
+    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
     spoilt = (
         perturb(to_float(audio[start : start + length]), chunk.condition, chunk.sample_rate, (chunk.seed, int(start)))
         for start, length in zip(chunk.starts, chunk.lengths, strict=True)
