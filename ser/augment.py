@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ser.batches import Corpus, standardise
@@ -72,10 +73,11 @@ def with_noisy_recordings(
     drawn = rows[uniform[rows, _NOISE] < params.noise_share]
     views = {name: getattr(corpus, name).cpu().numpy().copy() for name in VIEWS}
     start = corpus.start.cpu().numpy()
-    for row in drawn:
-        snr = low + (high - low) * float(uniform[row, _SNR])
-        for name, frames in recordings.noisy_frames(int(row), snr, (*key, 5, int(row))).items():
-            views[name][start[row] : start[row] + len(frames)] = frames
+    with threadpool_limits(1):  # BLAS splits a product by its threads, which changes last bits; and waiting for another core costs more
+        for row in drawn:
+            snr = low + (high - low) * float(uniform[row, _SNR])
+            for name, frames in recordings.noisy_frames(int(row), snr, (*key, 5, int(row))).items():
+                views[name][start[row] : start[row] + len(frames)] = frames
     log_mel, mfcc = (torch.from_numpy(views[name]).to(corpus.device) for name in VIEWS)
     return replace(corpus, log_mel=log_mel, mfcc=mfcc)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ser import batches, features, noise, parallel
 from ser.augment import draw, with_noisy_recordings
@@ -125,6 +126,22 @@ def test_it_is_the_same_in_an_epoch_and_another_in_the_next(tmp_path):
     _, later = noisy(folder, wanted, epoch=2)
     assert changed(first, again) == []
     assert changed(first, later) == list(TRAIN)
+
+
+def test_it_does_not_depend_on_how_many_threads_blas_may_use(tmp_path, monkeypatch):
+    wanted = params(train__augment__noise_share=1.0)
+    folder = written(tmp_path, wanted)
+    seen: set[int] = set()
+    extract = features.extract
+
+    def watched(*arguments):
+        seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return extract(*arguments)
+
+    monkeypatch.setattr(features, "extract", watched)
+    with threadpool_limits(2):
+        noisy(folder, wanted)
+    assert seen == {1}
 
 
 def weights(folder: Path, wanted) -> dict[str, torch.Tensor]:
