@@ -24,7 +24,7 @@ def contents(project: Project) -> dict[str, bytes]:
 
 def test_what_it_wrote(finished):
     values = json.loads((finished.folder / "metrics/corpora/demo.json").read_text())
-    assert list(values)[:5] == ["wa", "ua", "macro_f1", "n", "protocol"]
+    assert list(values)[:7] == ["wa", "ua", "ua_low", "ua_high", "macro_f1", "n", "protocol"]
     assert values["notice"] == "synthetic: not a result about human emotion"
     assert values["files_found"] == values["kept"] + sum(values["rejected"].values())
     assert {"edition", "label_edition", "vad", "normalise", "fast", "robustness", "leaks"} <= set(values)
