@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
+import mmap
 import multiprocessing
+import os
+import pickle
 import signal
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -52,11 +58,41 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
         # Not forked from this process, which may hold threads and locks by now, but from a small server that has imported what is needed.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([function.__module__])
-        with ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent) as executor:
+        with (
+            tempfile.TemporaryDirectory(prefix="ser-") as folder,
+            ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent) as executor,
+        ):
             try:
-                yield from _in_order(executor, call, tasks, AHEAD * count)
+                yield from map(_take, _in_order(executor, functools.partial(_leave, folder, call), tasks, AHEAD * count))
             except BrokenProcessPool:
                 raise SerError("a worker process died, most likely killed for want of memory; try again with SER_WORKERS=1") from None
+
+
+@dataclass(frozen=True)
+class _Left:
+    """A result whose arrays lie in a file: through the pipe between two processes they would go in pieces of 64 kB, copied five times."""
+
+    pickled: bytes
+    path: str
+    sizes: list[int]
+
+
+def _leave(folder: str, call: Callable[[Task], Result], task: Task) -> _Left:
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(call(task), 5, buffer_callback=buffers.append)
+    pieces = [buffer.raw() for buffer in buffers]
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        file.writelines(pieces)
+    return _Left(pickled, file.name, [piece.nbytes for piece in pieces])
+
+
+def _take(left: _Left) -> Any:
+    """The result; its arrays lie in the file still, which is gone with the last of them."""
+    with open(left.path, "rb") as file:
+        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)) if sum(left.sizes) else memoryview(b"")
+    os.unlink(left.path)
+    ends = list(itertools.accumulate(left.sizes, initial=0))
+    return pickle.loads(left.pickled, buffers=[mapped[start:end] for start, end in itertools.pairwise(ends)])
 
 
 def _in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int) -> Iterator[Result]:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -46,3 +47,10 @@ def die_once(task: tuple[int, str]) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.02)
     return number
+
+
+def arrays(number: int) -> list[Any]:
+    """Results of every kind: no array, empty ones, slices that are not one block, columns first, several types, several at once."""
+    grid = np.arange(60, dtype=np.float32).reshape(5, 12) + number
+    kinds: list[Any] = [("too_short", "0.1 s"), np.zeros(0, np.int16), grid[:, ::3], np.asfortranarray(grid), np.float64(number)]
+    return [kinds[number % len(kinds)], {"grid": grid, "text": "é", "none": None}, np.full(number, number, np.int16)]

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,27 @@ def test_one_worker_is_this_process_and_two_are_others():
 def test_the_environment_wins(monkeypatch):
     monkeypatch.setenv("SER_WORKERS", "1")
     assert set(spread(tasks.process_of, range(3), local(2))) == {os.getpid()}
+
+
+def test_arrays_come_back_from_other_processes_as_they_were_and_leave_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    expected = [tasks.arrays(number) for number in range(23)]
+    for found, made in zip(spread(tasks.arrays, range(23), local(2)), expected, strict=True):
+        assert repr(found) == repr(made)
+        for array in (found[1]["grid"], found[2]):
+            array += 1  # one's own to change, as if it had come by value
+        assert len(list(tmp_path.glob("ser-*/*"))) <= 2 * AHEAD
+    assert list(tmp_path.glob("ser-*")) == []
+
+
+def test_results_nobody_fetched_leave_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    results = spread(tasks.arrays, range(50), local(2))
+    next(results)
+    results.close()
+    assert list(tmp_path.glob("ser-*")) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
