@@ -21,7 +21,7 @@ from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.workers import spread
 
-CHUNK = 32
+CHUNK = 64
 """Clips per task of a worker."""
 
 

@@ -28,7 +28,7 @@ from ser.params.preprocess import Preprocess
 from ser.params.runtime import Runtime
 from ser.workers import spread
 
-CHUNK = 16
+CHUNK = 32
 """Recordings per task: enough to make handing over cheap, few enough to keep all workers busy to the end."""
 
 
