@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ser.bundle import Bundle
     from ser.predict import Prediction
 
+FEWEST = 10
+"""Recordings of one speaker that ``--one-speaker`` asks for: ``ser.adaptation.FEWEST``, which would cost an import to show the help."""
+
 _BAR = 24
 """Width of a full bar in characters."""
 
@@ -40,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     predict = commands.add_parser("predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, mp3).")
     predict.add_argument("paths", nargs="+", metavar="FILE", help="recording, or folder of recordings")
     predict.add_argument("--bundle", metavar="FOLDER", help="exported model; default: the one in exports/")
+    predict.add_argument(
+        "--one-speaker",
+        action="store_true",
+        help=f"all recordings are of one speaker, in all kinds of moods: judge each by how it differs from the others (at least {FEWEST})",
+    )
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_const", const="csv", dest="form", help="one line for each recording")
     form.add_argument("--json", action="store_const", const="json", dest="form", help="all facts, for programs")
@@ -51,7 +59,7 @@ def _predict(options: argparse.Namespace) -> int:
     """Print predictions as they come; status 1 if a recording could not be judged."""
     from tqdm import tqdm
 
-    from ser.predict import Predictor, default_bundle, recordings
+    from ser.predict import Predictor, centred_on_speaker, default_bundle, recordings
 
     paths = recordings(options.paths)
     folder = options.bundle or default_bundle(Path("exports"))
@@ -60,9 +68,14 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"{folder}: {_about(bundle)}", file=sys.stderr)
     if bundle.features.normalise == "speaker":
         print(f"features are normalised by speaker: the {len(paths)} recording(s) are taken as one speaker's", file=sys.stderr)
-    # where predictions go to the terminal they are the progress
-    hidden = True if sys.stdout.isatty() else None
-    found = list(_shown(tqdm(predictor.files(paths), total=len(paths), unit="clip", disable=hidden), options.form, bundle, sys.stdout))
+    if options.one_speaker and len(paths) < FEWEST:
+        raise SerError(f"--one-speaker needs {FEWEST} recordings or more, to know how the speaker sounds; there are {len(paths)}")
+    # where predictions go to the terminal they are the progress, unless each has to wait for all
+    hidden = True if sys.stdout.isatty() and not options.one_speaker else None
+    predictions: Iterable[Prediction] = tqdm(predictor.files(paths), total=len(paths), unit="clip", disable=hidden)
+    if options.one_speaker:
+        predictions = centred_on_speaker(list(predictions))
+    found = list(_shown(predictions, options.form, bundle, sys.stdout))
     problems = [prediction for prediction in found if prediction.problem]
     for prediction in problems:
         print(f"error: {prediction.path}: {prediction.problem}", file=sys.stderr)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser import SerError, calibration, intervals, metrics
-from ser.params.evaluate import Evaluate, Gate
+from ser import adaptation, calibration, intervals, metrics
+from ser.params.evaluate import Evaluate
 from ser.predictions import OutOfFold, classes_of, out_of_fold, probabilities
 from ser.slices import slices
 
@@ -22,10 +22,6 @@ DIGITS = 4
 MISTAKES = 20
 """Errors that are listed, most confident first."""
 SCORES = {"wa": metrics.wa, "ua": metrics.ua, "macro_f1": metrics.macro_f1}
-
-
-class GateError(SerError):
-    """A bound of ``evaluate.gates`` is broken."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,7 @@ def evaluate(predictions: pd.DataFrame, table: pd.DataFrame, folds: dict[str, An
         },
         "folds": fold_scores,
         "seeds": _seeds(test, pooled),
+        "knowing_speakers": _knowing_speakers(test, weights, settings) if folds["speaker_independent"] else None,
         "calibration": {
             "method": settings.calibration,
             "before": _calibration_scores(test.probabilities, test.actual, before),
@@ -148,43 +145,6 @@ def rounded(value: Any, digits: int | None = DIGITS) -> Any:
     return value
 
 
-def check_gates(values: dict[str, Any], gates: list[Gate], corpus: str) -> None:
-    """Hold the metrics of a corpus against the user's bounds.
-
-    A gate whose number does not exist (a slice this corpus does not have) is broken too: a bound that cannot be checked protects nobody.
-
-    Raises:
-        GateError: with one line for each broken gate and the main scores.
-    """
-    broken = [line for gate in gates if gate.corpus in (None, corpus) and (line := _broken(values, gate))]
-    if broken:
-        scores = ", ".join(f"{name} {values[name]:.{DIGITS}f}" for name in SCORES)
-        lines = "\n".join(f"  {line}" for line in broken)
-        raise GateError(
-            f"{corpus} does not pass evaluate.gates:\n{lines}\n  {scores}, n {values['n']}, protocol {values['protocol']}\n"
-            "Improve the model, or change the bound in params.yaml (evaluate.gates)."
-        )
-
-
-def _broken(values: dict[str, Any], gate: Gate) -> str | None:
-    found: Any = values
-    for key in gate.metric.split("."):
-        if isinstance(found, dict) and key in found:
-            found = found[key]
-        elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
-            found = found[int(key)]
-        else:
-            known = ", ".join(found) if isinstance(found, dict) else "nothing more"
-            return f"{gate.metric}: no such number; {key!r} not found, known there: {known}"
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return f"{gate.metric}: is {found!r}, not a number; name another metric, or give the gate the corpus that has it"
-    if gate.at_least is not None and found < gate.at_least:
-        return f"{gate.metric} = {found:.{DIGITS}f} is below at_least {gate.at_least:g}"
-    if gate.at_most is not None and found > gate.at_most:
-        return f"{gate.metric} = {found:.{DIGITS}f} is above at_most {gate.at_most:g}"
-    return None
-
-
 def _interval(counts: np.ndarray, weights: np.ndarray, score: intervals.Score, confidence: float) -> intervals.Interval | None:
     return intervals.interval(intervals.draws(counts, weights, score), confidence, counts.shape[1])
 
@@ -221,6 +181,22 @@ def _seeds(test: OutOfFold, pooled: np.ndarray) -> dict[str, Any]:
     together = metrics.confusion(test.actual[: test.n], test.seed_mean().argmax(1), len(test.classes))
     ensemble = {name: float(score(together)) for name, score in SCORES.items()} if len(each) > 1 else None
     return {"count": len(each), **_spread(each), "ensemble": ensemble, "each": each}
+
+
+def _knowing_speakers(test: OutOfFold, weights: np.ndarray, settings: Evaluate) -> dict[str, Any] | None:
+    """A protocol of its own, beside the scores: what the same networks reach with the test speaker's other clips at hand, unlabelled."""
+    adapted = adaptation.knowing_speakers(test)
+    if adapted is None:
+        return None
+    counts = adapted.counts()
+    pooled = counts.sum(axis=1)
+    return {
+        "protocol": "answers centred on each test speaker's own unlabelled clips",
+        **{name: float(score(pooled).mean()) for name, score in SCORES.items()},
+        "ci": {name: _interval(counts, weights, score, settings.confidence) for name, score in SCORES.items()},
+        "ensemble": _seeds(adapted, pooled)["ensemble"],
+        "clips_per_speaker": float(np.median(np.bincount(test.speaker[: test.n]))),
+    }
 
 
 def _spread(each: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from ser import SerError
+from ser.adaptation import centred
 from ser.audio import AudioError
 from ser.bundle import BundleError, read
 from ser.calibration import softmax_at
@@ -135,6 +136,22 @@ class Predictor:
         named = {name: float(value) for name, value in zip(self.bundle.classes, p, strict=True)}
         left = prepared.source_seconds * (1 - prepared.removed)
         return Prediction(path, named, prepared.source_seconds, left, prepared.no_speech)
+
+
+def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:
+    """The same predictions, each judged by how it differs from the others, all being of one speaker (``ser.adaptation``).
+
+    Recordings that could not be judged stay as they are; so do all where fewer than ``FEWEST`` could.
+    """
+    judged = [found for found in predictions if found.probabilities]
+    if not judged:
+        return predictions
+    names = list(judged[0].probabilities)
+    adapted = iter(centred(np.array([[found.probabilities[name] for name in names] for found in judged]), np.zeros(len(judged))))
+    return [
+        replace(found, probabilities=dict(zip(names, next(adapted).tolist(), strict=True))) if found.probabilities else found
+        for found in predictions
+    ]
 
 
 def recordings(paths: Iterable[str]) -> list[str]:

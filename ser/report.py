@@ -19,7 +19,22 @@ from ser.examples import Example
 PUBLISHED = Path(__file__).with_name("published_results.csv")
 """Figures of others, each with its protocol; wa and ua in per cent, empty where not published."""
 
-NEEDED = ("wa", "ua", "macro_f1", "n", "protocol", "ci", "baselines", "per_class", "confusion", "folds", "seeds", "calibration", "slices")
+NEEDED = (
+    "wa",
+    "ua",
+    "macro_f1",
+    "n",
+    "protocol",
+    "ci",
+    "baselines",
+    "per_class",
+    "confusion",
+    "folds",
+    "seeds",
+    "knowing_speakers",
+    "calibration",
+    "slices",
+)
 
 
 @dataclass(frozen=True)

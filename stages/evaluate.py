@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from ser import SerError, clips, evaluation, examples, features, predictions, robustness
+from ser import SerError, clips, evaluation, examples, features, gates, predictions, robustness
 from ser.params import Params
 from ser.params.corpora import Synthetic
 from ser.runtime import passive_waiting
@@ -67,7 +67,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     if isinstance(params.corpora[name].source, Synthetic):
         values["notice"] = NOTICE
     values = evaluation.rounded(values)
-    evaluation.check_gates(values, settings.gates, name)
+    gates.check_gates(values, settings.gates, name)
 
     _write(Path("data/predictions") / f"{name}.csv", text)
     plots = {**found.plots, "loss": evaluation.curves(pd.read_csv(models / "history.csv"))}

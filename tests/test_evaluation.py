@@ -11,7 +11,8 @@ import pytest
 from sklearn import metrics as sklearn
 
 from ser import evaluation, predictions
-from ser.evaluation import GateError, check_gates, evaluate
+from ser.evaluation import evaluate
+from ser.gates import GateError, check_gates
 from ser.params.evaluate import Gate
 from tests import predicted
 

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import ser.export
 from ser import SerError, cli, clips, extraction, fetch, preprocessing
+from ser.adaptation import FEWEST, centred
 from ser.bundle import BundleError
 from ser.calibration import softmax_at
 from ser.card import licence
@@ -30,7 +31,7 @@ from ser.inference import Trained, describe, load_network, new_network, predict
 from ser.normalise import statistics
 from ser.params import Params, load, parse
 from ser.params.corpora import Joint, Synthetic
-from ser.predict import Prediction, Predictor, default_bundle, recordings
+from ser.predict import Prediction, Predictor, centred_on_speaker, default_bundle, recordings
 
 ROOT = Path(__file__).parents[1]
 FUSIONS = [
@@ -325,6 +326,33 @@ def test_csv_and_json_agree(made: Path) -> None:
         assert row["no_speech"] == "false"
         for name, p in entry["probabilities"].items():
             assert float(row[f"p_{name}"]) == pytest.approx(p, abs=2e-6)
+
+
+def test_recordings_of_one_speaker_are_judged_against_each_other(made: Path) -> None:
+    folder = made / "recordings"
+    alone, together = (
+        json.loads(run_ser("predict", folder, "--json", *how, cwd=made).stdout)["predictions"] for how in ([], ["--one-speaker"])
+    )
+    assert len(alone) >= FEWEST
+    p, adapted = (np.array([list(entry["probabilities"].values()) for entry in entries]) for entries in (alone, together))
+    assert adapted == pytest.approx(centred(p, np.zeros(len(p))), abs=1e-5)
+    assert [entry["path"] for entry in together] == [entry["path"] for entry in alone]
+
+
+def test_one_speaker_needs_more_than_one_recording(made: Path) -> None:
+    done = run_ser("predict", first_recording(made), "--one-speaker", cwd=made)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: --one-speaker needs 10 recordings or more, to know how the speaker sounds; there are 1"
+
+
+def test_what_cannot_be_judged_is_left_out_of_the_speakers_mean() -> None:
+    random = np.random.default_rng(0)
+    judged = [Prediction(str(k), dict(zip("ab", p, strict=True))) for k, p in enumerate(random.dirichlet([1, 1], FEWEST).tolist())]
+    broken = Prediction("broken", {}, problem="empty")
+    found = centred_on_speaker([*judged[:3], broken, *judged[3:]])
+    assert found[3] is broken
+    assert found[:3] + found[4:] == centred_on_speaker(judged)
+    assert centred_on_speaker([broken]) == [broken]
 
 
 def write(path: Path, signal: np.ndarray, rate: int, **how: str) -> Path:
