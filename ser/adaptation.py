@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ser.predictions import OutOfFold
 
 FEWEST = 10
@@ -40,11 +41,17 @@ def centred(probabilities: np.ndarray, speaker: np.ndarray) -> np.ndarray:
     return np.where((count >= FEWEST)[group][:, None], powers / powers.sum(axis=1, keepdims=True), probabilities)
 
 
-def knowing_speakers(test: OutOfFold) -> OutOfFold | None:
-    """The test clips with ``centred`` answers, by each network (fold and seed) on its own; None where no speaker has enough clips."""
+def knowing_speakers(test: OutOfFold) -> pd.DataFrame | None:
+    """Predictions of the test clips with ``centred`` answers, by each network (fold and seed) on its own.
+
+    Returns:
+        The table of predictions, test rows only; None where no speaker has enough clips.
+    """
     _, network = np.unique(test.rows[["fold", "seed"]].to_numpy(), axis=0, return_inverse=True)
     group = network.ravel() * len(test.speakers) + test.speaker
     if np.bincount(group).max() < FEWEST:
         return None
-    adapted = centred(test.probabilities, group)
-    return replace(test, probabilities=adapted, predicted=adapted.argmax(axis=1))
+    columns = [f"p_{name}" for name in test.classes]
+    rows = test.rows[["clip", "fold", "seed", "part", "emotion", *columns]].copy()
+    rows[columns] = centred(test.probabilities, group)
+    return rows

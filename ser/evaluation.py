@@ -94,7 +94,7 @@ def evaluate(predictions: pd.DataFrame, table: pd.DataFrame, folds: dict[str, An
         },
         "folds": fold_scores,
         "seeds": _seeds(test, pooled),
-        "knowing_speakers": _knowing_speakers(test, weights, settings) if folds["speaker_independent"] else None,
+        "knowing_speakers": _knowing_speakers(test, table, weights, settings) if folds["speaker_independent"] else None,
         "calibration": {
             "method": settings.calibration,
             "before": _calibration_scores(test.probabilities, test.actual, before),
@@ -183,11 +183,12 @@ def _seeds(test: OutOfFold, pooled: np.ndarray) -> dict[str, Any]:
     return {"count": len(each), **_spread(each), "ensemble": ensemble, "each": each}
 
 
-def _knowing_speakers(test: OutOfFold, weights: np.ndarray, settings: Evaluate) -> dict[str, Any] | None:
+def _knowing_speakers(test: OutOfFold, table: pd.DataFrame, weights: np.ndarray, settings: Evaluate) -> dict[str, Any] | None:
     """A protocol of its own, beside the scores: what the same networks reach with the test speaker's other clips at hand, unlabelled."""
-    adapted = adaptation.knowing_speakers(test)
-    if adapted is None:
+    rows = adaptation.knowing_speakers(test)
+    if rows is None:
         return None
+    adapted = out_of_fold(rows, table)
     counts = adapted.counts()
     pooled = counts.sum(axis=1)
     return {

@@ -5,6 +5,7 @@ cache (`dvc pull` fetches what another machine computed). Markdown goes to the s
 
     python -m stages.compare HEAD workspace
     python -m stages.compare main concat --dataset ravdess --json comparison.json
+    python -m stages.compare main main --knowing-speakers b     # what is it worth to know the speaker's other clips?
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dvc.exceptions import DvcException
 from dvc.scm import SCMError
 
 from ser import SerError, predictions
+from ser.adaptation import FEWEST, knowing_speakers
 from ser.clips import read_table
 from ser.comparison import compare, markdown
 from ser.evaluation import rounded
@@ -36,10 +38,16 @@ def main(params: Params, options: argparse.Namespace) -> None:
     logging.getLogger("dvc").setLevel(logging.ERROR)
     found = {}
     for name in [options.dataset] if options.dataset else params.datasets:
-        a, b = (_predictions(name, revision) for revision in (options.rev_a, options.rev_b))
-        result = compare(a, b, _clips(name, options.rev_a), params.evaluate)
-        print(markdown(result, name, options.rev_a, options.rev_b))
-        found[name] = {"rev_a": options.rev_a, "rev_b": options.rev_b, **rounded(result, digits=None)}
+        table = _clips(name, options.rev_a)
+        runs, names = [], []
+        for run, revision in (("a", options.rev_a), ("b", options.rev_b)):
+            knowing = options.knowing_speakers in (run, "both")
+            answers = _predictions(name, revision)
+            runs.append(_knowing(answers, table, f"{name} at {revision}") if knowing else answers)
+            names.append(f"{revision}, knowing speakers" if knowing else revision)
+        result = compare(runs[0], runs[1], table, params.evaluate)
+        print(markdown(result, name, names[0], names[1]))
+        found[name] = {"rev_a": names[0], "rev_b": names[1], **rounded(result, digits=None)}
     if options.json:
         Path(options.json).write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -47,6 +55,13 @@ def main(params: Params, options: argparse.Namespace) -> None:
 def _predictions(name: str, revision: str) -> pd.DataFrame:
     path = f"data/predictions/{name}.csv"
     return predictions.read(io.StringIO(_text(path, name, revision)), f"{path} at {revision}")
+
+
+def _knowing(answers: pd.DataFrame, table: pd.DataFrame, where: str) -> pd.DataFrame:
+    found = knowing_speakers(predictions.out_of_fold(answers, table))
+    if found is None:
+        raise SerError(f"{where}: no speaker has the {FEWEST} test clips that --knowing-speakers needs")
+    return found
 
 
 def _clips(name: str, revision: str) -> pd.DataFrame:
@@ -75,5 +90,10 @@ if __name__ == "__main__":
     arguments.add_argument("rev_a", metavar="REV_A", help="what to compare with")
     arguments.add_argument("rev_b", metavar="REV_B", help="what is compared")
     arguments.add_argument("--dataset", metavar="NAME", help="corpus to compare on; default: all in `datasets`")
+    arguments.add_argument(
+        "--knowing-speakers",
+        choices=["a", "b", "both"],
+        help="centre this run's answers on each speaker's clips; another protocol",
+    )
     arguments.add_argument("--json", metavar="FILE", help="write the figures to this file too")
     command.run(arguments, main)

@@ -108,6 +108,19 @@ def test_a_revision_against_itself(repository):
     assert "p = 1 " in repository.compare("HEAD", "HEAD").stdout
 
 
+def test_what_it_is_worth_to_know_the_speakers(repository, tmp_path):
+    found = {}
+    for how in ("a", "b", "both"):
+        done = repository.compare("HEAD", "HEAD", "--knowing-speakers", how, "--json", str(tmp_path / "found.json"))
+        assert done.returncode == 0, done.stderr
+        found[how] = json.loads((tmp_path / "found.json").read_text())["demo"]
+    plain, knowing = found["b"]["ua"]["a"], found["b"]["ua"]["b"]
+    assert plain != knowing
+    assert (found["a"]["ua"]["a"], found["a"]["ua"]["b"]) == (knowing, plain)
+    assert (found["both"]["ua"]["a"], found["both"]["ua"]["b"]) == (knowing, knowing)
+    assert (found["b"]["rev_a"], found["b"]["rev_b"]) == ("HEAD", "HEAD, knowing speakers")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
