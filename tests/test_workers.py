@@ -15,7 +15,7 @@ import pytest
 from ser import SerError
 from ser.params import load
 from ser.params.runtime import Runtime
-from ser.workers import AHEAD, spread
+from ser.workers import AHEAD, _leave, spread
 from tests import tasks
 
 ROOT = Path(__file__).parents[1]
@@ -97,6 +97,11 @@ def test_results_nobody_fetched_leave_no_file_behind(tmp_path: Path, monkeypatch
     next(results)
     results.close()
     assert list(tmp_path.glob("ser-*")) == []
+
+
+def test_a_full_disk_is_said_plainly(tmp_path):
+    with pytest.raises(SerError, match=r"cannot leave 0\.1 MB in .*gone: No such file or directory; make room, or set TMPDIR"):
+        _leave(str(tmp_path / "gone"), tasks.arrays, 32_000)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
