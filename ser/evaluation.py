@@ -192,7 +192,7 @@ def _knowing_speakers(test: OutOfFold, table: pd.DataFrame, weights: np.ndarray,
     counts = adapted.counts()
     pooled = counts.sum(axis=1)
     return {
-        "protocol": "answers centred on each test speaker's own unlabelled clips",
+        "protocol": "speaker-centred",
         **{name: float(score(pooled).mean()) for name, score in SCORES.items()},
         "ci": {name: _interval(counts, weights, score, settings.confidence) for name, score in SCORES.items()},
         "ensemble": _seeds(adapted, pooled)["ensemble"],
