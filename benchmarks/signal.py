@@ -182,17 +182,18 @@ def per_clip(params: Params, raw: Path, folder: Path, repeats: int) -> tuple[lis
     }
 
 
-def scaling(raws: dict[int, Path], few: Path, folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def scaling(raws: dict[int, Path], folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
     """One and two processes on 1 ×, 2 × and 4 × the clips: time, memory, and what the second core brings of what it could.
 
-    What it costs to start the processes is what two take longer than one for two recordings. The machine's own ceiling (two cores
-    share caches, memory and clock) is measured by two processes that know nothing of each other.
+    Time is a line over the hours of audio: its slope is what an hour costs, where it begins is what starting costs. The second core is held
+    to the slopes, and with starts to the time of the largest download. The machine's own ceiling (two cores share caches, memory and clock)
+    is measured by two processes that know nothing of each other.
     """
     runs: dict[tuple[int, int], dict[str, float]] = {}
     pairs = []
     copies = [Path(shutil.copytree(raws[1], folder / f"copy{number}")) for number in (1, 2)]
     for _ in tqdm(range(repeats), desc="scaling", unit="repeat"):
-        for times, raw in ({0: few} | raws).items():
+        for times, raw in raws.items():
             for workers in (1, 2):
                 run = child("from benchmarks.signal import measure", f"measure({str(raw)!r}, {str(folder)!r}, {workers})")
                 best = runs.setdefault((workers, times), run)
@@ -200,7 +201,7 @@ def scaling(raws: dict[int, Path], few: Path, folder: Path, repeats: int) -> tup
         pairs.append(independent(copies))
     rows = [
         {
-            "what": f"{workers} process{'es' if workers > 1 else ''}, {f'{times} × the clips' if times else 'two clips'}",
+            "what": f"{workers} process{'es' if workers > 1 else ''}, {times} × the clips",
             "seconds": run["seconds"],
             "times_real_time": run["audio_seconds"] / run["seconds"],
             "rss_mb": run["rss_mb"],
@@ -218,20 +219,22 @@ def scaling(raws: dict[int, Path], few: Path, folder: Path, repeats: int) -> tup
             "all_rss_mb": pair["all_rss_mb"],
         }
     )
-    one, two, start = runs[1, 4], runs[2, 4], runs[2, 0]["seconds"] - runs[1, 0]["seconds"]
-    hours = {times: runs[1, times]["audio_seconds"] / 3600 for times in raws}
-    slopes = [(runs[1, b]["seconds"] - runs[1, a]["seconds"]) / (hours[b] - hours[a]) for a, b in ((1, 2), (2, 4))]
+    one, two = runs[1, 4], runs[2, 4]
+    hours = [runs[1, times]["audio_seconds"] / 3600 for times in raws]
+    (cost, begin), (cost_two, begin_two) = (np.polyfit(hours, [runs[w, times]["seconds"] for times in raws], 1) for w in (1, 2))
+    slopes = np.diff([runs[1, times]["seconds"] for times in raws]) / np.diff(hours)
     return rows, {
-        "second_core": one["seconds"] / (two["seconds"] - start),
+        "second_core": float(cost / cost_two),
         "second_core_with_starts": one["seconds"] / two["seconds"],
         "second_core_ceiling": 2 * runs[1, 1]["seconds"] / pair["seconds"],
-        "start_seconds": start,
+        "start_seconds": float(begin_two - begin),
         "rss_mb": runs[1, 1]["rss_mb"],
         "rss_growth_at_4x": one["rss_mb"] / runs[1, 1]["rss_mb"] - 1,
         "all_rss_mb_two_processes": runs[2, 1]["all_rss_mb"],
         "rss_growth_at_4x_two_processes": two["all_rss_mb"] / runs[2, 1]["all_rss_mb"] - 1,
-        "seconds_per_hour_1x_to_2x": slopes[0],
-        "seconds_per_hour_2x_to_4x": slopes[1],
+        "seconds_per_hour": float(cost),
+        "seconds_per_hour_1x_to_2x": float(slopes[0]),
+        "seconds_per_hour_2x_to_4x": float(slopes[1]),
     }
 
 
@@ -274,8 +277,7 @@ def main() -> None:
         folder = Path(temporary)
         raws = {times: repeated(source, folder / f"raw{times}", times, options.clips) for times in TIMES}
         rows, figures = per_clip(params, raws[1], folder, options.repeats)
-        few = repeated(source, folder / "few", 1, 2)
-        for part, more in (scaling(raws, few, folder, options.repeats), cold(raws[1], folder, options.repeats)):
+        for part, more in (scaling(raws, folder, options.repeats), cold(raws[1], folder, options.repeats)):
             rows += part
             figures |= more
     rounded = {name: round(value, 4) for name, value in figures.items()}

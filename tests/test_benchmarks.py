@@ -120,8 +120,7 @@ def test_a_child_hands_back_what_it_did_and_when():
 def test_the_second_core_is_held_against_two_processes_that_share_nothing(tmp_path, monkeypatch):
     from benchmarks import signal
 
-    seconds = {("raw1", 1): 3.0, ("raw2", 1): 6.0, ("raw4", 1): 12.0, ("raw1", 2): 2.0, ("raw2", 2): 4.0, ("raw4", 2): 7.0}
-    seconds |= {("few", 1): 0.5, ("few", 2): 1.5}
+    seconds = {("raw1", 1): 3.0, ("raw2", 1): 6.0, ("raw4", 1): 12.0, ("raw1", 2): 2.5, ("raw2", 2): 4.0, ("raw4", 2): 7.0}
     alone = []
 
     def child(*code: str) -> dict[str, float]:
@@ -133,16 +132,18 @@ def test_the_second_core_is_held_against_two_processes_that_share_nothing(tmp_pa
         return {"seconds": seconds[Path(raw).name, workers], "audio_seconds": audio, "rss_mb": 1.0, "all_rss_mb": 1.0}
 
     monkeypatch.setattr(signal, "child", child)
-    few, raws = tmp_path / "few", {times: tmp_path / f"raw{times}" for times in (1, 2, 4)}
-    for times, raw in [(1, few), *raws.items()]:
+    raws = {times: tmp_path / f"raw{times}" for times in (1, 2, 4)}
+    for times, raw in raws.items():
         raw.mkdir()
         for number in range(times):
             (raw / str(number)).touch()
-    rows, figures = signal.scaling(raws, few, tmp_path, 2)
+    rows, figures = signal.scaling(raws, tmp_path, 2)
     (row,) = [row for row in rows if row["what"] == "two independent processes, each 1 × the clips"]
     assert (row["seconds"], row["times_real_time"]) == (5.0, 40.0)
     assert figures["second_core_ceiling"] == pytest.approx(2 * 3 / 5)
-    assert figures["second_core"] == pytest.approx(12 / 6)
+    assert figures["second_core"] == pytest.approx(3 / 1.5)  # per hour of audio
+    assert figures["second_core_with_starts"] == pytest.approx(12 / 7)
+    assert figures["start_seconds"] == pytest.approx(1)
     assert len(set(alone)) == len({raw for raw, _ in alone}) == len({folder for _, folder in alone}) == 2
 
 
