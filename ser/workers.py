@@ -85,7 +85,6 @@ def _leave(folder: str, call: Callable[[Task], Result], task: Task) -> _Left:
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             file.writelines(pieces)
     except OSError as error:
-        size = sum(piece.nbytes for piece in pieces) / 1e6
         size, reason = sum(piece.nbytes for piece in pieces) / 1e6, error.strerror
         raise SerError(f"a worker cannot leave {size:.1f} MB in {folder}: {reason}; make room, or set TMPDIR to another folder") from None
     return _Left(pickled, file.name, [piece.nbytes for piece in pieces])
