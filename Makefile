@@ -51,7 +51,8 @@ sweep: setup  ## the eight fusions and three known systems on the same clips, qu
 	for name in paper zenkov cnn_transformer; do \
 	  $(RUN) dvc exp run --queue -n $$name $$($(RUN) python -m stages.preset $$name) $(SAME) || exit 1; done
 	$(RUN) dvc exp run --run-all --jobs 2
-	$(RUN) dvc exp show --md --hide-workspace --sort-by ua --drop '.*' --keep '^(Experiment|ua|ua_low|ua_high|wa|model.fusion)$$'
+	$(RUN) dvc exp show --md --hide-workspace --sort-by metrics/corpora/demo.json:ua --drop '.*' \
+		--keep '^(Experiment|(metrics/corpora/demo.json:)?(ua|ua_low|ua_high|wa)|model.fusion)$$'
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
 	for name in signal model training evaluation; do $(RUN) python -m benchmarks.$$name || exit 1; done
