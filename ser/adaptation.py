@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import softmax
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +37,8 @@ def centred(probabilities: np.ndarray, speaker: np.ndarray) -> np.ndarray:
     _, group, count = np.unique(speaker, return_inverse=True, return_counts=True)
     total = np.zeros((len(count), probabilities.shape[1]))
     np.add.at(total, group, logs)
-    logs -= (total / count[:, None])[group]
-    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.where((count >= FEWEST)[group][:, None], powers / powers.sum(axis=1, keepdims=True), probabilities)
+    found = softmax(logs - (total / count[:, None])[group], axis=1)
+    return np.where((count >= FEWEST)[group][:, None], found, probabilities)
 
 
 def knowing_speakers(test: OutOfFold) -> pd.DataFrame | None:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ser.bundle import Bundle
     from ser.predict import Prediction
 
-FEWEST = 10
-"""Recordings of one speaker that ``--one-speaker`` asks for: ``ser.adaptation.FEWEST``, which would cost an import to show the help."""
-
 _BAR = 24
 """Width of a full bar in characters."""
 
@@ -46,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--one-speaker",
         action="store_true",
-        help=f"all recordings are of one speaker, in all kinds of moods: judge each by how it differs from the others (at least {FEWEST})",
+        help="the recordings, ten or more, are of one speaker in all kinds of moods: judge each by how it differs from the others",
     )
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_const", const="csv", dest="form", help="one line for each recording")
@@ -68,8 +65,6 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"{folder}: {_about(bundle)}", file=sys.stderr)
     if bundle.features.normalise == "speaker":
         print(f"features are normalised by speaker: the {len(paths)} recording(s) are taken as one speaker's", file=sys.stderr)
-    if options.one_speaker and len(paths) < FEWEST:
-        raise SerError(f"--one-speaker needs {FEWEST} recordings or more, to know how the speaker sounds; there are {len(paths)}")
     # where predictions go to the terminal they are the progress, unless each has to wait for all
     hidden = True if sys.stdout.isatty() and not options.one_speaker else None
     predictions: Iterable[Prediction] = tqdm(predictor.files(paths), total=len(paths), unit="clip", disable=hidden)

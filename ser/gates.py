@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ser import SerError
+from ser.evaluation import DIGITS, SCORES
 from ser.params.evaluate import Gate
-
-DIGITS = 4
-SHOWN = ("wa", "ua", "macro_f1")
 
 
 class GateError(SerError):
@@ -25,7 +23,7 @@ def check_gates(values: dict[str, Any], gates: list[Gate], corpus: str) -> None:
     """
     broken = [line for gate in gates if gate.corpus in (None, corpus) and (line := _broken(values, gate))]
     if broken:
-        scores = ", ".join(f"{name} {values[name]:.{DIGITS}f}" for name in SHOWN)
+        scores = ", ".join(f"{name} {values[name]:.{DIGITS}f}" for name in SCORES)
         lines = "\n".join(f"  {line}" for line in broken)
         raise GateError(
             f"{corpus} does not pass evaluate.gates:\n{lines}\n  {scores}, n {values['n']}, protocol {values['protocol']}\n"

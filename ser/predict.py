@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from ser import SerError
-from ser.adaptation import centred
+from ser.adaptation import FEWEST, centred
 from ser.audio import AudioError
 from ser.bundle import BundleError, read
 from ser.calibration import softmax_at
@@ -141,11 +141,14 @@ class Predictor:
 def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:
     """The same predictions, each judged by how it differs from the others, all being of one speaker (``ser.adaptation``).
 
-    Recordings that could not be judged stay as they are; so do all where fewer than ``FEWEST`` could.
+    Recordings that could not be judged stay as they are.
+
+    Raises:
+        SerError: if fewer than ``FEWEST`` could.
     """
     judged = [found for found in predictions if found.probabilities]
-    if not judged:
-        return predictions
+    if len(judged) < FEWEST:
+        raise SerError(f"to know how one speaker sounds takes {FEWEST} recordings or more; there are {len(judged)} that can be judged")
     names = list(judged[0].probabilities)
     adapted = iter(centred(np.array([[found.probabilities[name] for name in names] for found in judged]), np.zeros(len(judged))))
     return [

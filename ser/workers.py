@@ -95,6 +95,7 @@ def _take(left: _Left) -> Any:
     with open(left.path, "rb") as file:
         mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)) if sum(left.sizes) else memoryview(b"")
     os.unlink(left.path)
+    # Our own worker's, by the pool's private pipe, which pickles everything it carries; the file holds values of arrays and nothing else.
     ends = list(itertools.accumulate(left.sizes, initial=0))
     return pickle.loads(left.pickled, buffers=[mapped[start:end] for start, end in itertools.pairwise(ends)])
 

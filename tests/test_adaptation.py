@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import balanced_accuracy_score
 
-from ser import adaptation, cli, predictions
+from ser import predictions
 from ser.adaptation import FEWEST, centred, knowing_speakers
 from tests import predicted
 
@@ -80,10 +80,6 @@ def test_each_network_is_centred_on_its_own_answers():
 def test_where_no_speaker_has_enough_clips_there_is_nothing_to_say():
     table = predicted.clips(takes=FEWEST - 2)
     assert knowing_speakers(predictions.out_of_fold(predicted.predictions(table), table)) is None
-
-
-def test_the_command_line_asks_for_as_many_recordings():
-    assert cli.FEWEST == adaptation.FEWEST
 
 
 def test_scores_are_those_of_the_centred_answers():

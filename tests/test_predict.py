@@ -342,7 +342,10 @@ def test_recordings_of_one_speaker_are_judged_against_each_other(made: Path) -> 
 def test_one_speaker_needs_more_than_one_recording(made: Path) -> None:
     done = run_ser("predict", first_recording(made), "--one-speaker", cwd=made)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: --one-speaker needs 10 recordings or more, to know how the speaker sounds; there are 1"
+    assert (
+        done.stderr.splitlines()[-1] == "error: to know how one speaker sounds takes 10 recordings or more; there are 1 that can be judged"
+    )
+    assert done.stdout == ""
 
 
 def test_what_cannot_be_judged_is_left_out_of_the_speakers_mean() -> None:
@@ -352,7 +355,8 @@ def test_what_cannot_be_judged_is_left_out_of_the_speakers_mean() -> None:
     found = centred_on_speaker([*judged[:3], broken, *judged[3:]])
     assert found[3] is broken
     assert found[:3] + found[4:] == centred_on_speaker(judged)
-    assert centred_on_speaker([broken]) == [broken]
+    with pytest.raises(SerError, match="10 recordings or more; there are 9 that"):
+        centred_on_speaker([*judged[1:], broken])
 
 
 def write(path: Path, signal: np.ndarray, rate: int, **how: str) -> Path:
