@@ -6,7 +6,6 @@ Apart from ``ser/features.py`` so that training depends on how features are comp
 from __future__ import annotations
 
 import contextlib
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ser.features import VIEWS, extract, widths
 from ser.functionals import SETS, functionals, load
 from ser.params.features import Features
 from ser.params.runtime import Runtime
-from ser.workers import spread
+from ser.workers import spread, start_early
 
 CHUNK = 64
 """Clips per task of a worker."""
@@ -48,6 +47,7 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
     """
     if features.functionals is not None:
         load(features.functionals)  # says at once that it is not installed
+    start_early(extract_chunk, runtime)
     table = read_table(clips_folder)
     starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
     _check_store(clips_folder, starts, lengths)
@@ -55,27 +55,30 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
         Chunk(clips_folder.resolve() / "audio.npy", starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate, features)
         for i in range(0, len(table), CHUNK)
     )
-    wide, offsets = widths(features), [0]
+    wide = widths(features)
+    frames: list[int] = []
     with written_whole(folder) as partial, contextlib.ExitStack() as files:
         writers = {view: files.enter_context(growing_array(partial / f"{view}.npy", np.float16, (wide[view],))) for view in VIEWS}
         if features.functionals is not None:
             count = SETS[features.functionals][1]
             writers["functionals"] = files.enter_context(growing_array(partial / "functionals.npy", np.float32, (count,)))
-        for clip in tqdm(
-            itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime)), desc="features", total=len(table), unit="clip"
-        ):
+        progress = files.enter_context(tqdm(desc="features", total=len(table), unit="clip"))
+        for counts, values in spread(extract_chunk, tasks, runtime):
             for name, writer in writers.items():
-                writer.append(clip[name])
-            offsets.append(writers["mfcc"].length)
-        np.save(partial / "offsets.npy", np.array(offsets, dtype=np.int64))
-    return offsets[-1]
+                writer.append(values[name])
+            frames += counts
+            progress.update(len(counts))
+        offsets = np.cumsum([0, *frames], dtype=np.int64)
+        np.save(partial / "offsets.npy", offsets)
+    return int(offsets[-1])
 
 
-def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
-    """``clip_features`` of each clip of a chunk, in order."""
+def extract_chunk(chunk: Chunk) -> tuple[list[int], dict[str, np.ndarray]]:
+    """``clip_features`` of the clips of a chunk: the number of frames of each, and all they have, back to back."""
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
     signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
-    return [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]
+    clips = [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]
+    return [len(clip["mfcc"]) for clip in clips], {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
 
 
 def clip_features(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:

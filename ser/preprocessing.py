@@ -26,7 +26,7 @@ from ser.corpora import Found, list_recordings
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
 from ser.params.runtime import Runtime
-from ser.workers import spread
+from ser.workers import spread, start_early
 
 CHUNK = 32
 """Recordings per task: enough to make handing over cheap, few enough to keep all workers busy to the end."""
@@ -125,6 +125,7 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
     Raises:
         SerError: when nothing is left, or more than ``max_rejected`` of the recordings are faulty.
     """
+    start_early(prepare_chunk, runtime)
     found, rejects = list_recordings(name, corpus, raw.resolve())
     left_out = [(reject.path, reject.reason, reject.detail) for reject in rejects]
     with written_whole(folder) as partial:

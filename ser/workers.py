@@ -6,11 +6,11 @@ import contextlib
 import ctypes
 import functools
 import itertools
-import mmap
-import multiprocessing
+import multiprocessing.forkserver
 import os
 import pickle
 import signal
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -55,17 +55,29 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
     elif (count := workers(runtime)) == 1:
         yield from map(call, tasks)
     else:
-        # Not forked from this process, which may hold threads and locks by now, but from a small server that has imported what is needed.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([function.__module__])
+        start_early(function, runtime)
         with (
             tempfile.TemporaryDirectory(prefix="ser-") as folder,
-            ProcessPoolExecutor(count, mp_context=context, initializer=_leave_interrupts_to_the_parent) as executor,
+            ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _leave_interrupts_to_the_parent) as executor,
         ):
+            # A task is handed out when the result that many before it has been taken: then its file is free again.
+            places = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
             try:
-                yield from map(_take, _in_order(executor, functools.partial(_leave, folder, call), tasks, AHEAD * count))
+                yield from map(_take, _in_order(executor, functools.partial(_leave, call), zip(places, tasks, strict=False), AHEAD * count))
             except BrokenProcessPool:
                 raise SerError("a worker process died, most likely killed for want of memory; try again with SER_WORKERS=1") from None
+
+
+def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
+    """Let what ``spread(function, …)`` needs first be imported in the background, while the caller still gathers its tasks.
+
+    Workers are not forked from this process, which may hold threads, locks and open files by now, but from a small server that has
+    nothing but imports. Each runs this process's main module once more, by its rules; so what that imports is imported there as well.
+    """
+    if runtime.scheduler is None and workers(runtime) > 1:
+        main = getattr(sys.modules["__main__"], "__spec__", None)
+        multiprocessing.get_context("forkserver").set_forkserver_preload([function.__module__, *([main.name] if main else [])])
+        multiprocessing.forkserver.ensure_running()
 
 
 @dataclass(frozen=True)
@@ -77,27 +89,29 @@ class _Left:
     sizes: list[int]
 
 
-def _leave(folder: str, call: Callable[[Task], Result], task: Task) -> _Left:
+def _leave(call: Callable[[Task], Result], place: tuple[str, Task]) -> _Left:
+    """Written over what lay there before: new files cost the system more, in pages to clear and to free, than the copying does."""
+    path, task = place
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(call(task), 5, buffer_callback=buffers.append)
     pieces = [buffer.raw() for buffer in buffers]
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             file.writelines(pieces)
     except OSError as error:
         size, reason = sum(piece.nbytes for piece in pieces) / 1e6, error.strerror
-        raise SerError(f"a worker cannot leave {size:.1f} MB in {folder}: {reason}; make room, or set TMPDIR to another folder") from None
-    return _Left(pickled, file.name, [piece.nbytes for piece in pieces])
+        raise SerError(f"a worker cannot leave {size:.1f} MB at {path}: {reason}; make room, or set TMPDIR to another folder") from None
+    return _Left(pickled, path, [piece.nbytes for piece in pieces])
 
 
 def _take(left: _Left) -> Any:
-    """The result; its arrays lie in the file still, which is gone with the last of them."""
+    """The result, with arrays of its own."""
+    content = memoryview(bytearray(sum(left.sizes)))
     with open(left.path, "rb") as file:
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)) if sum(left.sizes) else memoryview(b"")
-    os.unlink(left.path)
+        file.readinto(content)
     # Our own worker's, by the pool's private pipe, which pickles everything it carries; the file holds values of arrays and nothing else.
     ends = list(itertools.accumulate(left.sizes, initial=0))
-    return pickle.loads(left.pickled, buffers=[mapped[start:end] for start, end in itertools.pairwise(ends)])
+    return pickle.loads(left.pickled, buffers=[content[start:end] for start, end in itertools.pairwise(ends)])
 
 
 def _in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int) -> Iterator[Result]:
