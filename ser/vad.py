@@ -47,10 +47,11 @@ def segments(signal: np.ndarray, sample_rate: int, vad: Vad) -> np.ndarray:
         if frame == 0:
             raise SerError(f"preprocess.vad.frame_ms: {vad.frame_ms} ms at {sample_rate} Hz hold no value")
         decisions = np.ones(-(-len(pcm) // frame), dtype=bool)
-        if vad.method == "webrtc":
-            decisions = webrtc_decisions(pcm, sample_rate, frame, vad.aggressiveness)
     # The detectors take a while to tell silence from speech: webrtc calls the first quarter of a second of hardly any noise speech.
-    decisions = decisions & (levels_db(pcm, sample_rate, frame) > -vad.energy_db)
+    decisions &= levels_db(pcm, sample_rate, frame) > -vad.energy_db
+    if vad.method == "webrtc":
+        end = len(decisions) - int(decisions[::-1].argmax())  # of the last loud frame: what it would say of those after it changes nothing
+        decisions[:end] &= webrtc_decisions(pcm[: end * frame], sample_rate, frame, vad.aggressiveness)
     return _segments_of(decisions, frame, sample_rate, len(pcm), vad)
 
 
