@@ -1,14 +1,10 @@
 """Every picture of the report, as SVG that takes its colours from the page: dark on light, light on dark, black on paper.
 
-Pictures are drawn in placeholder colours, which ``_svg`` turns into the page's CSS variables; text stays text, so it can be searched and
-read aloud. All functions return an ``<svg>`` element to be put into a page that defines the variables named in ``COLOURS``.
+All functions return an ``<svg>`` element to be put into a page that defines the variables named in ``ser.svg.COLOURS``.
 """
 
 from __future__ import annotations
 
-import html
-import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,48 +12,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from ser.examples import Example
-
-INK, MUTED, LINE, ACCENT, SECOND, PAPER, WRONG = "#010203", "#020304", "#030405", "#040506", "#050607", "#060708", "#070809"
-COLOURS = {INK: "ink", MUTED: "muted", LINE: "line", ACCENT: "accent", SECOND: "second", PAPER: "paper", WRONG: "wrong"}
-"""Placeholder in the drawing → CSS variable of the page."""
+from ser.svg import ACCENT, INK, LINE, MUTED, PAPER, SECOND, STYLE, as_svg, new_axes, new_figure
 
 MOST_NAMES = 30
 """More speakers than this are drawn without their names."""
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": LINE,
-    "axes.labelcolor": MUTED,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 10.5,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.7,
-    "xtick.color": LINE,
-    "ytick.color": LINE,
-    "xtick.labelcolor": MUTED,
-    "ytick.labelcolor": MUTED,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "figure.constrained_layout.use": True,
-    "lines.linewidth": 1.8,
-}
 
 
 @matplotlib.rc_context(STYLE)
@@ -68,7 +30,7 @@ def overview(rows: Sequence[dict[str, Any]]) -> str:
         rows: dicts with ``name``, ``ua``, ``ci`` ([low, high] or None), ``chance`` and ``published``, a list of
             ``(ua, speaker_independent)``.
     """
-    figure, axes = _axes(5.4, 0.75 + 0.5 * len(rows))
+    figure, axes = new_axes(5.4, 0.75 + 0.5 * len(rows))
     for y, row in enumerate(reversed(rows)):
         axes.plot([row["chance"]] * 2, [y - 0.32, y + 0.32], color=MUTED, lw=1.2)
         for value, independent in row["published"]:
@@ -82,14 +44,14 @@ def overview(rows: Sequence[dict[str, Any]]) -> str:
     _percent(axes.xaxis, axes.set_xlim)
     axes.set_xlabel("unweighted average recall (UA)")
     axes.grid(axis="x")
-    return _svg(figure, "overview", "UA of each corpus with its interval, chance level and published figures")
+    return as_svg(figure, "overview", "UA of each corpus with its interval, chance level and published figures")
 
 
 @matplotlib.rc_context(STYLE)
 def confusion(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float | None]], classes: Sequence[str]) -> str:
     """Row-normalised confusion matrix: each row says what became of the clips of one emotion; counts in small print."""
     size = len(classes)
-    figure, axes = _axes(1.4 + 0.58 * size, 0.9 + 0.46 * size)
+    figure, axes = new_axes(1.4 + 0.58 * size, 0.9 + 0.46 * size)
     for i in range(size):
         for j in range(size):
             share = shares[i][j] or 0.0
@@ -108,13 +70,13 @@ def confusion(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float |
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return _svg(figure, "confusion", "Confusion matrix in per cent of each actual emotion")
+    return as_svg(figure, "confusion", "Confusion matrix in per cent of each actual emotion")
 
 
 @matplotlib.rc_context(STYLE)
 def reliability(table: pd.DataFrame) -> str:
     """Accuracy against confidence, before and after temperature scaling; on the diagonal the probabilities mean what they say."""
-    figure, axes = _axes(4.4, 3.7)
+    figure, axes = new_axes(4.4, 3.7)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
     most = table["clips"].max() if len(table) else 1
     for stage, colour, label in (("before", SECOND, "as trained"), ("after", ACCENT, "temperature-scaled")):
@@ -124,39 +86,39 @@ def reliability(table: pd.DataFrame) -> str:
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence of the answer", ylabel="share that is right")
     axes.legend(loc="upper left")
     axes.grid()
-    return _svg(figure, "reliability", "Reliability diagram before and after temperature scaling")
+    return as_svg(figure, "reliability", "Reliability diagram before and after temperature scaling")
 
 
 @matplotlib.rc_context(STYLE)
 def losses(table: pd.DataFrame) -> str:
     """Training and validation loss over epochs, means over folds and seeds."""
-    figure, axes = _axes(5, 3.1)
+    figure, axes = new_axes(5, 3.1)
     axes.plot(table["epoch"], table["train_loss"], color=SECOND, label="training (augmented, regularised)")
     axes.plot(table["epoch"], table["valid_loss"], color=ACCENT, label="validation")
     axes.set(xlabel="epoch", ylabel="loss")
     axes.legend()
     axes.grid(axis="y")
-    return _svg(figure, "losses", "Training and validation loss over epochs")
+    return as_svg(figure, "losses", "Training and validation loss over epochs")
 
 
 @matplotlib.rc_context(STYLE)
 def validation(table: pd.DataFrame) -> str:
     """Validation UA over epochs: mean over folds strong, each fold faint."""
-    figure, axes = _axes(5, 3.1)
+    figure, axes = new_axes(5, 3.1)
     for name in table.columns[table.columns.str.startswith("valid_ua_fold")]:
         axes.plot(table["epoch"], table[name], color=ACCENT, lw=0.8, alpha=0.4)
     axes.plot(table["epoch"], table["valid_ua"], color=ACCENT)
     axes.set(xlabel="epoch", ylabel="validation UA")
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
-    return _svg(figure, "validation", "Validation UA over epochs, each fold and their mean")
+    return as_svg(figure, "validation", "Validation UA over epochs, each fold and their mean")
 
 
 @matplotlib.rc_context(STYLE)
 def folds(each: Sequence[dict[str, Any]], chance: float) -> str:
     """UA of each fold, their mean ± sample standard deviation, and chance."""
     values = np.array([entry["ua"] for entry in each])
-    figure, axes = _axes(3.9, 3.1)
+    figure, axes = new_axes(3.9, 3.1)
     if len(values) > 1:
         axes.axhspan(values.mean() - values.std(ddof=1), values.mean() + values.std(ddof=1), color=ACCENT, alpha=0.13, lw=0)
     axes.axhline(values.mean(), color=ACCENT, lw=1.4)
@@ -166,7 +128,7 @@ def folds(each: Sequence[dict[str, Any]], chance: float) -> str:
     axes.set(xlabel="fold", ylabel="UA", xlim=(-0.6, len(values) - 0.4))
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
-    return _svg(figure, "folds", "UA of each fold")
+    return as_svg(figure, "folds", "UA of each fold")
 
 
 @matplotlib.rc_context(STYLE)
@@ -175,7 +137,7 @@ def noise(study: dict[str, Any], chance: float) -> str:
     entries = study["conditions"]
     clean = [entry for entry in entries if entry["kind"] == "clean"]
     levels = clean + sorted((entry for entry in entries if entry["kind"] == "noise"), key=lambda entry: -entry["value"])
-    figure, axes = _axes(5, 3.1)
+    figure, axes = new_axes(5, 3.1)
     axes.plot(range(len(levels)), [entry["ua"] for entry in levels], "o-", color=ACCENT)
     if all(entry["ci"] for entry in levels):
         low, high = zip(*(entry["ci"] for entry in levels), strict=True)
@@ -185,16 +147,16 @@ def noise(study: dict[str, Any], chance: float) -> str:
     axes.set(xlabel="signal-to-noise ratio", ylabel="UA")
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
-    return _svg(figure, "noise", "UA under white noise")
+    return as_svg(figure, "noise", "UA under white noise")
 
 
 @matplotlib.rc_context(STYLE)
 def conditions(study: dict[str, Any]) -> str:
     """UA with interval under each condition that is no noise level."""
     entries = [entry for entry in study["conditions"] if entry["kind"] != "noise"]
-    figure, axes = _axes(5, 3.1)
+    figure, axes = new_axes(5, 3.1)
     _interval_rows(axes, [(entry["condition"], entry["ua"], entry["ci"]) for entry in entries], study["clean_ua"])
-    return _svg(figure, "conditions", "UA at other levels, through a telephone band and after lossy coding")
+    return as_svg(figure, "conditions", "UA at other levels, through a telephone band and after lossy coding")
 
 
 @matplotlib.rc_context(STYLE)
@@ -202,20 +164,20 @@ def groups(slices: dict[str, Any], overall: float) -> str:
     """UA with interval of every group of every slice but the speakers, who have a picture of their own."""
     shown = {name: entry["groups"] for name, entry in slices.items() if name != "speaker" and len(entry["groups"]) > 1}
     rows = [(f"{name} · {group['group']}", group["ua"], group["ci"]) for name, entry in shown.items() for group in entry]
-    figure, axes = _axes(5.6, 0.8 + 0.27 * len(rows))
+    figure, axes = new_axes(5.6, 0.8 + 0.27 * len(rows))
     _interval_rows(axes, rows, overall)
     position = len(rows)
     for entry in list(shown.values())[:-1]:
         position -= len(entry)
         axes.axhline(position - 0.5, color=LINE, lw=0.8)
-    return _svg(figure, "groups", "UA of groups of clips with intervals")
+    return as_svg(figure, "groups", "UA of groups of clips with intervals")
 
 
 @matplotlib.rc_context(STYLE)
 def speakers(entries: Sequence[dict[str, Any]], overall: float) -> str:
     """UA of each speaker, from worst to best."""
     ordered = sorted(entries, key=lambda entry: (entry["ua"] is None, entry["ua"], entry["group"]))
-    figure, axes = _axes(3.9, 3.1)
+    figure, axes = new_axes(3.9, 3.1)
     axes.axhline(overall, color=ACCENT, lw=1.2)
     axes.bar(range(len(ordered)), [entry["ua"] for entry in ordered], color=ACCENT, alpha=0.45, width=0.75)
     axes.set_xlim(-0.6, len(ordered) - 0.4)
@@ -226,14 +188,14 @@ def speakers(entries: Sequence[dict[str, Any]], overall: float) -> str:
     axes.set(xlabel="speaker", ylabel="UA")
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
-    return _svg(figure, "speakers", "UA of each speaker, sorted")
+    return as_svg(figure, "speakers", "UA of each speaker, sorted")
 
 
 @matplotlib.rc_context(STYLE)
 def removed(shares: dict[str, float]) -> str:
     """Share of the signal that voice activity detection took away, by emotion."""
     names = list(shares)
-    figure, axes = _axes(3.9, 0.8 + 0.27 * len(names))
+    figure, axes = new_axes(3.9, 0.8 + 0.27 * len(names))
     axes.barh(range(len(names)), [shares[name] for name in names], color=ACCENT, alpha=0.45, height=0.7)
     for y, name in enumerate(names):
         axes.text(shares[name], y, f" {shares[name]:.0%}", va="center", fontsize=9, color=MUTED)
@@ -241,7 +203,7 @@ def removed(shares: dict[str, float]) -> str:
     axes.invert_yaxis()
     axes.set(xlim=(0, max([*shares.values(), 0.05]) * 1.2))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    return _svg(figure, "removed", "Share of the signal removed by voice activity detection, by emotion")
+    return as_svg(figure, "removed", "Share of the signal removed by voice activity detection, by emotion")
 
 
 @matplotlib.rc_context(STYLE)
@@ -249,7 +211,7 @@ def attention(example: Example) -> str:
     """Log-mel spectrogram of a clip, and under it where in time each side of the fusion looked (1 = evenly everywhere)."""
     sides = list(example.attention.items())
     seconds = len(example.audio) / example.sample_rate
-    figure = _figure(4.2, 1.9 + 0.75 * bool(sides))
+    figure = new_figure(4.2, 1.9 + 0.75 * bool(sides))
     picture, *lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, 1.3]) if sides else [figure.subplots()]
     top = float(example.log_mel.max())
     picture.imshow(
@@ -272,7 +234,7 @@ def attention(example: Example) -> str:
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.5), ncols=2, borderaxespad=0)
     figure.axes[-1].set(xlim=(0, seconds))
     figure.axes[-1].xaxis.set_major_formatter("{x:g} s")
-    return _svg(figure, f"attention-{example.about['clip']}", f"Spectrogram and attention of {example.about['clip']}")
+    return as_svg(figure, f"attention-{example.about['clip']}", f"Spectrogram and attention of {example.about['clip']}")
 
 
 def _interval_rows(axes: Axes, rows: Sequence[tuple[str, float | None, Sequence[float] | None]], reference: float) -> None:
@@ -297,32 +259,3 @@ def _chance(axes: Axes, chance: float) -> None:
 def _percent(axis: Any, set_limits: Any) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=0))
     set_limits(0, 1.0)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """Size in inches of 72 points."""
-    return Figure(figsize=(width, height))
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = _figure(width, height)
-    return figure, figure.subplots()
-
-
-def _svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element in the page's colours and type; the same figure gives the same bytes."""
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    drawn = out.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # ids must be unique in the page; those that are referred to are not on groups
-    drawn = re.sub(r"font-family: [^;]*; ?", "", drawn)
-    for placeholder, variable in COLOURS.items():
-        drawn = drawn.replace(placeholder, f"var(--{variable})")
-    width = figure.get_figwidth() * 72
-    label = html.escape(description, quote=True)
-    head = f'<svg role="img" aria-label="{label}" style="width:{width:.0f}pt" viewBox="0 0 {width:g} {figure.get_figheight() * 72:g}"'
-    drawn = re.sub(r"<svg .*?>", f'{head} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">', drawn, count=1)
-    return "\n".join(line.strip() for line in drawn.splitlines() if line.strip())

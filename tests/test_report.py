@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser import SerError, plots, report
+from ser import SerError, plots, report, svg
 from ser.evaluation import evaluate, rounded
 from ser.examples import Example
 from ser.report import Result
@@ -184,7 +184,7 @@ def test_pictures_take_the_colours_of_the_page():
     drawn = plots.confusion([[3, 1], [0, 4]], [[0.75, 0.25], [0.0, 1.0]], ["a & b", "c"])
     assert drawn.startswith("<svg role=")
     assert "var(--accent)" in drawn
-    assert not any(placeholder in drawn for placeholder in plots.COLOURS)
+    assert not any(placeholder in drawn for placeholder in svg.COLOURS)
     assert "a &amp; b" in drawn
     assert "font-family" not in drawn
 
