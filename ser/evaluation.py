@@ -14,7 +14,7 @@ import pandas as pd
 
 from ser import adaptation, calibration, intervals, metrics
 from ser.params.evaluate import Evaluate
-from ser.predictions import OutOfFold, classes_of, out_of_fold, probabilities
+from ser.predictions import OutOfFold, classes_of, ensemble, out_of_fold, probabilities
 from ser.slices import slices
 
 DIGITS = 4
@@ -93,7 +93,7 @@ def evaluate(predictions: pd.DataFrame, table: pd.DataFrame, folds: dict[str, An
             "normalised": _normalised(pooled.sum(0)),
         },
         "folds": fold_scores,
-        "seeds": _seeds(test, pooled),
+        "seeds": {**_seeds(test, pooled), "ensemble": _ensemble(test, table, weights, settings)},
         "knowing_speakers": _knowing_speakers(test, table, weights, settings) if folds["speaker_independent"] else None,
         "calibration": {
             "method": settings.calibration,
@@ -173,14 +173,26 @@ def _folds(test: OutOfFold) -> dict[str, Any]:
 
 
 def _seeds(test: OutOfFold, pooled: np.ndarray) -> dict[str, Any]:
-    """Scores of each seed, their mean and standard deviation, and of the ensemble that averages the seeds' probabilities."""
+    """Scores of each seed, their mean and standard deviation."""
     each = [
         {"seed": seed, **{name: float(score(counts)) for name, score in SCORES.items()}}
         for seed, counts in zip(test.seeds, pooled, strict=True)
     ]
-    together = metrics.confusion(test.actual[: test.n], test.seed_mean().argmax(1), len(test.classes))
-    ensemble = {name: float(score(together)) for name, score in SCORES.items()} if len(each) > 1 else None
-    return {"count": len(each), **_spread(each), "ensemble": ensemble, "each": each}
+    return {"count": len(each), **_spread(each), "each": each}
+
+
+def _ensemble(test: OutOfFold, table: pd.DataFrame, weights: np.ndarray, settings: Evaluate) -> dict[str, Any] | None:
+    """Scores of the seeds' averaged probabilities; None for one seed."""
+    return _scores(out_of_fold(ensemble(test), table), weights, settings) if len(test.seeds) > 1 else None
+
+
+def _scores(test: OutOfFold, weights: np.ndarray, settings: Evaluate) -> dict[str, Any]:
+    """Each score, mean over seeds, and its interval."""
+    counts = test.counts()
+    return {
+        **{name: float(score(counts.sum(axis=1)).mean()) for name, score in SCORES.items()},
+        "ci": {name: _interval(counts, weights, score, settings.confidence) for name, score in SCORES.items()},
+    }
 
 
 def _knowing_speakers(test: OutOfFold, table: pd.DataFrame, weights: np.ndarray, settings: Evaluate) -> dict[str, Any] | None:
@@ -189,13 +201,10 @@ def _knowing_speakers(test: OutOfFold, table: pd.DataFrame, weights: np.ndarray,
     if rows is None:
         return None
     adapted = out_of_fold(rows, table)
-    counts = adapted.counts()
-    pooled = counts.sum(axis=1)
     return {
         "protocol": "speaker-centred",
-        **{name: float(score(pooled).mean()) for name, score in SCORES.items()},
-        "ci": {name: _interval(counts, weights, score, settings.confidence) for name, score in SCORES.items()},
-        "ensemble": _seeds(adapted, pooled)["ensemble"],
+        **_scores(adapted, weights, settings),
+        "ensemble": _ensemble(adapted, table, weights, settings),
         "clips_per_speaker": float(np.median(np.bincount(test.speaker[: test.n]))),
     }
 

@@ -129,6 +129,13 @@ class OutOfFold:
         return self.probabilities.reshape(len(self.seeds), self.n, -1).mean(axis=0)
 
 
+def ensemble(test: OutOfFold) -> pd.DataFrame:
+    """Predictions of the seeds together: the mean of their probabilities for each test clip, in the name of the first seed."""
+    rows = test.rows.loc[test.seed == 0, KEYS].copy()
+    rows[[f"p_{name}" for name in test.classes]] = test.seed_mean()
+    return rows
+
+
 def out_of_fold(predictions: pd.DataFrame, table: pd.DataFrame, clips: Iterable[str] | None = None) -> OutOfFold:
     """Join the test rows with the clips table.
 

@@ -41,10 +41,13 @@ def main(params: Params, options: argparse.Namespace) -> None:
         table = _clips(name, options.rev_a)
         runs, names = [], []
         for run, revision in (("a", options.rev_a), ("b", options.rev_b)):
-            knowing = options.knowing_speakers in (run, "both")
-            answers = _predictions(name, revision)
-            runs.append(_knowing(answers, table, f"{name} at {revision}") if knowing else answers)
-            names.append(f"{revision}, knowing speakers" if knowing else revision)
+            answers, title = _predictions(name, revision), revision
+            if options.knowing_speakers in (run, "both"):
+                answers, title = _knowing(answers, table, f"{name} at {revision}"), f"{title}, knowing speakers"
+            if options.ensemble in (run, "both"):
+                answers, title = predictions.ensemble(predictions.out_of_fold(answers, table)), f"{title}, ensemble"
+            runs.append(answers)
+            names.append(title)
         result = compare(runs[0], runs[1], table, params.evaluate)
         print(markdown(result, name, names[0], names[1]))
         found[name] = {"rev_a": names[0], "rev_b": names[1], **rounded(result, digits=None)}
@@ -94,6 +97,11 @@ if __name__ == "__main__":
         "--knowing-speakers",
         choices=["a", "b", "both"],
         help="centre this run's answers on each speaker's clips; another protocol",
+    )
+    arguments.add_argument(
+        "--ensemble",
+        choices=["a", "b", "both"],
+        help="judge this run by the mean of its seeds' probabilities instead of by the mean of their scores",
     )
     arguments.add_argument("--json", metavar="FILE", help="write the figures to this file too")
     command.run(arguments, main)

@@ -62,7 +62,20 @@ def test_the_ensemble_averages_probabilities(made, found):
     mean = rows.groupby("clip")[[f"p_{name}" for name in predicted.CLASSES]].mean()
     actual = rows.drop_duplicates("clip").set_index("clip").loc[mean.index, "emotion"].astype(str)
     answer = np.array(predicted.CLASSES)[mean.to_numpy().argmax(1)]
-    assert found.metrics["seeds"]["ensemble"]["ua"] == pytest.approx(sklearn.balanced_accuracy_score(actual, answer), abs=5e-5)
+    together = found.metrics["seeds"]["ensemble"]
+    assert together["ua"] == pytest.approx(sklearn.balanced_accuracy_score(actual, answer), abs=5e-5)
+    assert together["wa"] == pytest.approx(sklearn.accuracy_score(actual, answer), abs=5e-5)
+    low, high = together["ci"]["ua"]
+    assert 0 < low < together["ua"] < high < 1
+
+
+def test_two_seeds_that_agree_are_an_ensemble_like_each_of_them(table, made):
+    one = made[made["seed"] == 0]
+    values = evaluated(table, pd.concat([one, one.assign(seed=9)])).metrics
+    for name in ("wa", "ua", "macro_f1"):
+        assert values["seeds"]["ensemble"][name] == values[name]
+        assert values["seeds"]["ensemble"]["ci"][name] == values["ci"][name]
+    assert evaluated(table, one).metrics["seeds"]["ensemble"] is None
 
 
 def test_folds_confusion_and_classes(made, found):

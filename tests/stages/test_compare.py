@@ -60,8 +60,8 @@ class Repository:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def repro(self, skill: float) -> None:
-        (self.folder / "made.csv").write_text(predictions.to_text(predicted.predictions(self.table, skill=skill)))
+    def repro(self, skill: float, seeds: tuple[int, ...] = (0,)) -> None:
+        (self.folder / "made.csv").write_text(predictions.to_text(predicted.predictions(self.table, seeds=seeds, skill=skill)))
         self.run("dvc", "repro", "-q")
 
     def commit(self) -> None:
@@ -75,11 +75,13 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """HEAD~1 is weak, HEAD strong, the experiment `stronger` and the workspace stronger still."""
+    """HEAD~1 is weak, HEAD strong, the experiment `stronger` and the workspace stronger still; `seeds` is as weak as HEAD~1, three times."""
     made = Repository(tmp_path_factory.mktemp("compare") / "repository")
     for skill in (0.4, 1.2):
         made.repro(skill)
         made.commit()
+    made.repro(0.4, seeds=(0, 1, 2))
+    made.run("dvc", "exp", "save", "-n", "seeds")
     made.repro(2.4)
     made.run("dvc", "exp", "save", "-n", "stronger")
     return made
@@ -119,6 +121,19 @@ def test_what_it_is_worth_to_know_the_speakers(repository, tmp_path):
     assert (found["a"]["ua"]["a"], found["a"]["ua"]["b"]) == (knowing, plain)
     assert (found["both"]["ua"]["a"], found["both"]["ua"]["b"]) == (knowing, knowing)
     assert (found["b"]["rev_a"], found["b"]["rev_b"]) == ("HEAD", "HEAD, knowing speakers")
+
+
+def test_an_ensemble_against_the_mean_of_its_networks(repository, tmp_path):
+    file = tmp_path / "found.json"
+    assert repository.compare("seeds", "seeds", "--ensemble", "b", "--json", str(file)).returncode == 0
+    found = json.loads(file.read_text())["demo"]
+    assert (found["rev_a"], found["rev_b"], found["seeds"]) == ("seeds", "seeds, ensemble", [3, 1])
+    assert found["ua"]["difference"] > 0  # independent errors average out
+    done = repository.compare("seeds", "seeds", "--ensemble", "both", "--knowing-speakers", "b", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    both = json.loads(file.read_text())["demo"]
+    assert both["ua"]["a"] == found["ua"]["b"] != both["ua"]["b"]
+    assert both["rev_b"] == "seeds, knowing speakers, ensemble"
 
 
 @pytest.mark.parametrize(
