@@ -9,9 +9,11 @@ import itertools
 import multiprocessing.forkserver
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -58,7 +60,7 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
         start_early(function, runtime)
         with (
             tempfile.TemporaryDirectory(prefix="ser-") as folder,
-            ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _leave_interrupts_to_the_parent) as executor,
+            ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, (folder,)) as executor,
         ):
             # A task is handed out when the result that many before it has been taken: then its file is free again.
             places = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
@@ -153,8 +155,18 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin(folder: str) -> None:
+    """A worker leaves interrupts to its parent, and does not outlive it: one that was killed cannot end anything."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, args=(folder,), daemon=True).start()
+
+
+def _end_with_the_parent(folder: str) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -133,6 +133,32 @@ def test_a_process_that_dies_is_said_plainly():
         list(spread(tasks.die, range(4), local(2)))
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the states of processes are read from /proc, which is not here")
+def test_workers_end_and_leave_nothing_when_their_parent_is_killed(tmp_path):
+    code = (
+        "from ser.workers import spread; from tests import tasks; from tests.test_workers import local\n"
+        "for process in spread(tasks.process_of, range(10**6), local(2)): print(process, flush=True)"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        seen = {int(parent.stdout.readline()) for _ in range(200)}
+        assert list(tmp_path.glob("ser-*"))
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while any(map(runs, seen)) or list(tmp_path.glob("ser-*")):
+        assert time.monotonic() < deadline, f"still there: {[one for one in seen if runs(one)]}, {list(tmp_path.glob('ser-*'))}"
+        time.sleep(0.05)
+
+
+def runs(process: int) -> bool:
+    """False once it has ended, even if nobody has asked for its exit status yet."""
+    try:
+        return Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_workers_import_neither_torch_nor_the_pictures():
     code = (
         "from ser.workers import spread; from ser.params import load; from tests import tasks; import sys;"

@@ -75,7 +75,7 @@ class Repository:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """HEAD~1 is weak, HEAD strong, the experiment `stronger` and the workspace stronger still; `seeds` is as weak as HEAD~1, three times."""
+    """HEAD~1 is weak, HEAD strong, the experiment `stronger` and the workspace stronger still, `seeds` HEAD~1 in three seeds."""
     made = Repository(tmp_path_factory.mktemp("compare") / "repository")
     for skill in (0.4, 1.2):
         made.repro(skill)
