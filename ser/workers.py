@@ -11,7 +11,6 @@ import os
 import pickle
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 from collections import deque
@@ -74,11 +73,10 @@ def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
     """Let what ``spread(function, …)`` needs first be imported in the background, while the caller still gathers its tasks.
 
     Workers are not forked from this process, which may hold threads, locks and open files by now, but from a small server that has
-    nothing but imports. Each runs this process's main module once more, by its rules; so what that imports is imported there as well.
+    nothing but imports.
     """
     if runtime.scheduler is None and workers(runtime) > 1:
-        main = getattr(sys.modules["__main__"], "__spec__", None)
-        multiprocessing.get_context("forkserver").set_forkserver_preload([function.__module__, *([main.name] if main else [])])
+        multiprocessing.get_context("forkserver").set_forkserver_preload([function.__module__])
         multiprocessing.forkserver.ensure_running()
 
 

@@ -54,3 +54,10 @@ def arrays(number: int) -> list[Any]:
     grid = np.arange(60, dtype=np.float32).reshape(5, 12) + number
     kinds: list[Any] = [("too_short", "0.1 s"), np.zeros(0, np.int16), grid[:, ::3], np.asfortranarray(grid), np.float64(number)]
     return [kinds[number % len(kinds)], {"grid": grid, "text": "é", "none": None}, np.full(number, number, np.int16)]
+
+
+if __name__ == "__main__":
+    from ser.params import load
+    from ser.workers import spread
+
+    print(list(spread(square, range(3), load().runtime)))

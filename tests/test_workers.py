@@ -159,6 +159,12 @@ def runs(process: int) -> bool:
         return False
 
 
+def test_a_stage_run_as_a_module_gives_no_warning():
+    command = [sys.executable, "-m", "tests.tasks"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"SER_WORKERS": "2"}, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[0, 1, 4]\n", "")
+
+
 def test_workers_import_neither_torch_nor_the_pictures():
     code = (
         "from ser.workers import spread; from ser.params import load; from tests import tasks; import sys;"
