@@ -74,7 +74,11 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
 
 
 def extract_chunk(chunk: Chunk) -> tuple[list[int], dict[str, np.ndarray]]:
-    """``clip_features`` of the clips of a chunk: the number of frames of each, and all they have, back to back."""
+    """``clip_features`` of the clips of a chunk.
+
+    Returns:
+        The number of frames of each clip; and by name what they have, back to back: (all frames, width), functionals (clips, n).
+    """
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
     signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
     clips = [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]

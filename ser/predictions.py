@@ -130,7 +130,11 @@ class OutOfFold:
 
 
 def ensemble(test: OutOfFold) -> pd.DataFrame:
-    """Predictions of the seeds together: the mean of their probabilities for each test clip, in the name of the first seed."""
+    """Predictions of the seeds together: the mean of their probabilities for each test clip, in the name of the first seed.
+
+    Returns:
+        A table of predictions with n rows, test clips only, for ``out_of_fold``.
+    """
     rows = test.rows.loc[test.seed == 0, KEYS].copy()
     rows[[f"p_{name}" for name in test.classes]] = test.seed_mean()
     return rows

@@ -105,10 +105,16 @@ def _leave(call: Callable[[Task], Result], place: tuple[str, Task]) -> _Left:
 
 
 def _take(left: _Left) -> Any:
-    """The result, with arrays of its own."""
+    """The result, with arrays of its own.
+
+    Raises:
+        SerError: when something else has cut the file short; the arrays would be filled up with zeros.
+    """
     content = memoryview(bytearray(sum(left.sizes)))
     with open(left.path, "rb") as file:
-        file.readinto(content)
+        found = file.readinto(content)
+    if found != len(content):
+        raise SerError(f"{found} of {len(content)} bytes of a worker's result are in {left.path}; run it again, with TMPDIR a safer folder")
     # Our own worker's, by the pool's private pipe, which pickles everything it carries; the file holds values of arrays and nothing else.
     ends = list(itertools.accumulate(left.sizes, initial=0))
     return pickle.loads(left.pickled, buffers=[content[start:end] for start, end in itertools.pairwise(ends)])

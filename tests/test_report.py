@@ -108,6 +108,13 @@ def test_scores_and_intervals_are_the_metrics(page):
     assert f"{100 * low:.1f}–{100 * high:.1f}" in page
 
 
+def test_ensembles_carry_their_intervals(page):
+    values = result("demo").metrics
+    for found, text in ((values["seeds"], "their ensemble {}, {}"), (values["knowing_speakers"], "their ensemble {} % ({})")):
+        together = found["ensemble"]
+        assert text.format(report.percent(together["ua"]), report.interval(together["ci"]["ua"])) in page
+
+
 def test_text_of_others_is_escaped(page):
     assert "01/<b>" not in page
     assert "01/&lt;b&gt;$x$.wav" in page

@@ -15,7 +15,7 @@ import pytest
 from ser import SerError
 from ser.params import load
 from ser.params.runtime import Runtime
-from ser.workers import AHEAD, _leave, spread
+from ser.workers import AHEAD, _leave, _take, spread
 from tests import tasks
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +102,14 @@ def test_results_nobody_fetched_leave_no_file_behind(tmp_path: Path, monkeypatch
 def test_a_full_disk_is_said_plainly(tmp_path):
     with pytest.raises(SerError, match=r"cannot leave 0\.1 MB at .*gone.0: No such file or directory; make room, or set TMPDIR"):
         _leave(tasks.arrays, (str(tmp_path / "gone" / "0"), 32_000))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30_000])
+def test_a_file_that_was_cut_short_is_no_result(tmp_path, kept):
+    left = _leave(tasks.arrays, (str(tmp_path / "0"), 32_000))
+    os.truncate(left.path, kept)
+    with pytest.raises(SerError, match=rf"{kept} of {sum(left.sizes)} bytes .*TMPDIR"):
+        _take(left)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
