@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -50,6 +50,8 @@ CODE = (
     "windows.py",
 )
 """Files of the library that weights and validation scores depend on."""
+DEATH_SEEN_WITHIN = 5.0
+"""Seconds that a failure of processes that train together waits for a death that would explain it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
                 pool.submit(_train_together, job, runtime, meeting, rank, count) for job, meeting in meetings for rank in range(count)
             ]
             for done in as_completed(futures):
+                if count > 1 and isinstance(done.exception(), RuntimeError):
+                    _raise_a_death(futures)
                 done.result()  # an error is raised as soon as it happens
             return [row for future in futures for row in future.result()]
     except BrokenProcessPool:
@@ -138,6 +142,13 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _raise_a_death(futures: list[Future[list[dict]]]) -> None:
+    """Where a process died: raise that. Those that train with it lose their connection, and may fail before the death is noticed."""
+    for future in wait(futures, DEATH_SEEN_WITHIN).done:
+        if isinstance(future.exception(), BrokenProcessPool):
+            future.result()
 
 
 def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: int) -> list[dict]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,27 +85,47 @@ def test_two_processes_train_as_one_does(tmp_path, capfd):
 
 
 class Failing(Trained):
-    """In the second process this training ends in its fourth epoch."""
+    """This training ends at the batch, in the process and the way its notes say."""
 
     @property
     def max_frames(self) -> int:
-        if data_parallel.rank() == 1:
-            self.notes["batches"] += 1
-            if self.notes["batches"] == 3 * 4 + 2:  # the first process has passed the last checkpoint when a second batch begins
-                if self.notes["dies"]:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                raise SerError("the second process cannot go on")
+        self.notes["batches"] += 1
+        batch, end = self.notes["ends"].get(data_parallel.rank(), (None, None))
+        if self.notes["batches"] == batch:
+            end()
         return super().max_frames
 
 
-def failing(one: parallel.Job, dies: bool) -> parallel.Job:
-    return replace(one, trained=Failing(**{**vars(one.trained), "notes": {"batches": 0, "dies": dies}}))
+def failing(one: parallel.Job, ends: dict) -> parallel.Job:
+    """The job, with the batch at which it ends and how, of each process that does."""
+    return replace(one, trained=Failing(**{**vars(one.trained), "notes": {"batches": 0, "ends": ends}}))
+
+
+PAST_CHECKPOINT = 3 * 4 + 2
+"""A batch of the second process: the first has passed the checkpoint of the third epoch when the second of the fourth begins."""
+
+
+def cannot_go_on() -> None:
+    raise SerError("the second process cannot go on")
+
+
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_after_the_other_failed() -> None:
+    time.sleep(1)
+    dies()
+
+
+def fails() -> None:
+    raise RuntimeError("Connection reset by peer")
 
 
 def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_path, capfd):
     whole, cut = (job(tmp_path / name, 1, train__batch_size=3, train__augment__mixup_alpha=0.4) for name in ("whole", "cut"))
     with pytest.raises(SerError, match="the second process cannot go on"):
-        parallel.train([failing(cut, dies=False)], runtime(2))
+        parallel.train([failing(cut, {1: (PAST_CHECKPOINT, cannot_go_on)})], runtime(2))
     assert not cut.out.exists()
     capfd.readouterr()
     history = parallel.train([whole, cut], runtime(2))
@@ -113,9 +134,20 @@ def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_p
     assert whole.out.read_bytes() == cut.out.read_bytes()
 
 
-def test_the_death_of_one_process_ends_all(tmp_path):
+@pytest.mark.parametrize(
+    "ends",
+    [{1: (PAST_CHECKPOINT, dies)}, {0: (1, fails), 1: (1, dies_after_the_other_failed)}],
+    ids=["between checkpoints", "the other fails first"],
+)
+def test_the_death_of_one_process_ends_all(tmp_path, ends):
     with pytest.raises(SerError, match=r"a training process died.*a rerun"):
-        parallel.train([failing(job(tmp_path, 1, train__batch_size=3), dies=True)], runtime(2))
+        parallel.train([failing(job(tmp_path, 1, train__batch_size=3), ends)], runtime(2))
+
+
+def test_a_failure_that_no_death_explains_is_told_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(parallel, "DEATH_SEEN_WITHIN", 0.1)
+    with pytest.raises(RuntimeError, match=r"^Connection reset by peer$"):
+        parallel.train([failing(job(tmp_path, 1, train__batch_size=3), {0: (1, fails)})], runtime(2))
 
 
 def test_processes_that_torchrun_started_train_together_and_draw_dropout_of_their_own(tmp_path):
