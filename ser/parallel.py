@@ -7,11 +7,9 @@ network each; where they outnumber the networks, or are asked to, several share 
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import signal
-import sys
 import tempfile
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -29,7 +27,7 @@ from ser.clips import read_table
 from ser.inference import Trained
 from ser.params.features import Features
 from ser.params.runtime import Runtime
-from ser.runtime import devices, workers
+from ser.runtime import devices, end_with_the_parent, workers
 
 CODE = (
     "model",
@@ -202,8 +200,6 @@ def _begin(free_gpus: SimpleQueue[int] | None) -> None:
     On CUDA it takes a GPU for itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    end_with_the_parent()
     if free_gpus is not None:
         torch.cuda.set_device(free_gpus.get())

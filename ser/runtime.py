@@ -1,8 +1,11 @@
-"""How it runs, never what it computes: places outside the repository, devices, threads. The environment wins over ``runtime``."""
+"""How it runs, never what it computes: places outside the repository, devices, processes, threads. The environment wins over `runtime`."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from ser import SerError
@@ -59,6 +62,20 @@ def threads(runtime: Runtime) -> int:
 def cores() -> int:
     """Cores that this process may use; macOS can only say how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def end_with_the_parent(first: Callable[[], object] | None = None) -> None:
+    """In a process that multiprocessing started: end, after ``first``, as soon as the parent has ended. A killed one can end nobody."""
+    threading.Thread(target=_wait_and_end, args=(first,), daemon=True).start()
+
+
+def _wait_and_end(first: Callable[[], object] | None) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    if first is not None:
+        first()
+    os._exit(1)
 
 
 def _whole(variable: str, asked: str | int) -> int:

@@ -12,7 +12,6 @@ import pickle
 import shutil
 import signal
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -24,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from ser import SerError
 from ser.params.runtime import Runtime
-from ser.runtime import workers
+from ser.runtime import end_with_the_parent, workers
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -160,17 +159,9 @@ def _thread_pools() -> ThreadpoolController:
 
 
 def _begin(folder: str) -> None:
-    """A worker leaves interrupts to its parent, and does not outlive it: one that was killed cannot end anything."""
+    """A worker leaves interrupts to its parent, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_parent, args=(folder,), daemon=True).start()
-
-
-def _end_with_the_parent(folder: str) -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    shutil.rmtree(folder, ignore_errors=True)
-    os._exit(1)
+    end_with_the_parent(functools.partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 @contextlib.contextmanager

@@ -86,8 +86,9 @@ def test_the_error_of_a_fold_is_said(tmp_path, monkeypatch, workers):
         parallel.train(jobs(tmp_path, empty=2), runtime(workers))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the death of a parent is a signal on Linux only")
-def test_no_worker_outlives_its_killed_parent(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the children of a process are read from /proc, which is not here")
+@pytest.mark.parametrize("when", ["they train", "they begin"])
+def test_no_worker_outlives_its_killed_parent(tmp_path, when):
     script = textwrap.dedent("""
         import sys, pathlib
         from ser import parallel
@@ -104,16 +105,22 @@ def test_no_worker_outlives_its_killed_parent(tmp_path):
         [sys.executable, tmp_path / "run.py", tmp_path / "made"], env=environment, stdout=subprocess.PIPE, text=True, cwd=made.ROOT
     ) as parent:
         assert parent.stdout is not None
-        assert "epoch" in parent.stdout.readline()
-        children = [int(number) for number in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
-        assert len(children) >= 2
+        if when == "they train":
+            assert "epoch" in parent.stdout.readline()
+        while len(trainers := _trainers(parent.pid)) < 2:
+            assert parent.poll() is None
+            time.sleep(0.01)
         os.kill(parent.pid, signal.SIGKILL)
-    trainers = [number for number in children if "resource_tracker" not in _command(number)]
-    for _ in range(100):
+    for _ in range(600):
         if not any(_training(number) for number in trainers):
             break
         time.sleep(0.1)
     assert not any(_training(number) for number in trainers)
+
+
+def _trainers(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(number) for number in children if _training(int(number))]
 
 
 def _command(pid: int) -> str:
