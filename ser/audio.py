@@ -76,7 +76,8 @@ def read(data: bytes) -> tuple[np.ndarray, int]:
                     raise AudioError("too_long", f"more than {MAX_POINTS} values")
                 blocks.append(_read_block(source, kind))
     except (sf.SoundFileError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
-        raise AudioError("unreadable", " ".join(str(error).split()) or type(error).__name__) from None
+        said = getattr(error, "error_string", str(error))  # without soundfile's prefix, which names an address in memory
+        raise AudioError("unreadable", " ".join(said.split()) or type(error).__name__) from None
     channels = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if len(channels) == 0:
         raise AudioError("empty", f"no audio in {len(data)} bytes")

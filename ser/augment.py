@@ -111,7 +111,8 @@ def augment(
     place = torch.minimum(place.clamp_min(0), kept[:, None] - 1.0)
 
     log_mel = _between(corpus.log_mel, corpus.start[rows] + first, place)
-    log_mel = log_mel.masked_fill(~(voiced & inside)[:, :, None], corpus.floor_db)
+    quiet = ~(voiced & inside)[:, :, None]
+    log_mel = torch.where(quiet, _silence(log_mel, corpus.floor_db, corpus.bands), log_mel)
     gain = params.gain_db * (2 * uniform[:, _GAIN] - 1)
     if corpus.dct is not None:
         log_mel = _shift_bands(log_mel, params.band_shift * (2 * uniform[:, _BAND] - 1)) if params.band_shift else log_mel
@@ -122,10 +123,18 @@ def augment(
     else:
         # MFCC with bands of their own: a gain adds the same to every band, which only the first coefficient shows.
         mfcc = _between(corpus.mfcc, corpus.start[rows] + first, place)
+        mfcc = torch.where(quiet, _silence(mfcc, corpus.floor_db * corpus.mfcc_per_db, 1), mfcc)
         mfcc[:, :, 0] += gain[:, None] * corpus.mfcc_per_db
         log_mel[:, :, : corpus.bands] += gain[:, None, None]
     views = [standardise(corpus, name, frames, rows, inside) for name, frames in zip(VIEWS, (log_mel, mfcc), strict=True)]
     return views[0], views[1], lengths
+
+
+def _silence(frames: Tensor, level: float, levels: int) -> Tensor:
+    """A frame of silence as ``frames`` (…, columns) would hold it: the level in the first ``levels`` columns, nothing in all others."""
+    frame = frames.new_zeros(frames.shape[-1])
+    frame[:levels] = level
+    return frame
 
 
 def _between(frames: Tensor, start: Tensor, place: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Replace the file at once: whenever the process dies, either the old or the new checkpoint is there, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # the same training may run twice, as experiments of one queue
     with open(part, "wb") as stream:
         stream.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)}))
         stream.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,9 @@ _BAR = 24
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the commands. Ends with status 1 and one message after an error the user can mend, 130 when interrupted."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a bar, or a file's name, that the terminal's encoding cannot say
     try:
         sys.exit(options.run(options))
     except SerError as error:

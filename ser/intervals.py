@@ -135,8 +135,13 @@ def swap_test(counts_a: np.ndarray, counts_b: np.ndarray, score: Score, count: i
     # Seeds of the two runs have no partner in the other one. A speaker's share in a run is therefore the mean over the run's seeds.
     a, b = a.mean(axis=0), b.mean(axis=0)
     observed = abs(float(score(b.sum(0)) - score(a.sum(0))))
-    swapped = np.random.default_rng(seed).random((count, len(a))) < 0.5
-    gained = (swapped.astype(np.float64) @ (a - b).reshape(len(a), -1)).reshape(count, *a.shape[1:])
+    every = 2 ** len(a)
+    if every <= count:  # few speakers: all there are, among them the identity
+        swapped = (np.arange(every)[:, None] >> np.arange(len(a)) & 1).astype(bool)
+    else:
+        swapped = np.random.default_rng(seed).random((count, len(a))) < 0.5
+    gained = (swapped.astype(np.float64) @ (a - b).reshape(len(a), -1)).reshape(len(swapped), *a.shape[1:])
     differences = np.abs(score(b.sum(0) + gained) - score(a.sum(0) - gained))
     # The margin keeps ties (among them the identity) from being lost to rounding.
-    return float((1 + (differences >= observed - 1e-12).sum()) / (count + 1))
+    hits = int((differences >= observed - 1e-12).sum())
+    return hits / every if every <= count else (1 + hits) / (count + 1)

@@ -13,6 +13,7 @@ from requests.exceptions import (
     ChunkedEncodingError,
     ConnectionError,
     ConnectTimeout,
+    ContentDecodingError,
     InvalidURL,
     ProxyError,
     RequestException,
@@ -31,6 +32,7 @@ PAUSES = (1.0, 3.0, 9.0, 27.0)
 """Seconds before each retry of a transfer that brings nothing new."""
 UNREACHABLE_PAUSES = (0.5,)
 """The same where the host cannot even be reached: a machine without a network is to hear so within seconds."""
+_WRONGLY_PACKED = "what the server sends is not packed as it says"
 
 
 def download(url: str, target: Path, *, size: int | None = None, checksum: str | None = None, title: str = "") -> dict[str, str]:
@@ -96,6 +98,9 @@ def read_text(url: str, limit: int = 16 * BLOCK) -> str:
                 return text.decode("utf-8")
         except UnicodeDecodeError:
             raise TransferError(f"{url} is no text") from None
+        except ContentDecodingError:
+            failures += 1
+            _wait(failures, _Temporary(_WRONGLY_PACKED))
         except (ChunkedEncodingError, ConnectionError, Timeout) as error:
             failures += 1
             _wait(failures, _Temporary(f"the connection broke: {_cause(error)}"))
@@ -200,6 +205,8 @@ def _receive(response: requests.Response, part: Path, have: int, whole: int | No
                     raise TransferError(f"the server sends more than the {whole} bytes it should")
                 stream.write(block)
                 progress.update(len(block))
+        except ContentDecodingError:
+            raise _Temporary(_WRONGLY_PACKED) from None
         except (ChunkedEncodingError, ConnectionError, Timeout):
             raise _Temporary(f"the connection broke after {got} of {whole or 'unknown'} bytes") from None
     if whole is not None and got < whole:

@@ -107,12 +107,16 @@ def _robustness(
     rows = np.flatnonzero(table["clip"].isin(tests["clip"]))
     rows = robustness.chosen_clips(rows, settings.robustness.max_clips, settings.seed)
 
+    scored = set(table["clip"].iloc[rows])
+    if trained.features.normalise == "speaker":
+        rows = np.arange(len(table))  # a speaker's scale is that of all the speaker's clips, as in the score
+
     def predict(views: features.Views, chosen: pd.DataFrame) -> pd.DataFrame:
         with tempfile.TemporaryDirectory() as folder:
             for part, values in vars(views).items():
                 if values is not None:
                     np.save(Path(folder) / f"{part}.npy", values)
-            return inference.predict(Path("models") / name, folder, chosen, tests[tests["clip"].isin(chosen["clip"])], place)
+            return inference.predict(Path("models") / name, folder, chosen, tests[tests["clip"].isin(scored)], place)
 
     found = robustness.study(Path("data/clips") / name, rows, settings, trained.features, rate, params.runtime, predict)
     return robustness.scores(found, table, settings)

@@ -80,7 +80,10 @@ def draw(one: Found, params: Params, path: Path) -> None:
     mel.set(xlabel="seconds (speech shaded above, marked on the upper edge below)", ylabel="mel band", xlim=(0, seconds))
     figure.colorbar(image, ax=mel, label="dB", pad=0.01)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    try:
+        figure.savefig(path, dpi=110, metadata={"Software": None})
+    except ValueError as error:  # a suffix that names no format
+        raise SerError(f"--out {path}: {error}") from None
     log.info("%s", path)
 
 

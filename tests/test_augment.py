@@ -1,5 +1,7 @@
 """Augmentation: each part by itself, keyed by clip, the same for both views, and nothing where it is switched off."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,26 @@ def test_gain_reaches_mfcc_with_bands_of_their_own():
     cepstral = (mfcc[0, : lengths[0]] - clip(corpus, "mfcc", 6)).mean(0)
     assert float(cepstral[0]) == pytest.approx(float(change) * 5, abs=1e-2)
     assert cepstral[1:].abs().max() == 0
+
+
+def test_silence_of_shift_and_padding_is_silence_in_every_view_and_has_no_slope():
+    params = made.params(**{**OFF, "train__augment__shift_seconds": 0.2, "features__mfcc__n_mels": 25})
+    corpus = made.corpus(params)
+    slopes = torch.full_like(corpus.log_mel, 3.0)
+    corpus = replace(corpus, dct=None, log_mel=torch.cat([corpus.log_mel, slopes], 1))
+    draws = draw(params.train.augment, 24, 0, 1, CPU)
+    rows = torch.arange(24)
+    log_mel, mfcc, lengths = augment(corpus, rows, draws, params.train.augment, 1000, FPS)
+    silence = lengths - corpus.length
+    assert len(silence.unique()) > 3
+    steps = torch.arange(log_mel.shape[1])
+    quiet = (steps < silence[:, None]) | (steps >= lengths[:, None])
+    assert (log_mel[quiet][:, : corpus.bands] == corpus.floor_db).all()
+    assert (log_mel[quiet][:, corpus.bands :] == 0).all()
+    assert (log_mel[~quiet][:, corpus.bands :] == 3).all()
+    assert (mfcc[quiet][:, 0] == corpus.floor_db * corpus.mfcc_per_db).all()  # the DCT of bands that are all at the floor
+    assert (mfcc[quiet][:, 1:] == 0).all()
+    assert (mfcc[~quiet][:, 1:] != 0).any(1).all()
 
 
 def test_speed_changes_the_length_within_bounds_and_keeps_the_ends():

@@ -1,5 +1,8 @@
 """Checkpoints: written at once, read without running code, found only by an identical training."""
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import pytest
 import torch
 
@@ -26,6 +29,21 @@ def test_an_interrupted_write_leaves_the_old_one(tmp_path, monkeypatch):
     tensors, facts = checkpoint.read(path)
     assert facts == {"epoch": 1}
     assert torch.equal(tensors["a"], torch.zeros(2))
+
+
+def test_two_processes_may_write_the_same_checkpoint(tmp_path):
+    """As when two experiments of one queue differ in nothing that training sees."""
+    path = tmp_path / "y.safetensors"
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        for done in [pool.submit(_write_often, path) for _ in range(2)]:
+            done.result()
+    assert checkpoint.read(path)[1] == {"epoch": 299}
+    assert [left.name for left in tmp_path.iterdir()] == ["y.safetensors"]
+
+
+def _write_often(path):
+    for epoch in range(300):
+        checkpoint.write(path, {"a": torch.zeros(2)}, {"epoch": epoch})
 
 
 def test_the_fingerprint_sees_parameters_inputs_and_code(tmp_path):

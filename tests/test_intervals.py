@@ -124,7 +124,17 @@ def test_swap_test_equals_all_swaps():
         chosen = np.array(swapped)[:, None, None]
         difference = metrics.ua(np.where(chosen, a, b).sum(0)) - metrics.ua(np.where(chosen, b, a).sum(0))
         extreme += abs(difference) >= observed - 1e-12
-    assert intervals.swap_test(a, b, metrics.ua, 40_000, 0) == pytest.approx(extreme / 2**8, abs=0.006)
+    assert intervals.swap_test(a, b, metrics.ua, 256, 0) == extreme / 2**8  # as many as are asked for: exact, whatever the seed
+    assert intervals.swap_test(a, b, metrics.ua, 40_000, 1) == extreme / 2**8
+    assert intervals.swap_test(a, b, metrics.ua, 255, 0) == pytest.approx(extreme / 2**8, abs=0.1)
+
+
+def test_swap_test_draws_swaps_where_there_are_too_many_to_try_all():
+    random = np.random.default_rng(5)
+    a, b = speakers_counts(random, 16, skill=0.5), speakers_counts(random, 16, skill=0.6)
+    exact = intervals.swap_test(a, b, metrics.ua, 2**16, 0)
+    assert 0.001 < exact < 0.5
+    assert intervals.swap_test(a, b, metrics.ua, 2**16 - 1, 0) == pytest.approx(exact, abs=0.01)
 
 
 def test_swap_test_agrees_with_scipy():

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from dvc.utils.serialize import parse_yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from ser.params import ParamsError, load, parse
+from ser.params import Params, ParamsError, load, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -46,6 +47,9 @@ def test_the_shipped_file_is_good_and_ends_with_the_switch():
         ("train.epochs", 2.5, ["train.epochs", "found 2.5", "a whole number"]),
         ("train.momentumm", 0.9, ["train.momentumm", "unknown key", "did you mean 'momentum'"]),
         ("trian", {}, ["trian", "unknown key", "'train'"]),
+        ("constrained-", None, ["constrained-: unknown key", "train, evaluate"]),
+        ("train.int", 1, ["train.int: unknown key", "seeds, epochs"]),
+        ("corpora.demo.source.demo", 1, ["corpora.demo.source.demo: unknown key", "sentences"]),
         ("model.fusion", "magic", ["model.fusion", "'magic'", "parallel_coattention"]),
         ("model.branches", [], ["model.branches", "at least 1 entries"]),
         ("model.branches", ["log_mel_cnn", "lstm"], ["model.branches", "lstm"]),
@@ -67,6 +71,10 @@ def test_the_shipped_file_is_good_and_ends_with_the_switch():
         ("train.augment.noise_snr_db", [5.0], ["train.augment.noise_snr_db"]),
         ("train.seeds", [0, 1, 0], ["train.seeds", "twice"]),
         ("train.seeds", [-1], ["train.seeds", "≥ 0"]),
+        ("train.clip_norm", float("inf"), ["train.clip_norm", "finite"]),
+        ("evaluate.robustness.snr_db", [float("nan")], ["evaluate.robustness.snr_db", "finite"]),
+        ("evaluate.gates", [{"metric": "ua", "at_least": float("nan")}], ["evaluate.gates", "finite"]),
+        ("corpora.demo.labels.classes", ["neutral", "sad", "neutral"], ["corpora.demo.labels", "neutral", "twice"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_what_is_allowed(key, value, says):
@@ -133,6 +141,25 @@ def test_a_missing_key_is_named():
     del whole["train"]["seeds"]
     with pytest.raises(ParamsError, match=r"train\.seeds: missing"):
         parse(whole)
+
+
+def test_every_key_is_documented():
+    sections, undocumented = [Params], []
+    for section in sections:  # grows as it goes
+        for name, field in section.model_fields.items():
+            inner = [kind for kind in _kinds(field.annotation) if kind not in sections]
+            sections += inner
+            if name != "kind" and not field.description and not _kinds(field.annotation):
+                undocumented.append(f"{section.__name__}.{name}")
+    assert len(sections) > 20
+    assert not undocumented
+
+
+def _kinds(annotation: Any) -> list[type[BaseModel]]:
+    """The sections in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _kinds(part)]
 
 
 def test_all_faults_are_said_at_once():

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -278,8 +280,9 @@ def _new(folder: Path) -> Path:
     return folder
 
 
-def run_ser(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-m", "ser.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+def run_ser(*arguments: str | Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "ser.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | environment)
 
 
 def first_recording(made: Path) -> Path:
@@ -311,6 +314,15 @@ def test_table_of_a_recording(made: Path) -> None:
     assert {line.split()[0] for line in lines[1:]} == {"neutral", "happy", "sad", "angry", "fearful", "surprised"}
     assert all(line.count("█") == round(24 * share / 100) for line, share in zip(lines[1:], shares, strict=True))
     assert "exports/demo: demo, 2 network(s); synthetic: not a result about human emotion" in done.stderr
+
+
+def test_a_terminal_that_has_no_letters_for_it_gets_them_written_out(made: Path) -> None:
+    recording = made / "größe.flac"
+    shutil.copy(first_recording(made), recording)
+    done = run_ser("predict", recording, cwd=made, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
+    assert "gr\\xf6\\xdfe.flac" in done.stdout
+    assert "\\u2588" in done.stdout
 
 
 def test_csv_and_json_agree(made: Path) -> None:

@@ -135,6 +135,17 @@ def test_sound_only_where_the_licence_allows():
     assert "<audio" not in quiet
 
 
+@pytest.mark.parametrize(
+    ("speaker_independent", "says"),
+    [(True, "never heard the speaker"), (False, "did not train on the clip, but may have heard the speaker")],
+)
+def test_what_the_network_knew_of_the_clips_that_are_shown(speaker_independent, says):
+    shown = result("demo", examples=[example()], speaker_independent=speaker_independent)
+    found = report.render([shown], [], PARAMETERS, CIRCUMSTANCES)
+    assert says in found
+    assert ("never heard" in found) == speaker_independent
+
+
 def test_same_results_same_bytes(page):
     demo = result("demo", examples=[example(), example("02/y.wav", actual="happy")], audio=True)
     demo = Result(**{**demo.__dict__, "metrics": {"notice": "synthetic: not a result about human emotion", **demo.metrics}})

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
+from ser import SerError
 from ser.model.branches import CnnBranches, TransformerBranch
 from ser.model.network import Network
 from ser.model.summary import Part
@@ -101,7 +102,10 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "ser", "svg.fonttype": "path"}):
-        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
+        try:
+            figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
+        except ValueError as error:  # a suffix that names no format
+            raise SerError(f"{path}: {error}") from None
 
 
 def _chain(numbers: list[int], link: str) -> str:

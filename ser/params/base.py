@@ -12,4 +12,4 @@ class Section(BaseModel):
     The docstring under each field is its documentation and reaches the error messages.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ser.params.base import Section
 
@@ -81,6 +81,12 @@ class Labels(Section):
     """Emotions of the task in report order; clips of others are left out and counted. Empty: every label found (own folder)."""
     edition: Literal["official", "corrected", "filename"]
     """Label set: ``corrected`` or ``filename`` for ShEMO, ``official`` elsewhere."""
+
+    @model_validator(mode="after")
+    def classes_are_named_once(self) -> Labels:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"labels.classes: {next(one for one in self.classes if self.classes.count(one) > 1)!r} is named twice")
+        return self
 
 
 class Corpus(Section):

@@ -23,7 +23,7 @@ def explain(error: ValidationError, root: type[BaseModel], where: str) -> str:
 
 def _line(detail: ErrorDetails, root: type[BaseModel]) -> str:
     kind, found = detail["type"], detail["input"]
-    path, owner, field = _resolve(detail["loc"], root)
+    path, owner, field = _resolve(detail["loc"], root, kind == "extra_forbidden")
     key = ".".join(path)
     if kind == "extra_forbidden":
         known = list(owner.model_fields) if owner else []
@@ -36,16 +36,20 @@ def _line(detail: ErrorDetails, root: type[BaseModel]) -> str:
         return f"{key + ': ' if key else ''}{detail['msg'].removeprefix('Value error, ')}"
     if kind == "union_tag_invalid" or kind == "union_tag_not_found":
         return f"{key}.kind: {detail['msg']}"
+    if kind == "finite_number":
+        return f"{key}: found {found!r}, which is not finite; {_allowed(field)}{_meaning(field)}"
     return f"{key}: found {found!r} ({_yaml_type(found)}); {_allowed(field) or detail['msg']}{_meaning(field)}"
 
 
-def _resolve(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None, FieldInfo | None]:
-    """Walk the model along an error's location, leaving out the names pydantic adds for union members."""
+def _resolve(
+    loc: tuple[int | str, ...], root: type[BaseModel], unknown_key: bool
+) -> tuple[list[str], type[BaseModel] | None, FieldInfo | None]:
+    """Walk the model along an error's location, leaving out the names pydantic adds for union members. An unknown key may be like one."""
     path: list[str] = []
     owner: type[BaseModel] | None = root
     field: FieldInfo | None = None
     candidates: list[type[BaseModel]] = [root]
-    for part in loc:
+    for part in loc[:-1] if unknown_key else loc:
         match = next((model for model in candidates if part in model.model_fields), None)
         if match is not None:
             owner, field = match, match.model_fields[str(part)]
@@ -59,6 +63,9 @@ def _resolve(loc: tuple[int | str, ...], root: type[BaseModel]) -> tuple[list[st
         elif candidates:
             owner = candidates[0]
         path.append(str(part))
+    if unknown_key:
+        path.append(str(loc[-1]))
+        owner = candidates[0] if candidates else owner
     return path, owner, field
 
 

@@ -73,7 +73,9 @@ class Transformer(Section):
     pool_bins: int = Field(ge=1, le=64)
     """Max-pool factor over the rows of a view before all else (the second seed halves its 128 bands)."""
     layers: int = Field(ge=1, le=24)
+    """Encoder layers, one after the other."""
     heads: int = Field(ge=1, le=64)
+    """Attention heads of a layer; the token width must be a multiple of it."""
     dim: int | None = Field(ge=4, le=2048)
     """Token width; null keeps the view's own number of rows (as in the published systems)."""
     ffn: int = Field(ge=4, le=8192)

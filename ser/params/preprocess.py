@@ -19,7 +19,7 @@ class Vad(Section):
     aggressiveness: int = Field(ge=0, le=3)
     """webrtc only: 0 keeps most, 3 removes most."""
     frame_ms: Literal[10, 20, 30]
-    """Length of a decision frame in milliseconds."""
+    """Length of a decision frame in milliseconds; silero has 32, whatever stands here."""
     energy_db: float = Field(ge=5, le=90)
     """A frame at least this far below the clip's loudest frame, in dB, is silence, whatever webrtc or silero says; energy's only rule."""
     hangover_ms: int = Field(ge=0, le=2000)

@@ -45,17 +45,21 @@ class Train(Section):
     seeds: list[int] = Field(min_length=1)
     """One network per fold and seed; scores are mean ± sd over seeds, predictions their mean."""
     epochs: int = Field(ge=1, le=10_000)
+    """Passes over the training clips, at most: see ``patience``."""
     batch_size: int = Field(ge=2, le=4096)
     """Clips per step over all devices together."""
     max_seconds: float = Field(gt=0, le=600)
     """Longer clips are cropped at random in training and cut into windows whose probabilities are averaged at test."""
     optimizer: Literal["adamw", "sgd"]
+    """adamw: Loshchilov & Hutter 2019; sgd: with ``momentum``."""
     lr: float = Field(gt=0, le=10)
     """Peak learning rate."""
     momentum: float = Field(ge=0, lt=1)
     """sgd only."""
     weight_decay: float = Field(ge=0, le=10)
+    """Share of the weights taken off in each step, times the learning rate (sgd: the L2 penalty's factor)."""
     schedule: Literal["cosine", "one_cycle", "constant"]
+    """How the learning rate goes on after the warm-up."""
     warmup: float = Field(ge=0, lt=1)
     """Share of all steps in which the rate rises."""
     clip_norm: float = Field(ge=0)
@@ -67,6 +71,7 @@ class Train(Section):
     ema: float = Field(ge=0, lt=1)
     """Decay of the weights' exponential moving average, which is validated and kept; 0: none."""
     loss: Literal["cross_entropy", "focal"]
+    """What training makes small."""
     label_smoothing: float = Field(ge=0, lt=1)
     """cross_entropy only."""
     focal_gamma: float = Field(ge=0, le=10)
@@ -74,6 +79,7 @@ class Train(Section):
     class_weight: Literal["none", "inverse", "effective"]
     """effective: (1 − β)/(1 − β^n) of Cui et al. 2019."""
     effective_beta: float = Field(gt=0, lt=1)
+    """β of ``class_weight: effective``; nothing else reads it."""
     sampling: Literal["natural", "balanced"]
     """balanced: every class equally often in an epoch."""
     precision: Literal["fp32", "bf16"]

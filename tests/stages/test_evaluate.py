@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from ser import examples
+from ser import examples, metrics, robustness
+from ser.clips import read_table
+from ser.predictions import out_of_fold
 from tests.pipeline import Project
 
 WRITTEN = ("metrics/corpora/demo.json", "data/predictions/demo.csv", "data/examples/demo.npz", "metrics/plots/demo/robustness.csv")
@@ -71,6 +74,28 @@ def test_without_the_robustness_study(finished):
         for name, content in before.items():
             (finished.folder / name).write_bytes(content)
     finished.run(sys.executable, "-m", "stages.report")
+
+
+def test_clips_that_are_scored_clean_in_the_robustness_study_are_answered_as_in_the_score(finished):
+    """Also where a clip's features depend on the speaker's other clips, of which the study takes a few."""
+    before = contents(finished)
+    keep = {name: (finished.folder / name).read_bytes() for name in ("params.yaml", "models/demo/model.json")}
+    try:
+        trained = json.loads(keep["models/demo/model.json"])
+        trained["features"]["normalise"] = "speaker"
+        (finished.folder / "models/demo/model.json").write_text(json.dumps(trained))
+        finished.set({"features.normalise": "speaker", "evaluate.robustness.max_clips": 8})
+        evaluate(finished)
+        values = json.loads((finished.folder / "metrics/corpora/demo.json").read_text())
+        made = pd.read_csv(finished.folder / "data/predictions/demo.csv")
+    finally:
+        for name, content in {**before, **keep}.items():
+            (finished.folder / name).write_bytes(content)
+    table = read_table(finished.folder / "data/clips/demo")
+    chosen = table["clip"].iloc[robustness.chosen_clips(np.arange(len(table)), 8, finished.read()["evaluate"]["seed"])]
+    test = out_of_fold(made[made["clip"].isin(chosen)], table[table["clip"].isin(chosen)])
+    assert values["robustness"]["clean_ua"] == pytest.approx(float(metrics.ua(test.counts().sum(1)).mean()), abs=1e-4)
+    assert values["robustness"]["n"] == 8
 
 
 def test_report_of_the_run(finished):
