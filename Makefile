@@ -36,8 +36,9 @@ lint: .venv/.installed-dev  ## style and types
 test: lint  ## style, types and all tests but the slow ones
 	$(RUN) pytest -n 2 --dist loadfile
 
-test-slow: .venv/.installed-dev  ## the long checks
+test-slow: .venv/.installed-dev  ## the long checks, and property tests on draws that nobody has seen
 	$(RUN) pytest -n 2 --dist loadfile -m slow
+	$(RUN) pytest -n 2 --dist loadfile --hypothesis-profile anew $$(grep -rl '^@given' tests)
 
 format: .venv/.installed-dev  ## rewrite to the style of the house
 	$(RUN) ruff check --fix .

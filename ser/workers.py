@@ -161,7 +161,15 @@ def _thread_pools() -> ThreadpoolController:
 def _begin(folder: str) -> None:
     """A worker leaves interrupts to its parent, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_the_parent(functools.partial(shutil.rmtree, folder, ignore_errors=True))
+    end_with_the_parent(functools.partial(_remove, folder))
+
+
+def _remove(folder: str) -> None:
+    """Remove it, although the task at hand goes on writing there for a moment."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def opened(page: Path, folder: Path, width: int = 1200, dark: bool = False, wait
             ],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
     found = unescape(done.stdout.partition('<pre id="found">')[2].partition("</pre>")[0])
     assert found.startswith("{"), f"the page did not load: {done.stdout[:500]}\n{done.stderr[-2000:]}"

@@ -67,7 +67,7 @@ class Project:
         self.set(SMALL)
         self.commit("start")
 
-    def run(self, *command: str, check: bool = True, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, timeout: float = 1800, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its output is in the error when it fails."""
         done = subprocess.run(
             command,

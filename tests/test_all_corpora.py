@@ -44,7 +44,8 @@ def test_without_a_network_one_message_per_corpus_says_what_to_put_where(project
     """Whatever host there is: an address that nothing listens to stands for the network that is missing."""
     done = project.run(
         "dvc", "exp", "run", "-S", f"datasets=[demo,{','.join(PUBLIC)}]", check=False,
-        HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9", KAGGLE_CONFIG_DIR="/nowhere",
+        **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9"),
+        NO_PROXY="", no_proxy="", KAGGLE_CONFIG_DIR="/nowhere",
     )  # fmt: skip
     said = done.stdout + done.stderr
     assert done.returncode != 0

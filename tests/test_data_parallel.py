@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -81,7 +80,8 @@ def test_two_processes_train_as_one_does(tmp_path, capfd):
     for one, two in zip(weights_alone, weights_together, strict=True):
         assert one.keys() == two.keys()
         for name in one:
-            torch.testing.assert_close(two[name], one[name], atol=1e-3, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+            close = 2e-2 if name.endswith("qkv.bias") else 1e-3  # the keys' bias has no gradient but rounding, of which AdamW makes steps
+            torch.testing.assert_close(two[name], one[name], atol=close, rtol=close, msg=lambda text, name=name: f"{name}: {text}")
 
 
 class Failing(Trained):
@@ -139,7 +139,8 @@ def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_p
     [{1: (PAST_CHECKPOINT, dies)}, {0: (1, fails), 1: (1, dies_after_the_other_failed)}],
     ids=["between checkpoints", "the other fails first"],
 )
-def test_the_death_of_one_process_ends_all(tmp_path, ends):
+def test_the_death_of_one_process_ends_all(tmp_path, monkeypatch, ends):
+    monkeypatch.setattr(parallel, "DEATH_SEEN_WITHIN", 120.0)
     with pytest.raises(SerError, match=r"a training process died.*a rerun"):
         parallel.train([failing(job(tmp_path, 1, train__batch_size=3), ends)], runtime(2))
 
@@ -151,11 +152,9 @@ def test_a_failure_that_no_death_explains_is_told_as_it_is(tmp_path, monkeypatch
 
 
 def test_processes_that_torchrun_started_train_together_and_draw_dropout_of_their_own(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent holds it
     one = job(tmp_path, 1, clips=12, train__batch_size=12, train__epochs=1, model__cnn__dropout=0.5)
-    mp.spawn(_as_if_by_torchrun, (port, one, tmp_path), 2)
+    mp.spawn(_as_if_by_torchrun, (store.port, one, tmp_path), 2)
     assert [(tmp_path / f"rows{rank}").read_text() for rank in (0, 1)] == ["1", "0"]
     assert one.out.exists()
     first, second = (load_file(tmp_path / f"dropped{rank}") for rank in (0, 1))
@@ -169,6 +168,7 @@ def test_processes_that_torchrun_started_train_together_and_draw_dropout_of_thei
 
 def _as_if_by_torchrun(rank: int, port: int, one: parallel.Job, folder: Path) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     dropped = {}
     dropout = torch.nn.functional.dropout
 

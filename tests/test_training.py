@@ -73,23 +73,27 @@ def test_a_resumed_training_ends_in_the_same_bytes(tmp_path, changes):
 
 def test_kill_9_and_rerun_give_the_same_bytes(tmp_path):
     script = textwrap.dedent("""
-        import sys, pathlib, torch
+        import sys, pathlib, time, torch
         from safetensors.torch import save_file
         from ser import training
         from tests import made
         from tests.test_training import fold
+        def say(line):
+            print(line, flush=True)
+            if "wait" in sys.argv and "epoch   7/" in line:
+                time.sleep(600)  # until it is killed
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
         params = made.params(train__epochs=40)
         folder = pathlib.Path(sys.argv[1])
-        weights, _ = training.train_fold(made.corpus(params), fold(folder), made.trained(params), lambda line: print(line, flush=True))
+        weights, _ = training.train_fold(made.corpus(params), fold(folder), made.trained(params), say)
         save_file(weights, folder / "final.safetensors")
     """)
     run = [sys.executable, "-c", script]
     root = made.ROOT
     subprocess.run([*run, tmp_path / "whole"], cwd=root, check=True, capture_output=True)
     (tmp_path / "cut").mkdir()
-    with subprocess.Popen([*run, tmp_path / "cut"], cwd=root, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen([*run, tmp_path / "cut", "wait"], cwd=root, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
             if "epoch   7/" in line:

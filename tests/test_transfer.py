@@ -139,9 +139,9 @@ def test_an_endless_answer_is_cut_at_the_known_length(server: Server, tmp_path: 
 def test_a_host_without_a_server(tmp_path: Path, server: Server) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}/a.zip"
-    with pytest.raises(TransferError, match=r"127.0.0.1:\d+ cannot be reached: Connection refused \(2 attempts\)") as told:
-        transfer.download(url, tmp_path / "a.zip", checksum=MD5)
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/a.zip"  # taken, and nobody listens
+        with pytest.raises(TransferError, match=r"127.0.0.1:\d+ cannot be reached: Connection refused \(2 attempts\)") as told:
+            transfer.download(url, tmp_path / "a.zip", checksum=MD5)
     assert told.value.unreachable
 
 

@@ -206,7 +206,7 @@ def command(folder: Path, *arguments: str, **environment: str) -> subprocess.Com
     kept = {key: value for key, value in os.environ.items() if key not in ("SER_MIRROR", "SER_CACHE_DIR")}
     given = kept | {"NO_PROXY": "*", "SER_CACHE_DIR": str(folder / "cache")} | environment
     return subprocess.run(
-        [sys.executable, "-m", "stages.download", *arguments], cwd=folder, env=given, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "stages.download", *arguments], cwd=folder, env=given, capture_output=True, text=True, timeout=600
     )
 
 
