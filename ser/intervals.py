@@ -117,12 +117,14 @@ def swap_test(counts_a: np.ndarray, counts_b: np.ndarray, score: Score, count: i
     Args:
         counts_a, counts_b: confusion matrices per speaker of the same clips, shape (speakers, K, K) or (seeds, speakers, K, K);
             the numbers of seeds may differ, the score is the mean over seeds.
-        score: of which the difference B − A is tested.
-        count: number of random swaps.
-        seed: of the swaps.
+        score: of which the difference B − A is tested. Of several seeds it is the score of their mean counts: for UA and WA the mean of the
+            scores, for macro-F1 nearly.
+        count: number of random swaps; where there are no more than these in all, each is tried once.
+        seed: of the random swaps.
 
     Returns:
-        Two-sided p = (1 + swaps with at least the observed |difference|) / (count + 1) (Phipson & Smyth 2010), in (0, 1].
+        Two-sided p: the share of swaps with at least the observed |difference|; of random ones (1 + those) / (count + 1) (Phipson & Smyth
+        2010). In (0, 1]; where all swaps of n speakers are tried, never below 2 / 2^n.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, is {count}")
