@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -100,11 +100,11 @@ def test_cnn_keeps_every_frame_of_a_clip(data: st.DataObject) -> None:
     """With any strides and pools, the token grid is as long as the mask says, also when the batch is not padded at all."""
     from ser.params.model import Cnn as CnnParams
 
-    factor = st.integers(
-        1, 3
-    )  # six times 4 make 4,096 frames, where oneDNN's convolution of one channel with stride 4 writes beyond its memory
+    factor = st.integers(1, 4)
     stages = data.draw(st.integers(1, 3))
     strides, pools = (data.draw(st.lists(factor, min_size=stages, max_size=stages)) for _ in range(2))
+    # All six at 4 make 4,096 frames, where oneDNN's convolution of one channel with stride 4 writes beyond its memory.
+    assume(np.prod([*strides, *pools]) < 4096)
     lengths = data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=3))
     ones = [1] * stages
     params = CnnParams(

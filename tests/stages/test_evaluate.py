@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from ser import examples, metrics, robustness
+from ser import examples, inference, robustness
 from ser.clips import read_table
-from ser.predictions import out_of_fold
+from ser.params import load
+from stages import evaluate as stage
 from tests.pipeline import Project
 
 WRITTEN = ("metrics/corpora/demo.json", "data/predictions/demo.csv", "data/examples/demo.npz", "metrics/plots/demo/robustness.csv")
@@ -75,26 +78,32 @@ def test_without_the_robustness_study(finished):
             (finished.folder / name).write_bytes(content)
 
 
-def test_clips_that_are_scored_clean_in_the_robustness_study_are_answered_as_in_the_score(finished):
+def test_untouched_clips_are_answered_in_the_robustness_study_as_in_the_score(finished, monkeypatch):
     """Also where a clip's features depend on the speaker's other clips, of which the study takes a few."""
-    before = contents(finished)
     keep = {name: (finished.folder / name).read_bytes() for name in ("params.yaml", "models/demo/model.json")}
+    monkeypatch.chdir(finished.folder)
+    seen = {}
+    monkeypatch.setattr(robustness, "scores", lambda found, *_: seen.update(found) or {})
+    cpu = torch.device("cpu")
     try:
-        trained = json.loads(keep["models/demo/model.json"])
-        trained["features"]["normalise"] = "speaker"
-        (finished.folder / "models/demo/model.json").write_text(json.dumps(trained))
+        described = json.loads(keep["models/demo/model.json"])
+        described["features"]["normalise"] = "speaker"
+        Path("models/demo/model.json").write_text(json.dumps(described))
         finished.set({"features.normalise": "speaker", "evaluate.robustness.max_clips": 8})
-        evaluate(finished)
-        values = json.loads((finished.folder / "metrics/corpora/demo.json").read_text())
-        made = pd.read_csv(finished.folder / "data/predictions/demo.csv")
+        table, folds = read_table("data/clips/demo"), pd.read_csv("data/folds/demo.csv", dtype={"clip": "string"})
+        trained = inference.describe(Path("models/demo"))
+        assert trained.features.normalise == "speaker"
+        stage._robustness("demo", table, folds, trained, load("params.yaml"), cpu)
+        scored = inference.predict(Path("models/demo"), "data/features/demo", table, folds, cpu)
     finally:
-        for name, content in {**before, **keep}.items():
+        for name, content in keep.items():
             (finished.folder / name).write_bytes(content)
-    table = read_table(finished.folder / "data/clips/demo")
-    chosen = table["clip"].iloc[robustness.chosen_clips(np.arange(len(table)), 8, finished.read()["evaluate"]["seed"])]
-    test = out_of_fold(made[made["clip"].isin(chosen)], table[table["clip"].isin(chosen)])
-    assert values["robustness"]["clean_ua"] == pytest.approx(float(metrics.ua(test.counts().sum(1)).mean()), abs=1e-4)
-    assert values["robustness"]["n"] == 8
+    clean = seen[robustness.Condition("clean")]
+    assert clean["clip"].nunique() == 8
+    both = clean.merge(scored[scored["part"] == "test"], on=["clip", "fold", "seed"], suffixes=("", "_scored"))
+    assert len(both) == len(clean) == 8
+    for name in [column for column in clean if column.startswith("p_")]:
+        np.testing.assert_allclose(both[name], both[f"{name}_scored"], atol=1e-7)
 
 
 def test_report_of_the_run(finished):
