@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.record import record
-from ser import comparison, evaluation, predictions
-from ser.clips import COLUMNS, read_table
+from ser.evaluation import comparison, predictions, scoring
 from ser.params import load
+from ser.signal.clips import COLUMNS, read_table
 
 CLASSES = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
 SHARES = [96, 192, 192, 192, 192, 192, 192, 192]
@@ -43,7 +43,7 @@ def main() -> None:
             start = time.perf_counter()
             read = predictions.read(path)
             after_reading = time.perf_counter()
-            evaluation.evaluate(read, table, folds, settings, params.preprocess.sample_rate)
+            scoring.evaluate(read, table, folds, settings, params.preprocess.sample_rate)
             after_scoring = time.perf_counter()
             comparison.compare(read, read, table, settings)
             after_comparing = time.perf_counter()

@@ -26,11 +26,11 @@ from ruamel.yaml import YAML
 from benchmarks.record import record, show
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
-from ser.features import frame_count
 from ser.model.__main__ import build
 from ser.model.fusion import FUSIONS
 from ser.model.summary import madds, summary
 from ser.params import Params, parse
+from ser.views.features import frame_count
 from stages import preset
 
 WORKSPACE = "workspace"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.params import Params
-from ser.runtime import cores
+from ser.runtime.machine import cores
 
 FOLDER = Path("metrics/benchmarks")
 

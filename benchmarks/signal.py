@@ -35,10 +35,12 @@ from tqdm import tqdm
 
 from benchmarks.peers import bare_decode, bare_fft, bare_vad, librosa_loop, opensmile_loop
 from benchmarks.record import record
-from ser import SerError, extraction, features, preprocessing
-from ser.clips import read_table, to_float
+from ser import SerError
 from ser.params import Params, load
-from ser.runtime import mirror
+from ser.runtime.machine import mirror
+from ser.signal import preprocessing
+from ser.signal.clips import read_table, to_float
+from ser.views import extraction, features
 
 ARCHIVE = "Audio_Speech_Actors_01-24.zip"
 TIMES = (1, 2, 4)

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from benchmarks.record import record
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
-from ser import SerError, device
-from ser.features import VIEWS, frame_count, widths
+from ser import SerError
 from ser.model.__main__ import build
 from ser.params import Params, load
-from ser.runtime import passive_waiting, workers
+from ser.runtime.machine import passive_waiting, workers
+from ser.training import device
+from ser.views.features import VIEWS, frame_count, widths
 
 SECONDS = 5
 WARM_UP = 2

@@ -22,12 +22,13 @@ import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.scm import SCMError
 
-from ser import SerError, predictions
-from ser.adaptation import FEWEST, knowing_speakers
-from ser.clips import read_table
-from ser.comparison import compare, markdown
-from ser.evaluation import rounded
+from ser import SerError
+from ser.evaluation import predictions
+from ser.evaluation.adaptation import FEWEST, knowing_speakers
+from ser.evaluation.comparison import compare, markdown
+from ser.evaluation.scoring import rounded
 from ser.params import Params
+from ser.signal.clips import read_table
 from stages import command
 
 WORKSPACE = "workspace"

@@ -1,7 +1,7 @@
 """Bring a corpus' archives into data/raw/<corpus>/, packed and verified, with source.json: the first stage.
 
-Looked at in this order: the mirror (SER_MIRROR or runtime.mirror: a folder or address holding <corpus>/<archive>), archives kept from
-earlier runs (SER_CACHE_DIR or runtime.cache_dir), the official address. `demo` is made on the spot, without a network.
+Looked at in this order: the mirror (SER_MIRROR or machine.mirror: a folder or address holding <corpus>/<archive>), archives kept from
+earlier runs (SER_CACHE_DIR or machine.cache_dir), the official address. `demo` is made on the spot, without a network.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ser import SerError, runtime
-from ser.fetch import FetchError, fetch, obstacle
+from ser import SerError
+from ser.download.fetch import FetchError, fetch, obstacle
 from ser.params import Params
+from ser.runtime import machine
 from stages.command import parser, run
 
 
@@ -20,7 +21,7 @@ def download(params: Params, options: argparse.Namespace) -> None:
     """The stage."""
     name: str = options.dataset
     target = Path("data/raw") / name
-    mirror, cache = runtime.mirror(params.runtime), runtime.cache_dir(params.runtime)
+    mirror, cache = machine.mirror(params.runtime), machine.cache_dir(params.runtime)
     try:
         source = fetch(name, params.corpora[name], target, mirror=mirror, cache=cache, corpora=params.corpora)
     except FetchError as error:
@@ -36,7 +37,7 @@ def _missing_too(params: Params, failed: str) -> list[FetchError]:
 
     They are only asked for, all at the same time: nothing is fetched or made on behalf of a run that ends here.
     """
-    mirror, cache = runtime.mirror(params.runtime), runtime.cache_dir(params.runtime)
+    mirror, cache = machine.mirror(params.runtime), machine.cache_dir(params.runtime)
     targets = {name: Path("data/raw", name) for name in params.datasets if name != failed}
     lacking = {name: target for name, target in targets.items() if not (target / "source.json").exists()}
     with ThreadPoolExecutor() as pool:

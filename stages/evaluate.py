@@ -18,16 +18,19 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from ser import SerError, clips, evaluation, examples, features, gates, predictions, robustness
+from ser import SerError
+from ser.evaluation import examples, gates, predictions, robustness, scoring
 from ser.params import Params
 from ser.params.corpora import Synthetic
-from ser.runtime import passive_waiting
+from ser.runtime.machine import passive_waiting
+from ser.signal import clips
+from ser.views import features
 from stages import command
 
 if TYPE_CHECKING:
     import torch
 
-    from ser.inference import Trained
+    from ser.training.inference import Trained
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +49,15 @@ def main(params: Params, options: argparse.Namespace) -> None:
     summary = json.loads(_existing(clips_folder / "summary.json", name).read_text(encoding="utf-8"))
 
     passive_waiting()
-    from ser import attention, device, inference
+    from ser.evaluation import attention
+    from ser.training import device, inference
 
     place = device.set_up(params.runtime)
     trained = inference.describe(models)
 
     text = predictions.to_text(inference.predict(models, features_folder, table, assignment, place))
     predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
-    found = evaluation.evaluate(predicted, table, folds, settings, summary["sample_rate"])
+    found = scoring.evaluate(predicted, table, folds, settings, summary["sample_rate"])
     chosen = examples.choose(found.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
     values = {
         **found.metrics,
@@ -66,11 +70,11 @@ def main(params: Params, options: argparse.Namespace) -> None:
     }
     if isinstance(params.corpora[name].source, Synthetic):
         values["notice"] = NOTICE
-    values = evaluation.rounded(values)
+    values = scoring.rounded(values)
     gates.check_gates(values, settings.gates, name)
 
     _write(Path("data/predictions") / f"{name}.csv", text)
-    plots = {**found.plots, "loss": evaluation.curves(pd.read_csv(models / "history.csv"))}
+    plots = {**found.plots, "loss": scoring.curves(pd.read_csv(models / "history.csv"))}
     conditions = values["robustness"]["conditions"] if values["robustness"] else []
     plots["robustness"] = pd.DataFrame(conditions, columns=["condition", "ua", "wa", "lost"])
     for plot, content in plots.items():
@@ -98,7 +102,7 @@ def _robustness(
     name: str, table: pd.DataFrame, assignment: pd.DataFrame, trained: Trained, params: Params, place: torch.device
 ) -> dict[str, Any] | None:
     """Scores of spoilt test clips; None when the study is switched off."""
-    from ser import inference
+    from ser.training import inference
 
     settings, rate = params.evaluate, trained.preprocess.sample_rate
     if settings.robustness.max_clips == 0:

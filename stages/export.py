@@ -10,14 +10,14 @@ import json
 from pathlib import Path
 
 from ser.params import Params
-from ser.runtime import passive_waiting
+from ser.runtime.machine import passive_waiting
 from stages.command import parser, run
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Write the bundle and say how to use it."""
     passive_waiting()
-    from ser.export import export
+    from ser.serving.export import export
 
     name = options.dataset
     path = Path("metrics/corpora") / f"{name}.json"

@@ -6,8 +6,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from ser import extraction, features
 from ser.params import Params
+from ser.views import extraction, features
 from stages import command
 
 log = logging.getLogger(__name__)

@@ -9,11 +9,13 @@ import argparse
 import logging
 from pathlib import Path
 
-from ser import SerError, audio, features, preprocessing, vad
-from ser.archives import open_archive
-from ser.clips import to_float, to_int16
+from ser import SerError
 from ser.corpora import Found, list_recordings
+from ser.corpora.archives import open_archive
 from ser.params import Params
+from ser.signal import audio, preprocessing, vad
+from ser.signal.clips import to_float, to_int16
+from ser.views import features
 from stages import command
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.record import circumstances
-from ser import SerError, examples, report
+from ser import SerError
+from ser.evaluation import examples
 from ser.params import Params
 from ser.params.corpora import Synthetic
+from ser.report import page
 from stages import command
 
 log = logging.getLogger(__name__)
@@ -33,11 +35,11 @@ def main(params: Params, options: argparse.Namespace) -> None:
             raise SerError(f"metrics/corpora/{name}.json not found: run `dvc repro evaluate@{name}` first")
     results = [_result(name, params, options.audio) for name in there]
     missing = [name for name in names if name not in there]
-    page = report.render(results, missing, Path("params.yaml").read_text(encoding="utf-8"), circumstances())
+    rendered = page.render(results, missing, Path("params.yaml").read_text(encoding="utf-8"), circumstances())
     out = Path("reports/index.html")
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
-    log.info("%s: %s (%.1f MB)", out, ", ".join(there), len(page.encode()) / 1e6)
+    out.write_text(rendered, encoding="utf-8")
+    log.info("%s: %s (%.1f MB)", out, ", ".join(there), len(rendered.encode()) / 1e6)
 
 
 def scores(params: Params) -> str:
@@ -52,7 +54,7 @@ def scores(params: Params) -> str:
     return "\n".join([*lines, f"report: {Path('reports/index.html').resolve()}"])
 
 
-def _result(name: str, params: Params, audio: bool) -> report.Result:
+def _result(name: str, params: Params, audio: bool) -> page.Result:
     active = name in params.datasets
     metrics = json.loads(Path("metrics/corpora", f"{name}.json").read_text(encoding="utf-8"))
     tables = {path.stem: pd.read_csv(path) for path in sorted(Path("metrics/plots", name).glob("*.csv"))}
@@ -61,7 +63,7 @@ def _result(name: str, params: Params, audio: bool) -> report.Result:
     extra = {}
     if active and rejected.exists():
         extra["rejected"] = pd.read_csv(rejected, dtype=str, keep_default_na=False)
-    return report.Result(
+    return page.Result(
         name=name,
         metrics=metrics,
         tables=tables,

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ser import SerError
 from ser.params import Params
-from ser.runtime import cache_dir, passive_waiting
+from ser.runtime.machine import cache_dir, passive_waiting
 from stages import command, preset
 
 if TYPE_CHECKING:

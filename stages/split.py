@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from ser import SerError
-from ser.clips import read_table
-from ser.folds import Folds, assign, leak_report
 from ser.params import Params
+from ser.signal.clips import read_table
+from ser.splits.folds import Folds, assign, leak_report
 from stages.command import parser, run
 
 

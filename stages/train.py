@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser.clips import read_table
 from ser.params import Params
-from ser.runtime import cache_dir, passive_waiting
+from ser.runtime.machine import cache_dir, passive_waiting
+from ser.signal.clips import read_table
 from stages import command
 
 
@@ -22,7 +22,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     import torch
 
-    from ser import checkpoint, device, inference, parallel, training
+    from ser.training import checkpoint, device, inference, jobs, loop
 
     name = options.dataset
     features, clips, folds, out = (
@@ -36,22 +36,22 @@ def main(params: Params, options: argparse.Namespace) -> None:
     numbers = sorted(int(number) for number in pd.read_csv(folds)["fold"].unique())
     notes = {"device": place.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
     trained = inference.Trained.planned(name, table, numbers, params, notes)
-    together = parallel.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
-    files = [*parallel.inputs(features, clips, folds, params.features), *parallel.code()]
+    together = jobs.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
+    files = [*jobs.inputs(features, clips, folds, params.features), *jobs.code()]
     key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], files)
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        parallel.Job(features, clips, folds, trained, fold, seed, checkpoints / file, out / file)
+    planned = [
+        jobs.Job(features, clips, folds, trained, fold, seed, checkpoints / file, out / file)
         for fold in trained.folds
         for seed in trained.seeds
         for file in [f"fold{fold}-seed{seed}.safetensors"]
     ]
-    history = parallel.train(jobs, params.runtime)
+    history = jobs.train(planned, params.runtime)
     if not history:
         return  # one of several processes that torchrun started: the first has it all
-    pd.DataFrame(history, columns=training.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
+    pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
     trained.write(out)
     shutil.rmtree(checkpoints, ignore_errors=True)
 

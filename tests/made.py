@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from ruamel.yaml import YAML
 
-from ser import features
-from ser.batches import Corpus
-from ser.clips import COLUMNS
-from ser.inference import Trained
 from ser.params import Params, parse
+from ser.signal.clips import COLUMNS
+from ser.training.batches import Corpus
+from ser.training.inference import Trained
+from ser.views import features
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ["neutral", "happy", "sad"]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ser.clips import COLUMNS
 from ser.params.evaluate import Evaluate, Robustness
+from ser.signal.clips import COLUMNS
 
 CLASSES = ("neutral", "happy", "sad", "angry")
 RATE = 16000

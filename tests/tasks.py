@@ -58,6 +58,6 @@ def arrays(number: int) -> list[Any]:
 
 if __name__ == "__main__":
     from ser.params import load
-    from ser.workers import spread
+    from ser.runtime.workers import spread
 
     print(list(spread(square, range(3), load().runtime)))

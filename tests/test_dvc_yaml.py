@@ -8,18 +8,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from ser import params
-from tests.imports import ROOT, needed_by
+from tests.dependencies import ROOT, is_code, needed_by
 
 STAGES: dict[str, dict[str, Any]] = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_dependencies_are_exactly_the_imports(name):
-    code = {dep for dep in STAGES[name]["deps"] if dep.startswith(("benchmarks", "ser", "stages"))}
-    read_at_run_time = {
-        dep for dep in code if dep.endswith(".csv") or dep == "ser/templates"
-    }  # a stage without them fails, see test_pipeline.py
-    assert code - read_at_run_time == needed_by(f"stages/{name}.py")
+    assert {dep for dep in STAGES[name]["deps"] if is_code(dep)} == needed_by(f"stages/{name}.py")
 
 
 def test_every_stage_script_is_a_stage():

@@ -158,7 +158,7 @@ def test_an_experiment_reruns_training_only_and_its_metrics_stand_beside(finishe
 
 def test_a_temporary_experiment_runs_its_own_copy_of_the_code(finished):
     """`--temp` runs a copy of the committed project: its scripts must import the library beside them, not the workspace's."""
-    spy = finished.folder / "ser/normalise.py"
+    spy = finished.folder / "ser/views/normalise.py"
     text = spy.read_text()
     spy.write_text(text + '\nprint("imported from", __file__)\n')
     finished.run("git", "commit", "-qam", "spy")

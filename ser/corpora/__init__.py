@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ser import SerError
-from ser.archives import open_archive
 from ser.corpora import asvp_esd, emodb, folder, joint, ravdess, shemo
+from ser.corpora.archives import open_archive
 from ser.corpora.labels import Recording, Reject, vocabulary
 from ser.params.corpora import Corpus
 
@@ -73,7 +73,7 @@ def list_recordings(name: str, corpus: Corpus, raw: Path) -> tuple[list[Found], 
 
     Raises:
         SerError: if the download is missing, a class is unknown, or no recording is left.
-        ser.archives.ArchiveError: if an archive cannot be read.
+        ser.corpora.archives.ArchiveError: if an archive cannot be read.
     """
     found, rejects = _list(name, corpus, raw)
     _check_classes(name, corpus, found)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ser import SerError
-from ser.archives import Archive, pack, readable
+from ser.corpora.archives import Archive, pack, readable
 from ser.corpora.labels import Recording, Reject, not_audio
 from ser.params.corpora import Folder
 

@@ -47,7 +47,7 @@ class Reject:
 
     Attributes:
         reason: ``not_audio``, ``irregular_name``, ``unknown_emotion``, ``not_speech``, ``class_not_in_task``, ``not_in_table``, or one of
-            the archive's reasons (``ser.archives``).
+            the archive's reasons (``ser.corpora.archives``).
         detail: what was found, for a person.
         path: the archive's member, unique in the corpus; empty until it is listed.
     """

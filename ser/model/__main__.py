@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from ser import SerError
-from ser.features import frame_count, widths
 from ser.model.network import Network
 from ser.model.picture import draw
 from ser.model.summary import summary, table
 from ser.params import Params, load
+from ser.views.features import frame_count, widths
 
 
 def main() -> None:

@@ -18,14 +18,15 @@ import torch
 from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
 
-from ser import SerError, checkpoint, device, inference, parallel
-from ser.clips import read_table
-from ser.inference import Trained
+from ser import SerError
 from ser.params import Params, parse
 from ser.params.runtime import Runtime
 from ser.search import study as stored
 from ser.search.space import Axis, at, put
 from ser.search.study import Outcome
+from ser.signal.clips import read_table
+from ser.training import checkpoint, device, inference, jobs
+from ser.training.inference import Trained
 
 
 @dataclass(frozen=True)
@@ -165,11 +166,9 @@ def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float
     found = []
     for seed in trained.seeds:
         weights = folder / f"fold{fold}-seed{seed}.safetensors"
-        job = parallel.Job(
-            search.features, search.clips, search.assignment, trained, fold, seed, weights.with_suffix(".checkpoint"), weights
-        )
+        job = jobs.Job(search.features, search.clips, search.assignment, trained, fold, seed, weights.with_suffix(".checkpoint"), weights)
         with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-            ua = [row["valid_ua"] for row in parallel.train([job], _runtime(search.params))]
+            ua = [row["valid_ua"] for row in jobs.train([job], _runtime(search.params))]
         found.append(max(ua) if trained.train.keep == "best" else ua[-1])
     return float(sum(found) / len(found))
 
@@ -183,7 +182,7 @@ def _identity(search: Search) -> dict[str, Any]:
     """All that a score depends on, by names that a user knows; a searched key's value in params.yaml is none of it."""
     base = put(search.params.model_dump(), {axis.key: None for axis in search.space})
     settings = [*(base[section] for section in ("preprocess", "features", "model", "train")), base["corpora"][search.corpus]["labels"]]
-    inputs = parallel.inputs(search.features, search.clips, search.assignment, search.params.features)
+    inputs = jobs.inputs(search.features, search.clips, search.assignment, search.params.features)
     runtime = _runtime(search.params)
     place = device.set_up(runtime)
     return {
@@ -193,7 +192,7 @@ def _identity(search: Search) -> dict[str, Any]:
         "seed": search.seed,
         "parameters": checkpoint.fingerprint(settings, []),
         "features or folds": checkpoint.fingerprint([], inputs),
-        "code": checkpoint.fingerprint([], parallel.code()),
+        "code": checkpoint.fingerprint([], jobs.code()),
         "torch": torch.__version__,
-        "device or threads": [place.type, torch.get_num_threads(), parallel.together(1, place, runtime)],
+        "device or threads": [place.type, torch.get_num_threads(), jobs.together(1, place, runtime)],
     }

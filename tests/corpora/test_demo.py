@@ -21,7 +21,7 @@ from ser.corpora.expression import RULES, Expression, colour, perturb, room
 from ser.corpora.labels import Recording
 from ser.params import load
 from ser.params.corpora import Synthetic
-from ser.preprocessing import prepare
+from ser.signal.preprocessing import prepare
 
 ROOT = Path(__file__).parents[2]
 SMALL = Synthetic(kind="synthetic", seed=3, speakers=2, sentences=2, repetitions=1)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser import SerError
-from ser.archives import open_archive
 from ser.corpora import folder
+from ser.corpora.archives import open_archive
 from ser.corpora.labels import Recording
 from ser.params.corpora import Folder
 

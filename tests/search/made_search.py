@@ -13,7 +13,7 @@ from ser.search import study, trials
 from ser.search.space import Axis, put
 from ser.search.study import Outcome
 from tests import made
-from tests.test_batches import write
+from tests.training.test_batches import write
 
 LR = Axis("train.lr", "log", (1e-4, 1e-2))
 DIM = Axis("model.dim", "choose", (16, 32))

@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import recall_score
 
-from ser import SerError, features, inference, parallel
+from ser import SerError
 from ser.params import Params
 from ser.search import study, trials
 from ser.search.space import Axis
+from ser.training import inference, jobs
+from ser.views import features
 from tests import made
 from tests.search.made_search import DIM, LR, project, run, search, shown, with_values
 
@@ -26,11 +28,11 @@ def formula(monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Put a formula of (parameters, fold, seed) in the place of training; what it returns is the UA of the last epoch."""
 
     def put_in(ua: Callable[[inference.Trained, int, int], float]) -> None:
-        def train(jobs: list[parallel.Job], runtime: object) -> list[dict]:
+        def train(jobs: list[jobs.Job], runtime: object) -> list[dict]:
             (job,) = jobs
             return [{"valid_ua": 0.9}, {"valid_ua": ua(job.trained, job.fold, job.seed)}]
 
-        monkeypatch.setattr(parallel, "train", train)
+        monkeypatch.setattr(jobs, "train", train)
 
     return put_in
 
@@ -51,8 +53,8 @@ def test_score_is_the_ua_of_the_kept_networks_on_validation_clips(tmp_path):
             about = made.trained(params)
             files = tmp_path / "check", tmp_path / "weights"
             data = tmp_path / "data"
-            parallel.train(
-                [parallel.Job(data / "features/demo", data / "clips/demo", data / "folds/demo.csv", about, fold, seed, *files)],
+            jobs.train(
+                [jobs.Job(data / "features/demo", data / "clips/demo", data / "folds/demo.csv", about, fold, seed, *files)],
                 params.runtime,
             )
             files[0].unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ser import predictions
+from ser.evaluation import predictions
 from tests import predicted
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,10 +19,11 @@ from fixtures import archives
 from fixtures.server import Served, Server, serving
 from ruamel.yaml import YAML
 
-from ser import SerError, transfer, zenodo
-from ser.clips import read
+from ser import SerError
 from ser.corpora import list_recordings
+from ser.download import transfer, zenodo
 from ser.params import Params, load, parse
+from ser.signal.clips import read
 from stages import download, preprocess, split
 
 ROOT = Path(__file__).parents[2]

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from ser import examples, inference, robustness
-from ser.clips import read_table
+from ser.evaluation import examples, robustness
 from ser.params import load
+from ser.signal.clips import read_table
+from ser.training import inference
 from stages import evaluate as stage
 from tests.pipeline import Project
 

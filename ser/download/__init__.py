@@ -1,0 +1,4 @@
+"""Fetching a corpus: where it is published, mirrors, resumed transfers, checksums.
+
+Imports ``corpora``, ``params`` and ``runtime``. Only the download stage imports it.
+"""

@@ -1,0 +1,129 @@
+"""A mirror: a folder or an http(s) address that holds ``<corpus>/<archive>``, looked at before the official address.
+
+``<archive>.md5`` beside an archive says that it is an edition of the mirror's own (re-encoded, say), and is verified instead of the
+official checksum.
+"""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import quote, unquote, urljoin
+
+from ser.corpora.archives import SUFFIXES
+from ser.download.transfer import ask, download, read_text
+from ser.runtime.disk import TransferError, copy
+
+
+def place(mirror: str, corpus: str, name: str) -> str:
+    """Where an archive would lie, for a person."""
+    return f"{mirror.rstrip('/')}/{corpus}/{name}"
+
+
+def listed(mirror: str, corpus: str) -> list[str]:
+    """Archives that a mirror holds for a corpus, sorted; an address must show a listing of its folder (as most file servers do).
+
+    Raises:
+        TransferError: if the address fails otherwise than by not having the folder.
+    """
+    if not _is_address(mirror):
+        folder = Path(mirror).expanduser() / corpus
+        names = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
+    else:
+        page = _text(place(mirror, corpus, ""))
+        names = _links(page, place(mirror, corpus, "")) if page is not None else []
+    return sorted(name for name in names if name.lower().endswith(SUFFIXES))
+
+
+def own_checksum(mirror: str, corpus: str, name: str) -> str | None:
+    """``md5:…`` of the mirror's own edition, or None where it claims none.
+
+    Raises:
+        TransferError: if the checksum file does not begin with an md5, or the address fails.
+    """
+    where = place(mirror, corpus, name + ".md5")
+    if _is_address(mirror):
+        text = _text(_quoted(mirror, corpus, name + ".md5"))
+    else:
+        file = Path(mirror).expanduser() / corpus / (name + ".md5")
+        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+    if text is None:
+        return None
+    match = re.match(r"\s*\\?([0-9a-fA-F]{32})(\s|$)", text)
+    if match is None:
+        raise TransferError(f"{where} does not begin with an md5 of 32 hexadecimal digits")
+    return f"md5:{match[1].lower()}"
+
+
+def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | None) -> dict[str, str] | None:
+    """Copy or fetch an archive, verified; its hashes, or None where the mirror does not hold it.
+
+    Raises:
+        TransferError: if it is there and cannot be brought whole, or is not what the checksum says.
+    """
+    title = f"{corpus}: {name} from the mirror"
+    if not _is_address(mirror):
+        source = Path(mirror).expanduser() / corpus / name
+        return copy(source, target, checksum=checksum, title=title) if source.is_file() else None
+    try:
+        return download(_quoted(mirror, corpus, name), target, checksum=checksum, title=title)
+    except TransferError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def has(mirror: str, corpus: str, name: str) -> bool:
+    """Whether a mirror has an archive, without fetching it; with an empty name whether it has any, which of an address' folder is believed.
+
+    Raises:
+        TransferError: if an address does not answer within seconds, or fails otherwise than by not having it.
+    """
+    if not _is_address(mirror):
+        return (Path(mirror).expanduser() / corpus / name).is_file() if name else bool(listed(mirror, corpus))
+    try:
+        ask(_quoted(mirror, corpus, name))
+    except TransferError as error:
+        if error.status == 404 or (error.status == 403 and not name):
+            return False
+        raise
+    return True
+
+
+def _is_address(mirror: str) -> bool:
+    return mirror.startswith(("http://", "https://"))
+
+
+def _quoted(mirror: str, corpus: str, name: str) -> str:
+    return f"{mirror.rstrip('/')}/{quote(corpus)}/{quote(name)}"
+
+
+def _text(url: str) -> str | None:
+    try:
+        return read_text(url)
+    except TransferError as error:
+        if error.status in (403, 404):
+            return None
+        raise
+
+
+class _Anchors(HTMLParser):
+    """Collects the targets of a page's links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.targets += [value for name, value in attrs if name == "href" and value]
+
+
+def _links(page: str, base: str) -> list[str]:
+    """Names of the files that a listing links to in its own folder; a link elsewhere keeps a slash."""
+    anchors = _Anchors()
+    anchors.feed(page)
+    resolved = [urljoin(base, target).split("?")[0].split("#")[0] for target in anchors.targets]
+    names = [unquote(url.removeprefix(base)) for url in resolved]
+    return sorted({name for name in names if name and "/" not in name and "\\" not in name})

@@ -1,0 +1,46 @@
+"""Where in time a trained network looked at a clip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ser.evaluation.examples import Attend
+from ser.training import batches, inference
+from ser.views.features import VIEWS
+
+
+def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFrame, device: torch.device) -> Attend:
+    """A function (row of clips.csv, fold) → attention weights over the clip's frames, by side of the fusion.
+
+    It asks the network of the first seed that tests the fold, through the same batches as prediction. Weights sum to 1 over the first
+    ``max_frames`` frames, which is all of a clip that is not cut into windows. No sides for a fusion without attention over time, or
+    where the model is no network.
+
+    Args:
+        folder: ``models/<corpus>``.
+        features_folder: ``data/features/<corpus>``.
+        table: ``clips.csv``.
+        device: torch device.
+    """
+    trained = inference.describe(folder)
+    corpus = batches.load(str(features_folder), table, trained.classes, trained.features, device)
+
+    @torch.no_grad()
+    def attend(row: int, fold: int) -> dict[str, np.ndarray]:
+        if trained.model.kind != "network":
+            return {}
+        network = inference.load_network(folder, trained, fold, min(trained.seeds), device)
+        rows = torch.tensor([row], device=device)
+        length = corpus.length[rows].clamp(max=trained.max_frames)
+        views = []
+        for name in VIEWS:
+            frames, inside = batches.cut(corpus, name, rows, torch.zeros_like(rows), length)
+            views.append(batches.standardise(corpus, name, frames, rows, inside))
+        weights = network.attention(views[0], views[1], length)
+        return {side: values[0].float().cpu().numpy() for side, values in weights.items()}
+
+    return attend

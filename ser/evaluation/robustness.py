@@ -1,0 +1,238 @@
+"""What is left of the score when the recording is worse than the corpus: noise, level, telephone, lossy coding.
+
+The clips are perturbed as they are stored (after VAD), go through the same features (openSMILE's functionals too, where they are asked for)
+and networks, and are scored beside the same clips untouched. The networks come as a callable, so that nothing here knows torch.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.signal
+import soundfile
+import soxr
+from tqdm import tqdm
+
+from ser.evaluation import intervals, metrics
+from ser.evaluation.predictions import out_of_fold
+from ser.params.evaluate import Evaluate, Robustness
+from ser.params.features import Features
+from ser.params.runtime import Runtime
+from ser.runtime.workers import spread
+from ser.signal.clips import read_table, to_float, to_int16
+from ser.training.noise import with_noise
+from ser.views import features
+from ser.views.extraction import clip_features
+from ser.views.features import Views
+
+CHUNK = 32
+"""Clips of a task; small enough to share out a few hundred among many cores."""
+TELEPHONE_RATE = 8000
+TELEPHONE_BAND = (300.0, 3400.0)
+"""Hz; the band of a voice channel (ITU-T G.712)."""
+MP3_LEVEL = 0.9
+"""libsndfile's compression level (0 best, 1 smallest); variable rate, about 20 kbit/s for speech at 16 kHz."""
+
+Predict = Callable[[Views, pd.DataFrame], pd.DataFrame]
+"""Frames of some clips and their rows of clips.csv → predictions of their test part, as ``ser.evaluation.predictions`` describes them."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One way to spoil a recording: ``clean``, ``noise`` (value: SNR in dB), ``gain`` (dB), ``telephone`` or ``mp3``."""
+
+    kind: str
+    value: float | None = None
+
+    @property
+    def name(self) -> str:
+        """For people and tables."""
+        if self.kind == "noise":
+            return f"noise {self.value:g} dB SNR"
+        if self.kind == "gain":
+            return f"gain {self.value:+g} dB"
+        return self.kind
+
+
+def conditions(settings: Robustness) -> list[Condition]:
+    """``clean`` first, then what the parameters ask for, noise from weak to strong."""
+    return [
+        Condition("clean"),
+        *(Condition("noise", snr) for snr in sorted(set(settings.snr_db), reverse=True)),
+        *(Condition("gain", gain) for gain in sorted(set(settings.gain_db))),
+        *([Condition("telephone")] if settings.telephone else []),
+        *([Condition("mp3")] if settings.mp3 else []),
+    ]
+
+
+def perturb(signal: np.ndarray, condition: Condition, sample_rate: int, key: tuple[int, ...]) -> np.ndarray:
+    """The signal under the condition, as it would be stored: int16 steps, saturated at full scale.
+
+    Args:
+        signal: mono float in [−1, 1), shape (samples,), not empty.
+        condition: what to do.
+        sample_rate: in Hz.
+        key: of the random generator (seed, clip).
+
+    Returns:
+        float32 in [−1, 1), shape (samples,).
+
+    Raises:
+        ValueError: for an empty signal or an unknown kind of condition.
+    """
+    if signal.ndim != 1 or len(signal) == 0:
+        raise ValueError(f"signal must be a list of at least one value, has the shape {signal.shape}")
+    if condition.kind == "clean":
+        return signal.astype(np.float32)
+    if condition.kind == "noise":
+        return with_noise(signal, _value(condition), key)
+    if condition.kind == "gain":
+        spoilt = signal * 10 ** (_value(condition) / 20)
+    elif condition.kind == "telephone":
+        spoilt = _telephone(signal, sample_rate)
+    elif condition.kind == "mp3":
+        spoilt = _mp3(signal, sample_rate)
+    else:
+        raise ValueError(f"condition.kind must be clean, noise, gain, telephone or mp3, is {condition.kind!r}")
+    return to_float(to_int16(spoilt))
+
+
+def chosen_clips(test: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """At most ``most`` of the rows ``test`` (numbers, shape (clips,)), drawn without replacement, in their order."""
+    if len(test) <= most:
+        return test
+    return np.sort(np.random.default_rng(seed).choice(test, most, replace=False))
+
+
+def study(
+    clips_folder: str | Path,
+    rows: np.ndarray,
+    settings: Evaluate,
+    extraction: Features,
+    sample_rate: int,
+    runtime: Runtime,
+    predict: Predict,
+) -> dict[Condition, pd.DataFrame]:
+    """Predictions of the chosen clips under each condition, clean first.
+
+    Args:
+        clips_folder: ``data/clips/<corpus>``.
+        rows: numbers of the test clips to use, sorted, shape (clips,).
+        settings: ``evaluate`` of params.yaml.
+        extraction: ``features`` of params.yaml, as the networks were trained with.
+        sample_rate: of the clips, in Hz.
+        runtime: ``runtime`` of params.yaml.
+        predict: the networks.
+    """
+    table = read_table(clips_folder).iloc[rows].reset_index(drop=True)
+    audio = (Path(clips_folder) / "audio.npy").resolve()
+    asked = conditions(settings.robustness)
+    tasks = (
+        Chunk(audio, part["offset"].to_numpy(), part["samples"].to_numpy(), condition, settings.seed, sample_rate, extraction)
+        for condition in asked
+        for part in (table.iloc[start : start + CHUNK] for start in range(0, len(table), CHUNK))
+    )
+    spoilt = itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime))
+    progress = tqdm(spoilt, desc="robustness", total=len(asked) * len(table), unit="clip", mininterval=0.5)
+    return {condition: predict(pack(itertools.islice(progress, len(table))), table) for condition in asked}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some clips of a store to be spoilt and turned into features: file, first sample and length of each, and how."""
+
+    audio: Path
+    starts: np.ndarray
+    lengths: np.ndarray
+    condition: Condition
+    seed: int
+    sample_rate: int
+    features: Features
+
+
+def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
+    """The features of each spoilt clip, in order; noise is keyed by seed and clip and is the same at every level."""
+    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
+    spoilt = (
+        perturb(to_float(audio[start : start + length]), chunk.condition, chunk.sample_rate, (chunk.seed, int(start)))
+        for start, length in zip(chunk.starts, chunk.lengths, strict=True)
+    )
+    return [clip_features(signal, chunk.sample_rate, chunk.features) for signal in spoilt]
+
+
+def pack(each: Iterable[dict[str, np.ndarray]]) -> Views:
+    """Features of some clips, packed in memory as the features stage packs them on disk."""
+    found = list(each)
+    offsets = np.cumsum([0, *(len(one["mfcc"]) for one in found)], dtype=np.int64)
+    log_mel, mfcc = (np.concatenate([one[view] for one in found]) for view in features.VIEWS)
+    functionals = np.concatenate([one["functionals"] for one in found]) if "functionals" in found[0] else None
+    return Views(log_mel, mfcc, offsets, functionals)
+
+
+def scores(found: dict[Condition, pd.DataFrame], table: pd.DataFrame, settings: Evaluate) -> dict[str, Any]:
+    """UA under each condition with its interval, and what is lost against the same clips untouched.
+
+    Returns:
+        ``n``, ``clean_ua``, ``worst_ua``, and ``conditions``: a list of ``{condition, kind, value, wa, ua, ci, lost, lost_ci}`` where
+        ``lost`` = clean UA − UA and its interval is paired (the same resamples of speakers for both).
+    """
+    tests = {condition: out_of_fold(predictions, table) for condition, predictions in found.items()}
+    clean = tests[Condition("clean")]
+    weights = intervals.resamples(len(clean.speakers), settings.bootstrap, settings.seed)
+    clean_ua = float(metrics.ua(clean.counts().sum(1)).mean())
+    clean_draws = intervals.draws(clean.counts(), weights, metrics.ua)
+    entries, every = [], []
+    for condition, test in tests.items():
+        counts = test.counts()
+        drawn = intervals.draws(counts, weights, metrics.ua)
+        ua = float(metrics.ua(counts.sum(1)).mean())
+        every.append(ua)
+        entries.append(
+            {
+                "condition": condition.name,
+                "kind": condition.kind,
+                "value": condition.value,
+                "wa": float(metrics.wa(counts.sum(1)).mean()),
+                "ua": ua,
+                "ci": intervals.interval(drawn, settings.confidence, len(test.speakers)),
+                "lost": clean_ua - ua,
+                "lost_ci": intervals.interval(clean_draws - drawn, settings.confidence, len(test.speakers)),
+            }
+        )
+    return {"n": clean.n, "clean_ua": clean_ua, "worst_ua": min(every), "conditions": entries}
+
+
+def _value(condition: Condition) -> float:
+    if condition.value is None:
+        raise ValueError(f"condition.value is missing: {condition.kind} needs a level in dB")
+    return condition.value
+
+
+def _telephone(signal: np.ndarray, sample_rate: int) -> np.ndarray:
+    """300–3400 Hz at 8 kHz and back; length is kept."""
+    narrow = soxr.resample(signal.astype(np.float32), sample_rate, TELEPHONE_RATE, quality="HQ")
+    band = scipy.signal.butter(4, TELEPHONE_BAND, btype="bandpass", fs=TELEPHONE_RATE, output="sos")
+    back = soxr.resample(scipy.signal.sosfilt(band, narrow).astype(np.float32), TELEPHONE_RATE, sample_rate, quality="HQ")
+    return _of_length(back, len(signal))
+
+
+def _mp3(signal: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Encoded and decoded again through libsndfile; length is kept."""
+    coded = io.BytesIO()
+    soundfile.write(
+        coded, signal, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=MP3_LEVEL, bitrate_mode="VARIABLE"
+    )
+    coded.seek(0)
+    decoded, _ = soundfile.read(coded, dtype="float32")
+    return _of_length(decoded, len(signal))
+
+
+def _of_length(signal: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(signal[:length], (0, max(0, length - len(signal))))

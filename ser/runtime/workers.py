@@ -1,0 +1,191 @@
+"""The same function over many tasks: in this process, in several, or on a Dask cluster. Results come in order and are the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import itertools
+import multiprocessing.forkserver
+import os
+import pickle
+import shutil
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from ser import SerError
+from ser.params.runtime import Runtime
+from ser.runtime.machine import end_with_the_parent, workers
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+AHEAD = 3
+"""Tasks under way for each worker. A bound: results wait in memory until their turn, however long the list of tasks is."""
+
+
+def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: Runtime) -> Iterator[Result]:
+    """Yield ``function(task)`` for each task, in the order of the tasks.
+
+    With ``runtime.scheduler`` the tasks run on that Dask cluster, whose workers must see the same files and have the same ``ser``;
+    tasks of a worker that dies are run again on another. Otherwise they run in ``ser.runtime.machine.workers`` local
+    processes; one means this process, without a pool. Numerical libraries run on one thread each, in every case.
+
+    Args:
+        function: defined at the top of a module; it and the tasks are pickled.
+        tasks: taken up only as results are fetched.
+        runtime: how it runs.
+
+    Raises:
+        SerError: when the cluster cannot be used, or a local process dies (usually killed for want of memory).
+        Exception: whatever ``function`` raised, at the place of its task.
+    """
+    call = functools.partial(_on_one_thread, function)
+    if runtime.scheduler is not None:
+        with _cluster(runtime.scheduler) as (executor, count):
+            yield from _in_order(executor, call, tasks, AHEAD * count)
+    elif (count := workers(runtime)) == 1:
+        yield from map(call, tasks)
+    else:
+        start_early(function, runtime)
+        with (
+            tempfile.TemporaryDirectory(prefix="ser-") as folder,
+            ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, (folder,)) as executor,
+        ):
+            # A task is handed out when the result that many before it has been taken: then its file is free again.
+            places = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
+            try:
+                yield from map(_take, _in_order(executor, functools.partial(_leave, call), zip(places, tasks, strict=False), AHEAD * count))
+            except BrokenProcessPool:
+                raise SerError("a worker process died, most likely killed for want of memory; try again with SER_WORKERS=1") from None
+
+
+def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
+    """Let what ``spread(function, …)`` needs first be imported in the background, while the caller still gathers its tasks.
+
+    Workers are not forked from this process, which may hold threads, locks and open files by now, but from a small server that has
+    nothing but imports.
+    """
+    if runtime.scheduler is None and workers(runtime) > 1:
+        multiprocessing.get_context("forkserver").set_forkserver_preload([function.__module__])
+        multiprocessing.forkserver.ensure_running()
+
+
+@dataclass(frozen=True)
+class _Left:
+    """A result whose arrays lie in a file: through the pipe between two processes they would go in pieces of 64 kB, copied five times."""
+
+    pickled: bytes
+    path: str
+    sizes: list[int]
+
+
+def _leave(call: Callable[[Task], Result], place: tuple[str, Task]) -> _Left:
+    """Written over what lay there before: new files cost the system more, in pages to clear and to free, than the copying does."""
+    path, task = place
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(call(task), 5, buffer_callback=buffers.append)
+    pieces = [buffer.raw() for buffer in buffers]
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.writelines(pieces)
+    except OSError as error:
+        size, reason = sum(piece.nbytes for piece in pieces) / 1e6, error.strerror
+        raise SerError(f"a worker cannot leave {size:.1f} MB at {path}: {reason}; make room, or set TMPDIR to another folder") from None
+    return _Left(pickled, path, [piece.nbytes for piece in pieces])
+
+
+def _take(left: _Left) -> Any:
+    """The result, with arrays of its own.
+
+    Raises:
+        SerError: when something else has cut the file short; the arrays would be filled up with zeros.
+    """
+    content = memoryview(bytearray(sum(left.sizes)))
+    with open(left.path, "rb") as file:
+        found = file.readinto(content)
+    if found != len(content):
+        raise SerError(f"{found} of {len(content)} bytes of a worker's result are in {left.path}; run it again, with TMPDIR a safer folder")
+    # Our own worker's, by the pool's private pipe, which pickles everything it carries; the file holds values of arrays and nothing else.
+    ends = list(itertools.accumulate(left.sizes, initial=0))
+    return pickle.loads(left.pickled, buffers=[content[start:end] for start, end in itertools.pairwise(ends)])
+
+
+def _in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int) -> Iterator[Result]:
+    pending: deque[Future[Result]] = deque()
+    try:
+        for task in tasks:
+            pending.append(executor.submit(call, task))
+            if len(pending) >= bound:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
+    """One task to one core; and BLAS splits a product by its threads, which changes last bits."""
+    _keep_memory()
+    with _thread_pools().limit(limits=1):
+        return function(task)
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Keep freed memory, up to 64 MB, for the next clip.
+
+    Left alone, glibc hands the arrays of each clip back to the system and gets them again as fresh pages, filled with zeros:
+    on clips of 4 s that is half of all the time. Other C libraries have no such call and are left alone.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        tune = ctypes.CDLL(None).mallopt
+        tune(-3, 32 << 20)  # M_MMAP_THRESHOLD: arrays up to its greatest value come from the heap
+        tune(-1, 64 << 20)  # M_TRIM_THRESHOLD
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _begin(folder: str) -> None:
+    """A worker leaves interrupts to its parent, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_the_parent(functools.partial(_remove, folder))
+
+
+def _remove(folder: str) -> None:
+    """Remove it, although the task at hand goes on writing there for a moment."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
+            return
+
+
+@contextlib.contextmanager
+def _cluster(address: str) -> Iterator[tuple[Executor, int]]:
+    """Executor of the Dask cluster at ``address`` and the number of its threads."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SerError("runtime.scheduler needs an optional package: pip install 'distributed>=2024.8', or set it to null") from None
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise SerError(f"runtime.scheduler: no Dask scheduler answers at {address} ({error}); start one, or set it to null") from None
+    with client:
+        threads = sum(client.ncores().values())
+        if threads == 0:
+            raise SerError(f"runtime.scheduler: the Dask scheduler at {address} has no workers; start some: dask worker {address}")
+        with client.get_executor(pure=False) as executor:
+            yield executor, threads

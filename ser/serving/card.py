@@ -1,0 +1,116 @@
+"""The model card: what a bundle is, what it is for, and what it is not (after Mitchell et al. 2019, arXiv 1810.03993)."""
+
+from __future__ import annotations
+
+from ser.params.corpora import Folder, Joint, Source, Synthetic
+from ser.serving.bundle import MODEL, Bundle
+from ser.views.functionals import SETS
+
+_LICENCES = {
+    "ravdess": "CC BY-NC-SA 4.0 (Livingstone & Russo 2018): not for commercial use, and what is derived is shared alike",
+    "asvp_esd_v1": "CC BY 4.0, as stated by second-hand cards (Landry et al. 2020); check the record",
+    "asvp_esd_v2": "CC BY 4.0, as stated by second-hand cards (Landry et al. 2020); check the record",
+    "shemo": "free for academic use (Mohamad Nezami et al. 2019)",
+    "emodb": "CC BY 4.0 (Burkhardt et al. 2005)",
+}
+
+
+def licence(corpus: str, source: Source) -> str:
+    """Under what terms the recordings came that the networks learned from."""
+    if isinstance(source, Synthetic):
+        return "no recordings: speech made by espeak-ng"
+    if isinstance(source, Folder):
+        return "the user's own recordings"
+    if isinstance(source, Joint):
+        return "; ".join(f"{member}: {_LICENCES.get(member, 'see the corpus')}" for member in source.members)
+    return _LICENCES.get(corpus, "see the corpus")
+
+
+def card(bundle: Bundle, parameters: int) -> str:
+    """The card as Markdown.
+
+    Args:
+        bundle: the facts.
+        parameters: weights of one network; 0 where there is none.
+    """
+    notice = f"> **{bundle.notice}**\n\n" if bundle.notice else ""
+    return (
+        f"# Speech emotion recognition: {bundle.corpus}\n\n{notice}{_what(bundle, parameters)}\n\n## Score\n\n{_score(bundle)}\n\n"
+        f"{_use(bundle)}"
+        f"## Intended use and limits\n\n{_limits(bundle)}\n\n## Data\n\nLearned from: {bundle.corpus}; {bundle.licence}."
+        f"{f' Edition: {bundle.edition}.' if bundle.edition else ''}\n"
+    )
+
+
+def _what(bundle: Bundle, parameters: int) -> str:
+    if not bundle.networks:
+        learned = "statistics of log-mel and MFCC"
+        if bundle.features.functionals is not None:
+            name, count = SETS[bundle.features.functionals]
+            learned = f"the {count:,} functionals of openSMILE's {name}"
+        if bundle.features.normalise == "speaker":
+            learned += " (normalised by each speaker's own recordings)"
+        return f"An SVM on {learned} tells {', '.join(bundle.classes)} apart. It is a baseline and is not exported.{_terms(bundle)}"
+    return (
+        f"{len(bundle.networks)} network(s) of {parameters:,} parameters, one for each fold and seed, whose probabilities are averaged. "
+        f"Each joins CNN branches and a Transformer branch over log-mel and MFCC frames. Classes: {', '.join(bundle.classes)}."
+    )
+
+
+def _score(bundle: Bundle) -> str:
+    score = bundle.score
+    if score is None:
+        return "Not evaluated."
+    interval = ""
+    if score.ua_interval:
+        low, high = score.ua_interval
+        interval = f" ({score.confidence:.0%} interval by speaker {low:.1%} to {high:.1%})"
+    sharing = "no test speaker was heard in training" if bundle.speaker_independent else "**test speakers were heard in training**"
+    return (
+        f"UA {score.ua:.1%}{interval}, WA {score.wa:.1%}, macro-F1 {score.macro_f1:.1%} on {score.clips:,} clips, each judged by a network "
+        f"that had not heard it; chance is {score.chance_ua:.1%}. Protocol: {bundle.protocol}; {sharing}."
+    )
+
+
+def _terms(bundle: Bundle) -> str:
+    """What openSMILE's licence asks for; empty where it was not used."""
+    if bundle.features.functionals is None:
+        return ""
+    return (
+        " openSMILE's licence (audEERING Research License Agreement) allows research and other non-commercial use only, and holds for what "
+        "learned from its features too."
+    )
+
+
+def _use(bundle: Bundle) -> str:
+    if not bundle.networks:
+        return ""
+    return f"## Use\n\n```\nser predict recording.wav --bundle exports/{bundle.corpus}\n```\n\n{_input(bundle)}\n\n"
+
+
+def _input(bundle: Bundle) -> str:
+    vad, rate = bundle.preprocess.vad, bundle.preprocess.sample_rate
+    normalise = {
+        "corpus": "as the training clips were",
+        "speaker": "by all recordings given at once, which are taken as one speaker's",
+        "clip": "each recording by itself",
+    }[bundle.features.normalise]
+    seconds = bundle.max_frames * bundle.features.frames.hop_length / rate
+    return (
+        f"WAV, FLAC, OGG or MP3 of any rate and channels; mono, {rate} Hz, voice activity detection {vad.method} ({vad.keep}); features "
+        f"are normalised {normalise}. Recordings longer than {seconds:.1f} s are cut into equal windows whose probabilities are averaged. "
+        f"`{MODEL}` takes the features of `bundle.json`; the networks hold their own normalisation."
+    )
+
+
+def _limits(bundle: Bundle) -> str:
+    if bundle.notice:
+        return (
+            "For trying the laboratory: the voices are a synthesiser's and the emotions are rules. It knows nothing about people and must "
+            "not be used on them."
+        )
+    return (
+        "For research on how emotion is *expressed* in recordings like those it learned from: mostly acted, short, clean, in one language. "
+        "On other speakers, languages, microphones or spontaneous speech the score above does not hold. It does not know what a person "
+        "feels; do not use it to judge people, for instance in hiring, schooling, policing, insurance or health."
+    )

@@ -1,0 +1,143 @@
+"""The command ``ser``: what a trained model does for its user."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ser import SerError
+
+if TYPE_CHECKING:
+    from ser.serving.bundle import Bundle
+    from ser.serving.predict import Prediction
+
+_BAR = 24
+"""Width of a full bar in characters."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one of the commands. Ends with status 1 and one message after an error the user can mend, 130 when interrupted."""
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a bar, or a file's name, that the terminal's encoding cannot say
+    try:
+        sys.exit(options.run(options))
+    except SerError as error:
+        sys.exit(f"error: {error}")
+    except BrokenPipeError:  # `ser predict … | head`
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ser", description="Speech emotion recognition with a trained model.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    predict = commands.add_parser("predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, mp3).")
+    predict.add_argument("paths", nargs="+", metavar="FILE", help="recording, or folder of recordings")
+    predict.add_argument("--bundle", metavar="FOLDER", help="exported model; default: the one in exports/")
+    predict.add_argument(
+        "--one-speaker",
+        action="store_true",
+        help="the recordings, ten or more, are of one speaker in all kinds of moods: judge each by how it differs from the others",
+    )
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_const", const="csv", dest="form", help="one line for each recording")
+    form.add_argument("--json", action="store_const", const="json", dest="form", help="all facts, for programs")
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _predict(options: argparse.Namespace) -> int:
+    """Print predictions as they come; status 1 if a recording could not be judged."""
+    from tqdm import tqdm
+
+    from ser.serving.predict import Predictor, centred_on_speaker, default_bundle, recordings
+
+    paths = recordings(options.paths)
+    folder = options.bundle or default_bundle(Path("exports"))
+    predictor = Predictor(folder)
+    bundle = predictor.bundle
+    print(f"{folder}: {_about(bundle)}", file=sys.stderr)
+    if bundle.features.normalise == "speaker":
+        print(f"features are normalised by speaker: the {len(paths)} recording(s) are taken as one speaker's", file=sys.stderr)
+    # where predictions go to the terminal they are the progress, unless each has to wait for all
+    hidden = True if sys.stdout.isatty() and not options.one_speaker else None
+    predictions: Iterable[Prediction] = tqdm(predictor.files(paths), total=len(paths), unit="clip", disable=hidden)
+    if options.one_speaker:
+        predictions = centred_on_speaker(list(predictions))
+    found = list(_shown(predictions, options.form, bundle, sys.stdout))
+    problems = [prediction for prediction in found if prediction.problem]
+    for prediction in problems:
+        print(f"error: {prediction.path}: {prediction.problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, out: TextIO) -> Iterable[Prediction]:
+    """Pass the predictions on, each written to ``out`` in the form asked for: table, csv or json."""
+    entries: list[dict[str, Any]] = []
+    table = csv.writer(out, lineterminator="\n")
+    if form == "csv":
+        table.writerow(["path", "emotion", "seconds", "speech_seconds", "no_speech", "problem", *(f"p_{name}" for name in bundle.classes)])
+    for prediction in predictions:
+        if form == "json":
+            entries.append(_entry(prediction))
+        elif form == "csv":
+            table.writerow(_row(prediction, bundle.classes))
+        elif not prediction.problem:
+            out.write(_bars(prediction))
+        out.flush()
+        yield prediction
+    if form == "json":
+        about = {"corpus": bundle.corpus, "notice": bundle.notice, "protocol": bundle.protocol, "normalise": bundle.features.normalise}
+        json.dump({"bundle": about, "predictions": entries}, out, indent=1, ensure_ascii=False)
+        out.write("\n")
+
+
+def _about(bundle: Bundle) -> str:
+    parts = [f"{bundle.corpus}, {len(bundle.networks)} network(s)"]
+    if bundle.score is not None:
+        sharing = "" if bundle.speaker_independent else ", test speakers heard in training"
+        parts.append(f"UA {bundle.score.ua:.1%} (protocol {bundle.protocol}{sharing})")
+    return "; ".join([*parts, *([bundle.notice] if bundle.notice else [])])
+
+
+def _bars(prediction: Prediction) -> str:
+    """The recording and its classes, most probable first, each with a bar."""
+    hint = "  no speech found: all of it was judged" if prediction.no_speech else f", {prediction.speech_seconds:.1f} s kept"
+    lines = [f"{prediction.path}  {prediction.seconds:.1f} s{hint}"]
+    wide = max(len(name) for name in prediction.probabilities)
+    for name, p in sorted(prediction.probabilities.items(), key=lambda entry: -entry[1]):
+        full = round(p * _BAR)
+        lines.append(f"  {name:<{wide}}  {'█' * full}{'·' * (_BAR - full)} {p:6.1%}")
+    return "\n".join(lines) + "\n"
+
+
+def _row(prediction: Prediction, classes: list[str]) -> list[str]:
+    values = [f"{prediction.probabilities[name]:.6g}" if prediction.probabilities else "" for name in classes]
+    seconds = [f"{value:.3f}" for value in (prediction.seconds, prediction.speech_seconds)]
+    return [prediction.path, prediction.emotion, *seconds, str(prediction.no_speech).lower(), prediction.problem, *values]
+
+
+def _entry(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "path": prediction.path,
+        "emotion": prediction.emotion or None,
+        "probabilities": {name: round(p, 6) for name, p in prediction.probabilities.items()},
+        "seconds": round(prediction.seconds, 3),
+        "speech_seconds": round(prediction.speech_seconds, 3),
+        "no_speech": prediction.no_speech,
+        "problem": prediction.problem or None,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Bytes of a recording → mono float32 at the working rate.
+
+Everything libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, …) is told by its content, never by its name, and no length field in a header is
+trusted: what is read is what is there.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import soundfile as sf
+import soxr
+
+from ser import SerError
+from ser.signal.clips import to_int16
+
+RATES = (1_000, 768_000)
+"""Source rates in Hz that are taken for real. A header that says 1 Hz would blow up 16,000-fold when resampled."""
+
+MAX_POINTS = 1 << 28
+"""Values decoded at most (1 GiB; 4.6 hours of mono at 16 kHz): a few kilobytes of FLAC can claim to hold years."""
+
+FULL_SCALE = 0.99
+"""Magnitude from which a value counts as clipped; 8 bit PCM ends at 127/128."""
+
+_BLOCK = 1 << 20
+
+
+class AudioError(SerError):
+    """A recording that cannot become a clip.
+
+    Attributes:
+        reason: one short word, the same for the same cause, so that it can be counted.
+        detail: what was found.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[AudioError], tuple[str, str]]:
+        return AudioError, (self.reason, self.detail)
+
+
+def decode(data: bytes, sample_rate: int) -> np.ndarray:
+    """Mono signal at ``sample_rate`` Hz, float32 in [−1, 1], shape (n,), n ≥ 1.
+
+    Channels are averaged, then resampled by soxr at HQ (pass band to 91 % of the lower Nyquist frequency, alias-free). Floating-point
+    recordings beyond full scale saturate, as in a converter.
+
+    Raises:
+        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, or ``too_short`` for less than one value at ``sample_rate``.
+    """
+    channels, rate = read(data)
+    return resample(to_mono(channels), rate, sample_rate)
+
+
+def read(data: bytes) -> tuple[np.ndarray, int]:
+    """All channels as they are, shape (n, channels), n ≥ 1, and the rate in Hz: 16 bit as int16, all else as float32 in [−1, 1).
+
+    Raises:
+        AudioError: ``unreadable``, ``empty``, ``nonfinite`` or ``too_long``.
+    """
+    try:
+        with sf.SoundFile(io.BytesIO(data)) as source:
+            rate = int(source.samplerate)
+            if not RATES[0] <= rate <= RATES[1]:
+                raise AudioError("unreadable", f"sample rate {rate} Hz is outside {RATES[0]}-{RATES[1]}")
+            kind = "int16" if source.subtype == "PCM_16" else "float32"
+            blocks = [_read_block(source, kind)]
+            while len(blocks[-1]) == _BLOCK:
+                if len(blocks) * _BLOCK * source.channels >= MAX_POINTS:
+                    raise AudioError("too_long", f"more than {MAX_POINTS} values")
+                blocks.append(_read_block(source, kind))
+    except (sf.SoundFileError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        said = getattr(error, "error_string", str(error))  # without soundfile's prefix, which names an address in memory
+        raise AudioError("unreadable", " ".join(said.split()) or type(error).__name__) from None
+    channels = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    if len(channels) == 0:
+        raise AudioError("empty", f"no audio in {len(data)} bytes")
+    if kind == "float32" and not np.isfinite(channels).all():
+        raise AudioError("nonfinite", f"{np.count_nonzero(~np.isfinite(channels))} of {channels.size} values are NaN or infinite")
+    return channels, rate
+
+
+def _read_block(source: sf.SoundFile, kind: str) -> np.ndarray:
+    """The next values, fewer than asked at the end. The buffer is sized by what the header claims only where that is less."""
+    claimed = source.frames - source.tell() if source.seekable() else _BLOCK
+    wanted = _BLOCK if claimed >= _BLOCK or claimed <= 0 else claimed
+    block: np.ndarray = source.read(wanted, dtype=kind, always_2d=True)
+    return block
+
+
+def to_mono(channels: np.ndarray) -> np.ndarray:
+    """Mean of the channels as ``read`` gives them: (n, channels) → (n,), float32, 16 bit scaled to [−1, 1)."""
+    mono: np.ndarray = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float32)
+    return mono.astype(np.float32) / np.float32(32768) if channels.dtype == np.int16 else mono
+
+
+def to_pcm(channels: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """Channels as ``read`` gives them → mono int16 at ``sample_rate``, shape (n,): what ``decode`` gives, rounded.
+
+    16 bit mono at that rate is taken as it is, which is the same and spares half a dozen passes over the signal.
+
+    Raises:
+        AudioError: as ``resample``.
+    """
+    if channels.dtype == np.int16 and channels.shape[1] == 1 and rate == sample_rate:
+        return channels[:, 0]
+    return to_int16(resample(to_mono(channels), rate, sample_rate))
+
+
+def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """Mono signal from ``rate`` to ``sample_rate`` Hz, float32 in [−1, 1].
+
+    Raises:
+        AudioError: ``too_short`` when less than one value would be left, ``too_long`` beyond ``MAX_POINTS``.
+    """
+    signal = _saturated(signal)  # also keeps 1e30, which is finite, from overflowing in the filter
+    if rate == sample_rate:
+        return signal
+    if len(signal) * (sample_rate / rate) > MAX_POINTS:
+        raise AudioError("too_long", f"{len(signal)} values at {rate} Hz")
+    resampled: np.ndarray = soxr.resample(signal, rate, sample_rate, quality="HQ")
+    if len(resampled) == 0:
+        raise AudioError("too_short", f"{len(signal)} values at {rate} Hz are less than one at {sample_rate} Hz")
+    return _saturated(resampled)  # the filter overshoots at clipped peaks
+
+
+def _saturated(signal: np.ndarray) -> np.ndarray:
+    return np.clip(signal, -1, 1) if max(signal.max(), -signal.min()) > 1 else signal
+
+
+def clipped(channels: np.ndarray) -> float:
+    """Share of values at full scale, 0–1, in a recording as it was read (before mixing and resampling, which hide it)."""
+    bound = math.ceil(FULL_SCALE * 32768) if channels.dtype == np.int16 else FULL_SCALE  # an int: int16 is compared as it is
+    return (np.count_nonzero(channels >= bound) + np.count_nonzero(channels <= -bound)) / channels.size

@@ -1,0 +1,286 @@
+"""Packed archives → the store of clips: decode, check, drop doubles, detect speech, and account for every recording found."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import itertools
+import json
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ser import SerError
+from ser.corpora import Found, list_recordings
+from ser.corpora.archives import Archive, MemberError, open_archive
+from ser.params.corpora import Corpus
+from ser.params.preprocess import Preprocess
+from ser.params.runtime import Runtime
+from ser.runtime.workers import spread, start_early
+from ser.signal import audio, vad
+from ser.signal.clips import COLUMNS, REJECTED, growing_array, written_whole
+
+CHUNK = 32
+"""Recordings per task: enough to make handing over cheap, few enough to keep all workers busy to the end."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recording after preprocessing.
+
+    Attributes:
+        pcm: what is left, int16, shape (n,), n ≥ 1.
+        source_seconds: length before VAD.
+        removed: share that VAD took away or silenced, 0–1.
+        no_speech: VAD found none, so the whole signal was kept.
+        snr_db: level of the speech over the level between speech; NaN where there is nothing between, or no detector.
+        content: hash of the decoded audio before VAD.
+    """
+
+    pcm: np.ndarray
+    source_seconds: float
+    removed: float
+    no_speech: bool
+    snr_db: float
+    content: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Recordings of one archive that a worker reads together; ``stamp`` tells archives apart that had the same name at different times."""
+
+    archive: Path
+    stamp: tuple[int, int]
+    members: tuple[str, ...]
+    settings: Preprocess
+
+
+def prepare(data: bytes, settings: Preprocess) -> Prepared:
+    """A recording's bytes → what the clip store holds of it. A predictor calls this too.
+
+    Raises:
+        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``too_short``, ``clipped`` or ``silent``.
+    """
+    channels, rate = audio.read(data)
+    seconds = len(channels) / rate
+    if seconds < settings.min_seconds:
+        raise audio.AudioError("too_short", f"{seconds:.3f} s; at least {settings.min_seconds:g} s are needed")
+    if (share := audio.clipped(channels)) > settings.max_clipped:
+        raise audio.AudioError("clipped", f"{share:.1%} of the values are at full scale; at most {settings.max_clipped:.1%} are allowed")
+    pcm = audio.to_pcm(channels, rate, settings.sample_rate)
+    if not pcm.any():
+        raise audio.AudioError("silent", "all zeros" if not channels.any() else "less than half a step of 16 bit, or channels that cancel")
+    return detect(pcm, settings)
+
+
+def detect(pcm: np.ndarray, settings: Preprocess) -> Prepared:
+    """Voice activity detection on a decoded int16 signal, shape (n,), n ≥ 1, at the working rate."""
+    found = vad.segments(pcm, settings.sample_rate, settings.vad)
+    return Prepared(
+        pcm=vad.keep(pcm, found, settings.vad.keep),
+        source_seconds=len(pcm) / settings.sample_rate,
+        removed=vad.removed(found, len(pcm), settings.vad.keep),
+        no_speech=len(found) == 0,
+        snr_db=snr_db(pcm, found),
+        content=hashlib.sha256(np.ascontiguousarray(pcm, dtype="<i2").data).hexdigest()[:32],
+    )
+
+
+def snr_db(pcm: np.ndarray, segments: np.ndarray) -> float:
+    """Mean power inside the segments over that outside, in dB, of an int16 signal; NaN when there is no inside or no outside.
+
+    Silence counts with the power of int16's rounding, 1/12, so that the ratio is never infinite.
+    """
+    edges = [0, *segments.ravel().tolist(), len(pcm)]  # outside, inside, outside, …
+    power, length = [0.0, 0.0], [0, 0]
+    for place, (start, end) in enumerate(itertools.pairwise(edges)):
+        piece = pcm[start:end].astype(np.float32)
+        power[place % 2] += float(np.dot(piece, piece))
+        length[place % 2] += end - start
+    if 0 in length:
+        return float("nan")
+    outside, inside = (max(power[place] / length[place], 1 / 12) for place in (0, 1))
+    return 10 * math.log10(inside / outside)
+
+
+def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preprocess, runtime: Runtime) -> dict[str, Any]:
+    """Write the clip store of a corpus (docs/data.md) and return what its ``summary.json`` says.
+
+    Args:
+        name: key of the corpus in ``params.yaml``.
+        corpus: its source and labels.
+        raw: what the download stage wrote, ``data/raw/<name>``.
+        folder: ``data/clips/<name>``; replaced as a whole, and only by a run that ends well.
+        settings: section ``preprocess``.
+        runtime: section ``runtime``.
+
+    Raises:
+        SerError: when nothing is left, or more than ``max_rejected`` of the recordings are faulty.
+    """
+    start_early(prepare_chunk, runtime)
+    found, rejects = list_recordings(name, corpus, raw.resolve())
+    left_out = [(reject.path, reject.reason, reject.detail) for reject in rejects]
+    with written_whole(folder) as partial:
+        rows, faults = _write_clips(name, found, settings, runtime, partial)
+        left_out = sorted(left_out + faults)
+        _check_faults(name, len(found), faults, settings.max_rejected)
+        _write_table(partial / "clips.csv", list(COLUMNS), (_as_text(row) for row in rows))
+        _write_table(partial / "rejected.csv", REJECTED, left_out)
+        summary = summarise(name, corpus, raw, rows, left_out, settings)
+        text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+        (partial / "summary.json").write_text(text + "\n", encoding="utf-8")
+    return summary
+
+
+def _write_clips(
+    name: str, found: list[Found], settings: Preprocess, runtime: Runtime, folder: Path
+) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
+    """Stream the audio to disk; rows of ``clips.csv`` and of ``rejected.csv``, both in the order of the recordings."""
+    rows: list[dict[str, Any]] = []
+    rejected: list[tuple[str, str, str]] = []
+    first_with: dict[str, str] = {}  # content → clip
+    outcomes = itertools.chain.from_iterable(spread(prepare_chunk, _chunks(found, settings), runtime))
+    with growing_array(folder / "audio.npy", np.int16) as writer:
+        progress = tqdm(outcomes, desc=f"preprocess {name}", total=len(found), unit="clip", mininterval=0.5)
+        for one, outcome in zip(found, progress, strict=True):
+            if not isinstance(outcome, Prepared):
+                rejected.append((one.clip, *outcome))
+            elif settings.deduplicate and outcome.content in first_with:
+                rejected.append((one.clip, "duplicate", f"same audio as {first_with[outcome.content]}"))
+            else:
+                first_with[outcome.content] = one.clip
+                rows.append(_row(one, outcome, writer.length))
+                writer.append(outcome.pcm)
+    return rows, rejected
+
+
+def _chunks(found: list[Found], settings: Preprocess) -> Iterator[Chunk]:
+    """Neighbours in the order of the clips that lie in the same archive."""
+    for archive, group in itertools.groupby(found, key=lambda one: one.archive):
+        status = archive.stat()
+        members = (one.member for one in group)
+        while batch := tuple(itertools.islice(members, CHUNK)):
+            yield Chunk(archive, (status.st_size, status.st_mtime_ns), batch, settings)
+
+
+def prepare_chunk(chunk: Chunk) -> list[Prepared | tuple[str, str]]:
+    """``prepare`` for each recording of a chunk, in order; (reason, detail) in place of one that cannot become a clip."""
+    archive, _ = _opened(chunk.archive, chunk.stamp, threading.get_ident())
+    outcomes: list[Prepared | tuple[str, str]] = []
+    for member in chunk.members:
+        try:
+            outcomes.append(prepare(archive.read(member), chunk.settings))
+        except (audio.AudioError, MemberError) as error:
+            outcomes.append((error.reason, error.detail))
+    return outcomes
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: Path, stamp: tuple[int, int], thread: int) -> tuple[Archive, ExitStack]:
+    """The archive and what holds it open, in each process (and each thread, on Dask), from one chunk to the next.
+
+    To read the archive's index again would cost more than a chunk does.
+    """
+    stack = ExitStack()
+    return stack.enter_context(open_archive(path)), stack
+
+
+def _row(one: Found, prepared: Prepared, offset: int) -> dict[str, Any]:
+    labels = one.recording
+    return {
+        "clip": one.clip,
+        "corpus": labels.corpus,
+        "emotion": labels.emotion,
+        "speaker": labels.speaker,
+        "gender": labels.gender,
+        "language": labels.language,
+        "channel": labels.channel,
+        "intensity": labels.intensity,
+        "statement": labels.statement,
+        "repetition": labels.repetition,
+        "offset": offset,
+        "samples": len(prepared.pcm),
+        "source_seconds": prepared.source_seconds,
+        "removed": prepared.removed,
+        "no_speech": prepared.no_speech,
+        "snr_db": prepared.snr_db,
+        "content": prepared.content,
+    }
+
+
+def _as_text(row: dict[str, Any]) -> list[str]:
+    formats: dict[str, Callable[[Any], str]] = {
+        "source_seconds": "{:.6f}".format,
+        "removed": "{:.6f}".format,
+        "snr_db": lambda value: "" if math.isnan(value) else f"{value:.2f}",
+    }
+    return [formats.get(column, str)(row[column]) for column in COLUMNS]
+
+
+def _write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _check_faults(name: str, tried: int, rejected: list[tuple[str, str, str]], bound: float) -> None:
+    """Refuse a corpus of which too much is broken; a double is no fault."""
+    faults = [one for one in rejected if one[1] != "duplicate"]
+    if len(faults) > bound * tried or len(rejected) == tried:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(reason for _, reason, _ in faults).most_common())
+        examples = "".join(f"\n  {path}: {reason}: {detail}" for path, reason, detail in faults[:5])
+        raise SerError(
+            f"{name}: {len(faults)} of {tried} recordings are faulty ({reasons}); preprocess.max_rejected allows {bound:.0%}. "
+            f"Is the archive whole? If these recordings are expected, raise max_rejected. The first of them:{examples}"
+        )
+
+
+def summarise(
+    name: str, corpus: Corpus, raw: Path, rows: list[dict[str, Any]], left_out: list[tuple[str, str, str]], settings: Preprocess
+) -> dict[str, Any]:
+    """Content of ``summary.json``: everything found is kept or rejected for a reason, and what VAD took from whom."""
+    source = json.loads((raw / "source.json").read_text(encoding="utf-8"))
+    reasons = Counter(reason for _, reason, _ in left_out)
+    return {
+        "corpus": name,
+        "edition": source["edition"],
+        "label_edition": corpus.labels.edition,
+        "files_found": len(rows) + len(left_out),
+        "kept": len(rows),
+        "rejected": dict(sorted(reasons.items())),
+        "sample_rate": settings.sample_rate,
+        "vad": {
+            "method": settings.vad.method,
+            "keep": settings.vad.keep,
+            "all": _removed(rows),
+            "by_emotion": _removed_by("emotion", rows),
+            "by_channel": _removed_by("channel", rows),
+        },
+    }
+
+
+def _removed_by(column: str, rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    values = sorted({row[column] for row in rows})
+    return {value or "unknown": _removed([row for row in rows if row[column] == value]) for value in values}
+
+
+def _removed(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Clips, their seconds before VAD, the share of these that VAD removed, and clips in which it found no speech."""
+    seconds = sum(row["source_seconds"] for row in rows)
+    removed = sum(row["source_seconds"] * row["removed"] for row in rows)
+    return {
+        "clips": len(rows),
+        "source_seconds": round(seconds, 3),
+        "removed": round(removed / seconds, 6) if rows else 0.0,
+        "no_speech": sum(row["no_speech"] for row in rows),
+    }

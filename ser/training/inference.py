@@ -1,0 +1,172 @@
+"""Trained networks applied to clips of a corpus."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ser import SerError
+from ser.model.baseline import Svm
+from ser.model.network import Network
+from ser.params import Params
+from ser.params.base import Section
+from ser.params.features import Features
+from ser.params.model import Model
+from ser.params.preprocess import Preprocess
+from ser.params.train import Train
+from ser.training import batches
+from ser.views.features import VIEWS, widths
+from ser.views.windows import windows
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What ``train`` wrote beside the weights (``model.json``): enough to use a network without params.yaml.
+
+    Attributes:
+        corpus: its name.
+        classes: emotions in report order.
+        folds: numbers of the folds.
+        seeds: numbers of the seeds.
+        preprocess, features, model, train: the parameters that made it.
+        notes: facts for the metrics, such as device type and determinism.
+    """
+
+    corpus: str
+    classes: list[str]
+    folds: list[int]
+    seeds: list[int]
+    preprocess: Preprocess
+    features: Features
+    model: Model
+    train: Train
+    notes: dict[str, Any]
+
+    @classmethod
+    def planned(cls, corpus: str, table: pd.DataFrame, folds: list[int], params: Params, notes: dict[str, Any]) -> Trained:
+        """What training with these parameters will have made; of the classes asked for, those that ``table`` (clips.csv) holds."""
+        there = set(table["emotion"])
+        classes = [emotion for emotion in params.corpora[corpus].labels.classes or sorted(there) if emotion in there]
+        sections = params.preprocess, params.features, params.model, params.train
+        return cls(corpus, classes, folds, params.train.seeds, *sections, notes)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frame rate of the features."""
+        return self.preprocess.sample_rate / self.features.frames.hop_length
+
+    @property
+    def max_frames(self) -> int:
+        """Longest stretch a network sees at once."""
+        return max(1, round(self.train.max_seconds * self.frames_per_second))
+
+    def write(self, folder: Path) -> None:
+        """Write ``model.json``."""
+        sections = {name: getattr(self, name).model_dump() for name in ("preprocess", "features", "model", "train")}
+        facts = {"corpus": self.corpus, "classes": self.classes, "folds": self.folds, "seeds": self.seeds, **sections, "notes": self.notes}
+        (folder / "model.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def describe(folder: str | Path) -> Trained:
+    """Read ``model.json``.
+
+    Raises:
+        SerError: if it is not there.
+    """
+    path = Path(folder) / "model.json"
+    if not path.exists():
+        raise SerError(f"{path} not found: run the train stage for this corpus first (dvc repro train@{Path(folder).name})")
+    facts = json.loads(path.read_text())
+    sections: dict[str, type[Section]] = {"preprocess": Preprocess, "features": Features, "model": Model, "train": Train}
+    values: dict[str, Any] = {name: sections[name].model_validate(value) if name in sections else value for name, value in facts.items()}
+    return Trained(**values)
+
+
+def new_network(trained: Trained) -> Network:
+    """An untrained network of the right shape."""
+    width = widths(trained.features)
+    return Network(trained.model, width["log_mel"], width["mfcc"], len(trained.classes))
+
+
+def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Network | Svm:
+    """The network (or support vector machine) of one fold and seed, ready for use."""
+    state = load_file(Path(folder) / f"fold{fold}-seed{seed}.safetensors")
+    network = Svm.shaped(state) if trained.model.kind == "svm" else new_network(trained)
+    network.load_state_dict(state)
+    return network.to(device).eval()
+
+
+@torch.no_grad()
+def probabilities(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
+    """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged.
+
+    An SVM reads the functionals where there are any, and these are of whole clips.
+    """
+    if len(rows) == 0:
+        return np.zeros((0, network.n_classes))
+    was_training = network.training
+    network.eval()
+    if isinstance(network, Svm) and corpus.functionals is not None:
+        return _softmax(network.decisions(corpus.functionals[torch.tensor(rows, device=corpus.device)])).numpy()
+    owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)
+    order = np.argsort(length, kind="stable")  # neighbours in length: little padding
+    found: list[Tensor] = []
+    for part in np.split(order, range(BATCH, len(order), BATCH)):
+        at, lengths = torch.from_numpy(rows[owner[part]]).to(corpus.device), torch.from_numpy(length[part]).to(corpus.device)
+        views = {}
+        for name in VIEWS:
+            frames, inside = batches.cut(corpus, name, at, torch.from_numpy(first[part]).to(corpus.device), lengths)
+            views[name] = batches.standardise(corpus, name, frames, at, inside)
+        found.append(_softmax(network(views["log_mel"], views["mfcc"], lengths)))
+    network.train(was_training)
+    each = torch.cat(found).numpy()
+    total = np.zeros((len(rows), each.shape[1]))
+    np.add.at(total, owner[order], each)
+    return total / np.bincount(owner, minlength=len(rows))[:, None]
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """In float64, which not every device has."""
+    return logits.cpu().double().softmax(1)
+
+
+def predict(
+    folder: str | Path, features_folder: str | Path, table: pd.DataFrame, assignment: pd.DataFrame, device: torch.device
+) -> pd.DataFrame:
+    """Probabilities of every valid and test clip by the network that has not seen it.
+
+    Args:
+        folder: ``models/<corpus>``.
+        features_folder: ``data/features/<corpus>``.
+        table: ``clips.csv``.
+        assignment: ``data/folds/<corpus>.csv``.
+        device: torch device.
+
+    Returns:
+        ``clip, fold, seed, part, emotion, p_<class>…``, sorted by fold, seed, part and clip.
+    """
+    trained = describe(folder)
+    corpus = batches.load(str(features_folder), table, trained.classes, trained.features, device)
+    row_of = pd.Series(np.arange(len(table)), index=table["clip"])
+    found = []
+    for fold in trained.folds:
+        for seed in trained.seeds:
+            network = load_network(folder, trained, fold, seed, device)
+            for part in ("test", "valid"):
+                clips = assignment.loc[(assignment["fold"] == fold) & (assignment["part"] == part), "clip"].sort_values()
+                rows = row_of[clips].to_numpy()
+                p = probabilities(network, corpus, rows, trained.max_frames)
+                frame = pd.DataFrame({"clip": clips.to_numpy(), "fold": fold, "seed": seed, "part": part})
+                frame["emotion"] = table["emotion"].to_numpy()[rows]
+                found.append(pd.concat([frame, pd.DataFrame(p, columns=[f"p_{name}" for name in trained.classes])], axis=1))
+    return pd.concat(found, ignore_index=True)

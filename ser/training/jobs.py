@@ -1,0 +1,189 @@
+"""Which processes train which folds and seeds: side by side, one process and one thread each, or several processes on one network.
+
+A small network keeps one core busier than two share it (waking threads for thousands of small steps costs more than it gives), and with
+one thread a sum has one order, so that the weights do not depend on how many cores a machine has. GPUs, too, are used best with one
+network each; where they outnumber the networks, or are asked to, several share the batches of one (``ser.training.data_parallel``).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import tempfile
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from ser import SerError
+from ser.params.features import Features
+from ser.params.runtime import Runtime
+from ser.runtime.machine import devices, end_with_the_parent, workers
+from ser.signal.clips import read_table
+from ser.training import batches, data_parallel, device, loop, noise
+from ser.training.inference import Trained
+
+CODE = ("model", "params", "signal", "training", "views")
+"""Rooms of the library that weights and validation scores depend on."""
+DEATH_SEEN_WITHIN = 5.0
+"""Seconds that a failure of processes that train together waits for a death that would explain it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold and seed of a corpus: what to read, where the checkpoint lives, where the weights go."""
+
+    features: Path
+    clips: Path
+    assignment: Path
+    trained: Trained
+    fold: int
+    seed: int
+    checkpoint: Path
+    out: Path
+
+
+def code() -> list[Path]:
+    """Folders of the rooms in ``CODE``."""
+    return [Path(__file__).parents[1] / room for room in CODE]
+
+
+def inputs(features: Path, clips: Path, assignment: Path, params: Features) -> list[Path]:
+    """The files that jobs with these folders read; not the audio, which the features are of."""
+    arrays = ["log_mel", "mfcc", "offsets", *(["functionals"] if params.functionals is not None else [])]
+    return [*(features / f"{name}.npy" for name in arrays), assignment, clips / "clips.csv"]
+
+
+def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
+    """How many processes train one network together, each on a device of its own.
+
+    Raises:
+        SerError: if there are not so many devices.
+    """
+    there = torch.cuda.device_count() if place.type == "cuda" else 1
+    if data_parallel.launched():
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        if place.type != "cpu" and here > there:
+            raise SerError(f"torchrun started {here} processes on this machine, and {place.type} has {there} device(s)")
+        return int(os.environ["WORLD_SIZE"])
+    count = devices(runtime, jobs, there)
+    if place.type != "cpu" and count > there:
+        raise SerError(f"SER_DEVICES or runtime.devices asks for {count} devices to train one network, and {place.type} has {there}")
+    return count
+
+
+def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
+    """Train all jobs and return their histories one after the other, in the order of ``jobs``.
+
+    As many processes run at once as ``runtime.workers`` says, on CUDA one for each GPU; ``together`` of them take one job. Where that is
+    one process in all, it is this one. Processes that torchrun started take each job all together, and only the first returns histories.
+
+    Raises:
+        SerError: the first error of a job, or the death of a process; the others are stopped, and their checkpoints stay.
+    """
+    place = device.set_up(runtime)
+    count = together(len(jobs), place, runtime)
+    gpus = torch.cuda.device_count() if place.type == "cuda" else 0
+    if data_parallel.launched():
+        if gpus:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus)))
+        with data_parallel.group(place):
+            return [row for job in jobs for row in _train_one(job, runtime)]
+    at_once = max(1, min(len(jobs), (workers(runtime) if place.type == "cpu" else gpus) // count))
+    if at_once * count == 1:
+        return [row for job in jobs for row in _train_one(job, runtime)]
+    spawn = get_context("spawn")
+    free_gpus = spawn.SimpleQueue()
+    for gpu in range(gpus):
+        free_gpus.put(gpu)
+    pool = ProcessPoolExecutor(at_once * count, spawn, _begin, (free_gpus if gpus else None,))
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a process may write there while another has failed
+            # Tasks are taken up in this order and by a multiple of count processes: those of a job meet, and none waits for a later one.
+            meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
+            futures = [
+                pool.submit(_train_together, job, runtime, meeting, rank, count) for job, meeting in meetings for rank in range(count)
+            ]
+            for done in as_completed(futures):
+                if count > 1 and isinstance(done.exception(), RuntimeError):
+                    _raise_a_death(futures)
+                done.result()  # an error is raised as soon as it happens
+            return [row for future in futures for row in future.result()]
+    except BrokenProcessPool:
+        raise SerError("a training process died, most likely killed for want of memory; a rerun goes on from the last checkpoint") from None
+    except BaseException:
+        for child in list((pool._processes or {}).values()):
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _raise_a_death(futures: list[Future[list[dict]]]) -> None:
+    """Where a process died: raise that. Those that train with it lose their connection, and may fail before the death is noticed."""
+    for future in wait(futures, DEATH_SEEN_WITHIN).done:
+        if isinstance(future.exception(), BrokenProcessPool):
+            future.result()
+
+
+def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: int) -> list[dict]:
+    """What one of ``count`` processes does of a job."""
+    if count == 1:
+        return _train_one(job, runtime)
+    with data_parallel.group(device.set_up(runtime), meeting, rank, count):
+        return _train_one(job, runtime)
+
+
+def _train_one(job: Job, runtime: Runtime) -> list[dict]:
+    """Train a fold and write its weights. Of the processes that do it together only the first writes, speaks and returns the history."""
+    first = data_parallel.rank() == 0
+    svm = job.trained.model.kind == "svm"
+    if svm and not first:
+        return []  # nothing to share
+    params = job.trained.train
+    place = device.set_up(runtime, deterministic=not params.fast)
+    table = read_table(job.clips)
+    assignment = pd.read_csv(job.assignment, dtype={"clip": "string"})
+    corpus = batches.load(str(job.features), table, job.trained.classes, job.trained.features, place)
+    row_of = pd.Series(range(len(table)), index=table["clip"])
+    part = assignment[assignment["fold"] == job.fold]
+    train, valid = (row_of[part.loc[part["part"] == kind, "clip"].sort_values()].to_numpy() for kind in ("train", "valid"))
+    if len(valid) == 0 or len(train) == 0:
+        counts = f"{len(train)} training and {len(valid)} validation clips"
+        raise SerError(f"fold {job.fold} in {job.assignment} has {counts}; both are needed: change `split` or the class set")
+    fold = loop.Fold(job.fold, job.seed, train, valid, job.checkpoint)
+    say = functools.partial(print, flush=True) if first else lambda line: None
+    if svm:
+        weights, history = loop.train_svm(corpus, fold, job.trained, say)
+    else:
+        rate = job.trained.preprocess.sample_rate
+        recordings = noise.recordings(job.clips, table, rate, job.trained.features) if _hears(job.trained) else None
+        weights, history = loop.train_fold(corpus, fold, job.trained, say, recordings)
+    if not first:
+        return []
+    save_file(weights, job.out)
+    return history
+
+
+def _hears(trained: Trained) -> bool:
+    """Whether training adds noise to the recordings themselves."""
+    asked = trained.train.augment
+    return trained.model.kind == "network" and asked.noise_snr_db is not None and asked.noise_domain == "waveform"
+
+
+def _begin(free_gpus: SimpleQueue[int] | None) -> None:
+    """In a worker: Ctrl-C ends it without a word, and so does the death of the parent (else a killed run would go on unseen).
+
+    On CUDA it takes a GPU for itself.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_with_the_parent()
+    if free_gpus is not None:
+        torch.cuda.set_device(free_gpus.get())

@@ -1,0 +1,105 @@
+"""The packed store of a corpus's features: log-mel and MFCC (and openSMILE's functionals) of every clip, spread over workers.
+
+Apart from ``ser/views/features.py`` so that training depends on how features are computed and not on how the work is shared out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ser import SerError
+from ser.params.features import Features
+from ser.params.runtime import Runtime
+from ser.runtime.workers import spread, start_early
+from ser.signal.clips import growing_array, read_table, to_float, written_whole
+from ser.views.features import VIEWS, extract, widths
+from ser.views.functionals import SETS, functionals, load
+
+CHUNK = 64
+"""Clips per task of a worker."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Clips of one store that a worker reads together: where each begins in the audio file, and its length."""
+
+    audio: Path
+    starts: np.ndarray
+    lengths: np.ndarray
+    sample_rate: int
+    features: Features
+
+
+def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features, runtime: Runtime) -> int:
+    """Write the features of every clip of a store (docs/data.md) and return the number of frames.
+
+    Args:
+        clips_folder: ``data/clips/<corpus>``.
+        folder: ``data/features/<corpus>``; replaced as a whole, and only by a run that ends well.
+        sample_rate: rate of the clips in Hz.
+        features: section ``features``.
+        runtime: section ``runtime``.
+    """
+    if features.functionals is not None:
+        load(features.functionals)  # says at once that it is not installed
+    start_early(extract_chunk, runtime)
+    table = read_table(clips_folder)
+    starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
+    _check_store(clips_folder, starts, lengths)
+    tasks = (
+        Chunk(clips_folder.resolve() / "audio.npy", starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate, features)
+        for i in range(0, len(table), CHUNK)
+    )
+    wide = widths(features)
+    frames: list[int] = []
+    with written_whole(folder) as partial, contextlib.ExitStack() as files:
+        writers = {view: files.enter_context(growing_array(partial / f"{view}.npy", np.float16, (wide[view],))) for view in VIEWS}
+        if features.functionals is not None:
+            count = SETS[features.functionals][1]
+            writers["functionals"] = files.enter_context(growing_array(partial / "functionals.npy", np.float32, (count,)))
+        progress = files.enter_context(tqdm(desc="features", total=len(table), unit="clip"))
+        for counts, values in spread(extract_chunk, tasks, runtime):
+            for name, writer in writers.items():
+                writer.append(values[name])
+            frames += counts
+            progress.update(len(counts))
+        offsets = np.cumsum([0, *frames], dtype=np.int64)
+        np.save(partial / "offsets.npy", offsets)
+    return int(offsets[-1])
+
+
+def extract_chunk(chunk: Chunk) -> tuple[list[int], dict[str, np.ndarray]]:
+    """``clip_features`` of the clips of a chunk.
+
+    Returns:
+        The number of frames of each clip; and by name what they have, back to back: (all frames, width), functionals (clips, n).
+    """
+    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
+    signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
+    clips = [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]
+    return [len(clip["mfcc"]) for clip in clips], {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def clip_features(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:
+    """All that is stored of one clip: both views (``ser.views.features.extract``) and, where asked for, ``functionals`` float32 (1, n).
+
+    Args:
+        signal: mono float in [−1, 1), shape (samples,).
+        sample_rate: in Hz.
+        features: section ``features``.
+    """
+    stored = extract(signal, sample_rate, features)
+    if features.functionals is not None:
+        stored["functionals"] = functionals(signal, sample_rate, features.functionals)[None]
+    return stored
+
+
+def _check_store(folder: Path, starts: np.ndarray, lengths: np.ndarray) -> None:
+    audio = np.load(folder / "audio.npy", mmap_mode="r", allow_pickle=False)
+    if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
+        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run preprocess again")

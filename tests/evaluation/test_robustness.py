@@ -1,0 +1,152 @@
+"""What the perturbations do to a signal, and that the study scores the same clips under each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser.evaluation import robustness
+from ser.evaluation.robustness import Condition, perturb
+from ser.params.evaluate import Robustness
+from ser.signal.clips import to_int16
+from ser.views import features
+from tests import predicted
+from tests.made import params
+
+RATE = 16000
+
+
+def tone(hertz: float, seconds: float = 1.0, level: float = 0.25, rate: int = RATE) -> np.ndarray:
+    return (level * np.sin(2 * np.pi * hertz * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+def power(signal: np.ndarray) -> float:
+    return float(np.mean(signal.astype(np.float64) ** 2))
+
+
+@pytest.mark.parametrize("snr", [20.0, 10.0, 0.0])
+def test_noise_has_the_asked_level(snr):
+    clean = tone(440, 4)
+    noise = perturb(clean, Condition("noise", snr), RATE, (0, 1)) - clean
+    assert 10 * np.log10(power(clean) / power(noise)) == pytest.approx(snr, abs=0.1)
+
+
+def test_noise_is_keyed():
+    clean = tone(440)
+    assert np.array_equal(perturb(clean, Condition("noise", 10), RATE, (0, 1)), perturb(clean, Condition("noise", 10), RATE, (0, 1)))
+    assert not np.array_equal(perturb(clean, Condition("noise", 10), RATE, (0, 1)), perturb(clean, Condition("noise", 10), RATE, (0, 2)))
+
+
+def test_silence_stays_silent_under_noise():
+    assert not perturb(np.zeros(800, np.float32), Condition("noise", 0), RATE, (0,)).any()
+
+
+def test_gain_changes_the_level_and_saturates_instead_of_wrapping():
+    quiet = tone(440, level=0.1)
+    assert 10 * np.log10(power(perturb(quiet, Condition("gain", 12), RATE, ())) / power(quiet)) == pytest.approx(12, abs=0.01)
+    loud = perturb(tone(440, level=0.9), Condition("gain", 12), RATE, ())
+    assert (loud.max(), loud.min()) == (32767 / 32768, -1.0)
+    assert np.array_equal(loud > 0.1, (loud > 0.1) & (tone(440, level=0.9) > 0))
+
+
+@pytest.mark.parametrize(("hertz", "low", "high"), [(1000, -1, 0.5), (50, -200, -25), (6000, -200, -40)])
+def test_telephone_passes_its_band_only(hertz, low, high):
+    change = 10 * np.log10(power(perturb(tone(hertz), Condition("telephone"), RATE, ())[2000:-2000]) / power(tone(hertz)) + 1e-20)
+    assert low <= change <= high
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 32000, 48000])
+def test_mp3_keeps_time_and_sound(rate):
+    clean = tone(440, rate=rate)
+    coded = perturb(clean, Condition("mp3"), rate, ())
+    middle = slice(rate // 4, 3 * rate // 4)
+    assert np.corrcoef(clean[middle], coded[middle])[0, 1] > 0.97
+    assert not np.array_equal(clean, coded)
+
+
+@given(st.integers(1, 3000), st.sampled_from([*robustness.conditions(predicted.settings().robustness)]), st.floats(0, 0.99))
+def test_any_clip_keeps_its_length_and_range(samples, condition, level):
+    signal = (level * np.random.default_rng(samples).uniform(-1, 1, samples)).astype(np.float32)
+    spoilt = perturb(signal, condition, RATE, (samples,))
+    assert spoilt.shape == signal.shape
+    assert spoilt.dtype == np.float32
+    assert np.abs(spoilt).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("signal", "condition", "name"),
+    [
+        (np.zeros(0, np.float32), Condition("clean"), "signal"),
+        (np.zeros((2, 2), np.float32), Condition("clean"), "signal"),
+        (np.zeros(9, np.float32), Condition("reverb"), "condition.kind"),
+        (np.zeros(9, np.float32), Condition("noise"), "condition.value"),
+    ],
+)
+def test_wrong_inputs_are_named(signal, condition, name):
+    with pytest.raises(ValueError, match=f"^{name}"):
+        perturb(signal, condition, RATE, ())
+
+
+def test_conditions_are_those_asked_for():
+    asked = Robustness(snr_db=[0.0, 20.0, 20.0], gain_db=[12.0], telephone=False, mp3=True, max_clips=1)
+    names = [condition.name for condition in robustness.conditions(asked)]
+    assert names == ["clean", "noise 20 dB SNR", "noise 0 dB SNR", "gain +12 dB", "mp3"]
+
+
+def test_clips_are_drawn_by_seed():
+    rows = np.arange(100)
+    drawn = robustness.chosen_clips(rows, 10, 0)
+    assert len(set(drawn)) == 10
+    assert list(drawn) == sorted(drawn)
+    assert list(drawn) == list(robustness.chosen_clips(rows, 10, 0))
+    assert list(drawn) != list(robustness.chosen_clips(rows, 10, 1))
+    assert robustness.chosen_clips(rows, 100, 0) is rows
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Clips of noise and their table, as preprocess writes them."""
+    table = predicted.clips(speakers=4, takes=4)
+    table["samples"] = 3000 + 10 * np.arange(len(table))
+    table["offset"] = np.cumsum([0, *table["samples"][:-1]])
+    audio = to_int16(np.random.default_rng(0).normal(0, 0.1, int(table["samples"].sum())))
+    np.save(tmp_path / "audio.npy", audio)
+    table.to_csv(tmp_path / "clips.csv", index=False)
+    return tmp_path, table, audio
+
+
+def test_study_goes_through_the_same_features(store, monkeypatch):
+    monkeypatch.setenv("SER_WORKERS", "1")
+    folder, table, audio = store
+    settings, everything = predicted.settings(), params()
+    rows = np.array([1, 5, 6, 14])
+    made = predicted.predictions(table, folds=4)
+    seen = []
+
+    def predict(views: features.Views, chosen: pd.DataFrame) -> pd.DataFrame:
+        seen.append(views)
+        assert chosen["clip"].tolist() == table["clip"].iloc[rows].tolist()
+        return made[made["clip"].isin(chosen["clip"])]
+
+    found = robustness.study(folder, rows, settings, everything.features, RATE, everything.runtime, predict)
+    assert list(found) == robustness.conditions(settings.robustness)
+    for number, row in enumerate(rows):
+        signal = audio[table["offset"][row] : table["offset"][row] + table["samples"][row]].astype(np.float32) / 32768
+        for view, got in zip(("log_mel", "mfcc"), seen[0].clip(number), strict=True):
+            np.testing.assert_array_equal(got, features.extract(signal, RATE, everything.features)[view])
+    assert all(not np.array_equal(views.log_mel, seen[0].log_mel) for views in seen[1:])
+
+
+def test_loss_is_against_the_same_clips_untouched():
+    table = predicted.clips(speakers=6, takes=24)
+    good, bad = predicted.predictions(table, skill=4), predicted.predictions(table, skill=0.2)
+    found = robustness.scores({Condition("clean"): good, Condition("mp3"): good, Condition("noise", 0.0): bad}, table, predicted.settings())
+    clean, same, worse = found["conditions"]
+    assert (clean["lost"], clean["lost_ci"]) == (0, (0, 0))
+    assert (same["lost"], same["lost_ci"]) == (0, (0, 0))
+    assert worse["lost"] == pytest.approx(clean["ua"] - worse["ua"])
+    assert 0 < worse["lost_ci"][0] < worse["lost"] < worse["lost_ci"][1]
+    assert (found["clean_ua"], found["worst_ua"], found["n"]) == (clean["ua"], worse["ua"], 144)

@@ -1,0 +1,210 @@
+"""The schema of params.yaml: what is refused, and in which words."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from dvc.utils.serialize import parse_yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+
+from ser.params import Params, ParamsError, load, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def values() -> dict[str, Any]:
+    return YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    whole = section = values()
+    *path, last = key.split(".")
+    for name in path:
+        section = section[name]
+    section[last] = value
+    return whole
+
+
+def test_the_shipped_file_is_good_and_ends_with_the_switch():
+    assert load(ROOT / "params.yaml").datasets == ["demo"]
+    assert list(values())[-1] == "datasets"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("train.lr", "fast", ["train.lr", "'fast' (text)", "a number", "> 0", "≤ 10", "Peak learning rate"]),
+        ("train.lr", "1e-3", ["train.lr", "'1e-3' (text)"]),
+        ("train.lr", 0, ["train.lr", "found 0", "> 0"]),
+        ("train.lr", True, ["train.lr", "true/false"]),
+        ("train.lr", None, ["train.lr", "null"]),
+        ("train.epochs", 2.5, ["train.epochs", "found 2.5", "a whole number"]),
+        ("train.momentumm", 0.9, ["train.momentumm", "unknown key", "did you mean 'momentum'"]),
+        ("trian", {}, ["trian", "unknown key", "'train'"]),
+        ("constrained-", None, ["constrained-: unknown key", "train, evaluate"]),
+        ("train.int", 1, ["train.int: unknown key", "seeds, epochs"]),
+        ("corpora.demo.source.demo", 1, ["corpora.demo.source.demo: unknown key", "sentences"]),
+        ("model.fusion", "magic", ["model.fusion", "'magic'", "parallel_coattention"]),
+        ("model.branches", [], ["model.branches", "at least 1 entries"]),
+        ("model.branches", ["log_mel_cnn", "lstm"], ["model.branches", "lstm"]),
+        ("features.frames.win_length", 4096, ["features.frames", "win_length 4096 must be at most n_fft 512"]),
+        ("preprocess.sample_rate", 44100, ["preprocess.sample_rate", "44100", "16000"]),
+        ("preprocess.vad.method", "yes", ["preprocess.vad.method", "'yes'", "webrtc"]),
+        ("split.train_on", "ravdess", ["split.train_on", "a list of text"]),
+        ("corpora.ravdess.source.record", "x", ["corpora.ravdess.source.record", "whole number"]),
+        ("corpora.ravdess.source.kind", "torrent", ["corpora.ravdess.source.kind", "torrent"]),
+        ("corpora.shemo.source.archives", [], ["corpora.shemo.source.archives"]),
+        ("corpora.demo.source.speakers", 1, ["corpora.demo.source.speakers", "≥ 2"]),
+        ("corpora.joint.source.members", ["demo", "nope"], ["corpora.joint.source.members", "nope"]),
+        ("datasets", "demo", ["datasets", "a list of text"]),
+        ("datasets", [], ["datasets"]),
+        ("datasets", ["demo", "demo"], ["datasets", "twice"]),
+        ("datasets", ["tess"], ["datasets", "'tess' is not a corpus", "ravdess"]),
+        ("runtime.scheduler", "here", ["runtime.scheduler", "matching"]),
+        ("runtime.workers", "many", ["runtime.workers", "whole number", "auto"]),
+        ("train.augment.noise_snr_db", [5.0], ["train.augment.noise_snr_db"]),
+        ("train.seeds", [0, 1, 0], ["train.seeds", "twice"]),
+        ("train.seeds", [-1], ["train.seeds", "≥ 0"]),
+        ("train.clip_norm", float("inf"), ["train.clip_norm", "finite"]),
+        ("evaluate.robustness.snr_db", [float("nan")], ["evaluate.robustness.snr_db", "finite"]),
+        ("evaluate.gates", [{"metric": "ua", "at_least": float("nan")}], ["evaluate.gates", "finite"]),
+        ("corpora.demo.labels.classes", ["neutral", "sad", "neutral"], ["corpora.demo.labels", "neutral", "twice"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_with_what_is_allowed(key, value, says):
+    with pytest.raises(ParamsError) as error:
+        parse(changed(key, value))
+    for text in says:
+        assert text in str(error.value)
+    assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"features.functionals": "is09"}, ["features.functionals", "'is09'", "egemaps | compare or null"]),
+        ({"features.functionals": "egemaps"}, ["features.functionals", "model.kind network", "set model.kind to svm"]),
+        ({"features.functionals": "compare", "features.normalise": "clip", "model.kind": "svm"}, ["features", "clip", "corpus or speaker"]),
+        ({"features.functionals": "compare", "features.normalise": "speaker", "model.kind": "svm"}, []),
+    ],
+)
+def test_functionals_are_for_the_svm_and_not_normalised_by_clip(changes, says):
+    whole = values()
+    for key, value in changes.items():
+        section, last = key.split(".")
+        whole[section][last] = value
+    if not says:
+        assert parse(whole).features.functionals == "compare"
+        return
+    with pytest.raises(ParamsError) as error:
+        parse(whole)
+    for text in says:
+        assert text in str(error.value)
+
+
+@pytest.mark.parametrize("apart", [{"features.mfcc.n_mels": 40}, {"features.deltas": True}], ids=str)
+@pytest.mark.parametrize(
+    ("changes", "fine"),
+    [
+        ({"train.augment.band_shift": 2}, False),
+        ({"train.augment.band_shift": 0, "train.augment.noise_snr_db": [5.0, 20.0]}, False),
+        ({"train.augment.band_shift": 0, "train.augment.noise_snr_db": [5.0, 20.0], "train.augment.noise_domain": "waveform"}, True),
+        ({"train.augment.band_shift": 0}, True),
+        ({"train.augment.band_shift": 2, "model.kind": "svm"}, True),
+    ],
+    ids=str,
+)
+def test_augmented_bands_need_mfcc_of_the_same_bands(apart, changes, fine):
+    """Else the two views would show different recordings; an SVM sees none altered."""
+    whole = values()
+    for key, value in {**apart, **changes}.items():
+        *path, last = key.split(".")
+        section = whole
+        for name in path:
+            section = section[name]
+        section[last] = value
+    if fine:
+        parse(whole)
+        return
+    with pytest.raises(ParamsError, match=r"train\.augment.*features\.mfcc\.n_mels.*waveform"):
+        parse(whole)
+
+
+def test_a_missing_key_is_named():
+    whole = values()
+    del whole["train"]["seeds"]
+    with pytest.raises(ParamsError, match=r"train\.seeds: missing"):
+        parse(whole)
+
+
+def test_every_key_is_documented():
+    sections, undocumented = [Params], []
+    for section in sections:  # grows as it goes
+        for name, field in section.model_fields.items():
+            inner = [kind for kind in _kinds(field.annotation) if kind not in sections]
+            sections += inner
+            if name != "kind" and not field.description and not _kinds(field.annotation):
+                undocumented.append(f"{section.__name__}.{name}")
+    assert len(sections) > 20
+    assert not undocumented
+
+
+def _kinds(annotation: Any) -> list[type[BaseModel]]:
+    """The sections in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _kinds(part)]
+
+
+def test_all_faults_are_said_at_once():
+    whole = changed("train.lr", "fast")
+    whole["split"]["folds"] = 0
+    with pytest.raises(ParamsError) as error:
+        parse(whole)
+    assert "train.lr" in str(error.value)
+    assert "split.folds" in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "says"), [("a: [", "not valid YAML"), ("", "cannot be used"), ("- 1", "cannot be used")])
+def test_files_that_are_none(tmp_path, text, says):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=says):
+        load(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParamsError, match="run from the root of the repository"):
+        load("params.yaml")
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0E-3", ".001"])
+def test_numbers_mean_the_same_to_dvc_and_to_us(tmp_path, text):
+    file = tmp_path / "params.yaml"
+    file.write_text((ROOT / "params.yaml").read_text().replace("  lr: 0.002\n", f"  lr: {text}\n"))
+    assert load(file).train.lr == parse_yaml(file.read_text(), "params.yaml")["train"]["lr"] == 0.001
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "012"])
+def test_yaml_1_1_words_are_no_booleans_for_either(tmp_path, word):
+    file = tmp_path / "params.yaml"
+    file.write_text((ROOT / "params.yaml").read_text().replace("  compile: false\n", f"  compile: {word}\n"))
+    assert parse_yaml(file.read_text(), "params.yaml")["train"]["compile"] is not True
+    with pytest.raises(ParamsError, match=r"train\.compile"):
+        load(file)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text()
+
+
+@given(st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8))
+def test_whatever_the_file_holds_the_error_is_ours(junk):
+    for given_values in (junk, changed("train.lr", junk), changed("corpora.demo.source", junk), changed("datasets", junk)):
+        with contextlib.suppress(ParamsError):  # any other exception fails the test
+            parse(given_values)

@@ -1,0 +1,524 @@
+"""Export and prediction: the bundle gives the pipeline's own probabilities, without torch, for any length, or says what is wrong."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+import soundfile as sf
+import torch
+from safetensors.torch import save_file
+
+import ser.serving.export
+from ser import SerError
+from ser.download import fetch
+from ser.evaluation.adaptation import FEWEST, centred
+from ser.evaluation.calibration import softmax_at
+from ser.params import Params, load, parse
+from ser.params.corpora import Joint, Synthetic
+from ser.serving import cli
+from ser.serving.bundle import BundleError
+from ser.serving.card import licence
+from ser.serving.export import export, to_onnx
+from ser.serving.predict import Prediction, Predictor, centred_on_speaker, default_bundle, recordings
+from ser.signal import clips, preprocessing
+from ser.training.inference import Trained, describe, load_network, new_network, predict
+from ser.views import extraction
+from ser.views.features import widths
+from ser.views.normalise import statistics
+
+ROOT = Path(__file__).parents[2]
+FUSIONS = [
+    "concat",
+    "sum",
+    "gate",
+    "hierarchical_gate",
+    "parallel_coattention",
+    "alternating_coattention",
+    "hierarchical_coattention",
+    "cross_attention",
+]
+DEMO = Synthetic(kind="synthetic", seed=5, speakers=3, sentences=1, repetitions=1)
+CPU = torch.device("cpu")
+
+
+def shrunken(normalise: str = "corpus", **model: Any) -> Params:
+    """The real parameters with a small network, and windows so short that every clip has several."""
+    values = load(ROOT / "params.yaml").model_dump()
+    values["corpora"]["demo"]["source"] = DEMO.model_dump()
+    values["features"]["normalise"] = normalise
+    values["train"]["max_seconds"] = 1.0
+    values["model"]["cnn"]["channels"] = [4 for _ in values["model"]["cnn"]["channels"]]
+    values["model"]["transformer"]["layers"] = 1
+    values["model"] |= model
+    return parse(values)
+
+
+def trained_of(params: Params, folds: list[int], seeds: list[int]) -> Trained:
+    classes = params.corpora["demo"].labels.classes
+    sections = {"preprocess": params.preprocess, "features": params.features, "model": params.model, "train": params.train}
+    return Trained(corpus="demo", classes=classes, folds=folds, seeds=seeds, notes={}, **sections)
+
+
+def write_models(folder: Path, trained: Trained) -> None:
+    """Untrained networks, each with weights and statistics of its own: what matters here is that they differ and say something."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for fold in trained.folds:
+        for seed in trained.seeds:
+            torch.manual_seed(100 * fold + seed)
+            network = new_network(trained)
+            for name, buffer in network.named_buffers():
+                buffer.copy_(torch.rand_like(buffer) + (0.5 if "scale" in name or "var" in name else 0.0))
+            network.get_buffer("mean_log_mel").sub_(50.0).mul_(1.0)
+            network.get_buffer("scale_log_mel").mul_(20.0)
+            network.get_buffer("scale_mfcc").mul_(40.0)
+            network.classifier.weight.data.mul_(4.0)  # far from uniform
+            save_file(network.state_dict(), folder / f"fold{fold}-seed{seed}.safetensors")
+    trained.write(folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pipeline up to the features, by its real code, on a small demo; and an export of two folds."""
+    root = tmp_path_factory.mktemp("pipeline")
+    params = shrunken()
+    corpus = params.corpora["demo"]
+    fetch.fetch("demo", corpus, root / "raw", mirror=None, cache=root / "cache")
+    preprocessing.build("demo", corpus, root / "raw", root / "clips", params.preprocess, params.runtime)
+    extraction.build(root / "clips", root / "features", params.preprocess.sample_rate, params.features, params.runtime)
+    with zipfile.ZipFile(root / "raw" / "demo.zip") as packed:
+        packed.extractall(root / "recordings")
+    write_models(root / "models", trained_of(params, [1, 2], [0]))
+    export(root / "models", root / "exports" / "demo", DEMO, None)
+    return root
+
+
+@pytest.fixture(scope="module")
+def predictor(made: Path) -> Predictor:
+    return Predictor(made / "exports" / "demo")
+
+
+def pipeline_probabilities(root: Path, models: str) -> pd.DataFrame:
+    """What ``evaluate`` writes for all clips, every one of them in the test part of both folds."""
+    table = clips.read_table(root / "clips")
+    assignment = pd.concat([pd.DataFrame({"clip": table["clip"], "fold": fold, "part": "test"}) for fold in (1, 2)])
+    return predict(root / models, root / "features", table, assignment, CPU)
+
+
+def networks_of(predictor: Predictor, root: Path, clip: str, speaker: Any = None) -> np.ndarray:
+    _, views = predictor.views((root / "recordings" / clip).read_bytes())
+    return predictor.networks(views, speaker)
+
+
+def test_recordings_get_the_pipelines_own_probabilities(made: Path, predictor: Predictor) -> None:
+    expected = pipeline_probabilities(made, "models")
+    assert len(expected) == 2 * 18
+    columns = [f"p_{name}" for name in predictor.bundle.classes]
+    for clip, rows in expected.groupby("clip"):
+        found = networks_of(predictor, made, str(clip))
+        np.testing.assert_allclose(found, rows.sort_values("fold")[columns].to_numpy(), atol=1e-4)
+    spread = expected.groupby("fold")[columns].mean()
+    assert np.abs(spread.loc[1] - spread.loc[2]).max() > 0.01  # the folds are different networks, so their order was tested
+
+
+@pytest.mark.parametrize("normalise", ["speaker", "clip"])
+def test_other_normalisations_agree_with_the_pipeline_too(
+    made: Path, normalise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = f"models-{normalise}"
+    write_models(made / models, trained_of(shrunken(normalise), [1, 2], [0]))
+    monkeypatch.setattr(
+        ser.serving.export, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes()
+    )  # the same networks
+    export(made / models, tmp_path / normalise, DEMO, None)
+    predictor = Predictor(tmp_path / normalise)
+    expected = pipeline_probabilities(made, models)
+    table = clips.read_table(made / "clips").set_index("clip")
+    columns = [f"p_{name}" for name in predictor.bundle.classes]
+    for speaker in sorted(table["speaker"].unique()):
+        own = table.index[table["speaker"] == speaker]
+        files = [str(made / "recordings" / clip) for clip in own]
+        for clip, prediction in zip(own, predictor.files(files), strict=True):  # one speaker's at once
+            rows = expected[expected["clip"] == clip].sort_values("fold")[columns].to_numpy()
+            np.testing.assert_allclose([prediction.probabilities[name] for name in predictor.bundle.classes], rows.mean(0), atol=1e-4)
+
+
+def test_speaker_normalisation_without_a_speaker_is_an_error(made: Path) -> None:
+    predictor = Predictor(made / "exports" / "demo")
+    predictor.bundle = predictor.bundle.model_copy(
+        update={"features": predictor.bundle.features.model_copy(update={"normalise": "speaker"})}
+    )
+    with pytest.raises(ValueError, match="statistics of the speaker's clips"):
+        networks_of(predictor, made, clips.read_table(made / "clips")["clip"].iloc[0])
+
+
+def check_lengths(networks: list[Any], model: bytes) -> None:
+    session = onnxruntime.InferenceSession(model)
+    rows = [len(networks[0].get_buffer(f"mean_{view}")) for view in ("log_mel", "mfcc")]
+    rng = np.random.default_rng(0)
+    for lengths in ([1], [7], [250], [61, 17, 3], [400, 399, 1, 128, 2]):
+        views = [rng.normal(-20, 20, (len(lengths), max(lengths), count)).astype(np.float32) for count in rows]
+        counts = np.array(lengths, dtype=np.int64)
+        found = session.run(None, {"log_mel": views[0], "mfcc": views[1], "lengths": counts})[0]
+        with torch.no_grad():
+            expected = [network(*map(torch.from_numpy, [*views, counts])).softmax(1).numpy() for network in networks]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        for clip, length in enumerate(lengths):  # padding changes nothing
+            alone = {"log_mel": views[0][clip, None, :length], "mfcc": views[1][clip, None, :length], "lengths": counts[clip : clip + 1]}
+            np.testing.assert_allclose(session.run(None, alone)[0][:, 0], found[:, clip], atol=1e-5)
+
+
+def some_networks(params: Params, count: int) -> list[Any]:
+    made = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        made.append(new_network(trained_of(params, [1], [0])).eval())
+        made[-1].classifier.weight.data.mul_(4.0)
+    return made
+
+
+def test_any_length_and_padding_through_onnx(made: Path) -> None:
+    trained = describe(made / "models")
+    model = (made / "exports" / "demo" / "model.onnx").read_bytes()
+    check_lengths([load_network(made / "models", trained, fold, 0, CPU) for fold in (1, 2)], model)
+    graph = onnx.load_from_string(model)
+    assert str(ROOT).encode() not in model
+    assert not any(node.metadata_props or node.doc_string for node in graph.graph.node)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_through_onnx(fusion: str) -> None:
+    networks = some_networks(shrunken(fusion=fusion), 2)
+    check_lengths(networks, to_onnx(networks))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("branches", [["transformer"], ["log_mel_cnn"], ["mfcc_cnn", "transformer"], ["log_mel_cnn", "mfcc_cnn"]])
+def test_every_choice_of_branches_through_onnx(branches: list[str]) -> None:
+    networks = some_networks(shrunken(branches=branches), 2)
+    check_lengths(networks, to_onnx(networks))
+
+
+METRICS = {
+    "ua": 0.61,
+    "wa": 0.62,
+    "macro_f1": 0.6,
+    "n": 36,
+    "protocol": "speaker",
+    "speaker_independent": True,
+    "edition": "official",
+    "ci": {"ua": [0.5, 0.7], "confidence": 0.95},
+    "baselines": {"chance": {"ua": 1 / 6}},
+    "calibration": {"temperatures": [{"fold": 1, "seed": 0, "temperature": 2.0}, {"fold": 2, "seed": 0, "temperature": None}]},
+}
+
+
+def test_temperatures_and_scores_travel_with_the_bundle(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ser.serving.export, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes())
+    facts = export(made / "models", tmp_path / "demo", DEMO, METRICS)
+    predictor = Predictor(tmp_path / "demo")
+    assert predictor.bundle == facts
+    assert [member.temperature for member in facts.networks] == [2.0, None]
+    rows = np.array([[0.7, 0.2, 0.1, 0.0, 0.0, 0.0], [0.1, 0.3, 0.1, 0.3, 0.1, 0.1]])
+    np.testing.assert_allclose(predictor.average(rows), (softmax_at(rows[:1], 2.0)[0] + rows[1]) / 2)
+    card = (tmp_path / "demo" / "README.md").read_text()
+    assert "**synthetic: not a result about human emotion**" in card
+    assert "UA 61.0% (95% interval by speaker 50.0% to 70.0%)" in card
+    assert "no test speaker was heard in training" in card
+    assert "Classes: neutral, happy, sad, angry, fearful, surprised." in card
+
+
+def test_the_stage_writes_the_same_bundle_in_another_process(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "demo").symlink_to(made / "models")
+    command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "exports/demo: 2 network(s); try `ser predict RECORDING --bundle exports/demo`\n"
+    assert done.stderr == ""
+    for name in ("model.onnx", "bundle.json", "README.md"):
+        assert (tmp_path / "exports" / "demo" / name).read_bytes() == (made / "exports" / "demo" / name).read_bytes()
+    assert "Not evaluated." in (tmp_path / "exports" / "demo" / "README.md").read_text()
+
+
+def test_the_stage_without_models_says_what_to_run(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "run the train stage for this corpus first" in done.stderr
+    assert not (tmp_path / "exports").exists()
+
+
+def test_licences_are_named() -> None:
+    corpora = load(ROOT / "params.yaml").corpora
+    assert "CC BY-NC-SA 4.0" in licence("ravdess", corpora["ravdess"].source)
+    assert "espeak" in licence("demo", corpora["demo"].source)
+    assert licence("folder", corpora["folder"].source) == "the user's own recordings"
+    assert "ravdess: CC BY-NC-SA" in licence("joint", Joint(kind="joint", members=["demo", "ravdess"]))
+
+
+def test_the_svm_baseline_is_described_and_not_exported(made: Path, tmp_path: Path) -> None:
+    trained_of(shrunken(kind="svm"), [1], [0]).write(_new(tmp_path / "models"))
+    export(tmp_path / "models", tmp_path / "exports" / "demo", DEMO, None)
+    assert not (tmp_path / "exports" / "demo" / "model.onnx").exists()
+    with pytest.raises(BundleError, match=r"holds no network .*svm"):
+        Predictor(tmp_path / "exports" / "demo")
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def run_ser(*arguments: str | Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "ser.serving.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+def first_recording(made: Path) -> Path:
+    return min((made / "recordings").rglob("*.flac"))
+
+
+def test_neither_torch_nor_dvc_is_imported(made: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom ser.serving.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'dvc', 'librosa', 'numba', 'sklearn', 'matplotlib'} & {name.partition('.')[0] for name in sys.modules}\n"
+        "assert not heavy, heavy\nassert 'onnxruntime' in sys.modules"
+    )
+    command = [sys.executable, "-c", code, "predict", str(first_recording(made)), "--bundle", str(made / "exports" / "demo")]
+    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+
+
+def test_table_of_a_recording(made: Path) -> None:
+    recording = first_recording(made)
+    done = run_ser("predict", recording, cwd=made)
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    seconds = sf.info(recording).duration
+    assert lines[0].startswith(f"{recording}  {seconds:.1f} s, ")
+    shares = [float(line.split()[-1].rstrip("%")) for line in lines[1:]]
+    assert len(shares) == 6
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.4)
+    assert {line.split()[0] for line in lines[1:]} == {"neutral", "happy", "sad", "angry", "fearful", "surprised"}
+    assert all(line.count("█") == round(24 * share / 100) for line, share in zip(lines[1:], shares, strict=True))
+    assert "exports/demo: demo, 2 network(s); synthetic: not a result about human emotion" in done.stderr
+
+
+def test_a_terminal_that_has_no_letters_for_it_gets_them_written_out(made: Path) -> None:
+    recording = made / "größe.flac"
+    shutil.copy(first_recording(made), recording)
+    done = run_ser("predict", recording, cwd=made, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
+    assert "gr\\xf6\\xdfe.flac" in done.stdout
+    assert "\\u2588" in done.stdout
+
+
+def test_csv_and_json_agree(made: Path) -> None:
+    folder = first_recording(made).parent
+    as_csv, as_json = (run_ser("predict", folder, form, cwd=made) for form in ("--csv", "--json"))
+    rows = list(csv.DictReader(io.StringIO(as_csv.stdout)))
+    facts = json.loads(as_json.stdout)
+    assert facts["bundle"]["notice"] == "synthetic: not a result about human emotion"
+    assert [row["path"] for row in rows] == sorted(map(str, folder.glob("*.flac")))
+    for row, entry in zip(rows, facts["predictions"], strict=True):
+        assert row["path"] == entry["path"]
+        assert row["emotion"] == entry["emotion"] == max(entry["probabilities"], key=entry["probabilities"].get)
+        assert row["no_speech"] == "false"
+        for name, p in entry["probabilities"].items():
+            assert float(row[f"p_{name}"]) == pytest.approx(p, abs=2e-6)
+
+
+def test_recordings_of_one_speaker_are_judged_against_each_other(made: Path) -> None:
+    folder = made / "recordings"
+    alone, together = (
+        json.loads(run_ser("predict", folder, "--json", *how, cwd=made).stdout)["predictions"] for how in ([], ["--one-speaker"])
+    )
+    assert len(alone) >= FEWEST
+    p, adapted = (np.array([list(entry["probabilities"].values()) for entry in entries]) for entries in (alone, together))
+    assert adapted == pytest.approx(centred(p, np.zeros(len(p))), abs=1e-5)
+    assert [entry["path"] for entry in together] == [entry["path"] for entry in alone]
+
+
+def test_one_speaker_needs_more_than_one_recording(made: Path) -> None:
+    done = run_ser("predict", first_recording(made), "--one-speaker", cwd=made)
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-1] == "error: to know how one speaker sounds takes 10 recordings or more; there are 1 that can be judged"
+    )
+    assert done.stdout == ""
+
+
+def test_what_cannot_be_judged_is_left_out_of_the_speakers_mean() -> None:
+    random = np.random.default_rng(0)
+    judged = [Prediction(str(k), dict(zip("ab", p, strict=True))) for k, p in enumerate(random.dirichlet([1, 1], FEWEST).tolist())]
+    broken = Prediction("broken", {}, problem="empty")
+    found = centred_on_speaker([*judged[:3], broken, *judged[3:]])
+    assert found[3] is broken
+    assert found[:3] + found[4:] == centred_on_speaker(judged)
+    with pytest.raises(SerError, match="10 recordings or more; there are 9 that"):
+        centred_on_speaker([*judged[1:], broken])
+
+
+def write(path: Path, signal: np.ndarray, rate: int, **how: str) -> Path:
+    sf.write(path, signal, rate, **how)
+    return path
+
+
+def test_any_format_rate_and_channels(made: Path, predictor: Predictor, tmp_path: Path) -> None:
+    signal, rate = sf.read(first_recording(made))
+    files = [
+        write(tmp_path / "a.wav", signal, rate),
+        write(tmp_path / "b.ogg", signal, rate, format="OGG", subtype="VORBIS"),
+        write(tmp_path / "c.mp3", signal, rate, format="MP3", subtype="MPEG_LAYER_III"),
+        write(tmp_path / "d.wav", np.stack([signal, signal], axis=1), rate, subtype="FLOAT"),
+        write(tmp_path / "e.bin", signal, rate, format="FLAC"),
+    ]
+    found = [[*prediction.probabilities.values()] for prediction in predictor.files(files)]
+    assert all(sum(p) == pytest.approx(1, abs=1e-5) for p in found)
+    np.testing.assert_allclose(found[3], found[0], atol=1e-4)
+    np.testing.assert_allclose(found[4], found[0], atol=1e-6)
+    assert predictor.views(files[1].read_bytes())[0].source_seconds == pytest.approx(len(signal) / rate, abs=0.01)
+
+
+def test_a_long_recording_is_the_mean_of_its_windows(predictor: Predictor) -> None:
+    frames, longest = 10 * predictor.bundle.max_frames, predictor.bundle.max_frames
+    rng = np.random.default_rng(0)
+    rows = widths(predictor.bundle.features)
+    views = {"log_mel": rng.normal(-40, 20, (frames, rows["log_mel"])).astype(np.float16)}
+    views["mfcc"] = rng.normal(0, 40, (frames, rows["mfcc"])).astype(np.float16)
+    parts = [
+        predictor.networks({name: values[start : start + longest] for name, values in views.items()}) for start in range(0, frames, longest)
+    ]
+    np.testing.assert_allclose(predictor.networks(views), np.mean(parts, axis=0), atol=1e-5)
+
+
+def test_a_recording_without_speech_says_so(made: Path, tmp_path: Path) -> None:
+    click = write(tmp_path / "click.wav", np.r_[np.zeros(8000), 0.5, np.zeros(7999)], 16000)
+    done = run_ser("predict", click, "--bundle", made / "exports" / "demo", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no speech found: all of it was judged" in done.stdout
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_judged(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("not audio")
+    (tmp_path / "empty.mp3").write_bytes(b"")
+    write(tmp_path / "short.wav", np.ones(10) / 2, 16000)
+    write(tmp_path / "zeros.wav", np.zeros(16000), 16000)
+    good = write(tmp_path / "zz.flac", *sf.read(first_recording(made)))
+    done = run_ser("predict", tmp_path, "--csv", "--bundle", made / "exports" / "demo", cwd=tmp_path)
+    assert done.returncode == 1
+    rows = {Path(row["path"]).name: row for row in csv.DictReader(io.StringIO(done.stdout))}
+    problems = {name: row["problem"].partition(":")[0] for name, row in rows.items()}
+    assert problems == {"empty.mp3": "unreadable", "short.wav": "too_short", "text.wav": "unreadable", "zeros.wav": "silent", "zz.flac": ""}
+    assert rows[good.name]["emotion"]
+    assert rows["text.wav"]["emotion"] == rows["text.wav"]["p_sad"] == ""
+    assert done.stderr.count("error: ") == 4
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "bundle.json").unlink(), "is no exported model .*dvc repro export@demo"),
+        (lambda folder: (folder / "model.onnx").unlink(), "model.onnx not found"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "does not belong to its bundle.json"),
+        (lambda folder: (folder / "bundle.json").write_text("{}"), r"cannot be used \(version: Field required\)"),
+        (lambda folder: (folder / "bundle.json").write_text("["), "cannot be used"),
+        (lambda folder: edit(folder, version=2), r"cannot be used \(version: .*export it again"),
+        (lambda folder: edit(folder, more=1), "Extra inputs are not permitted"),
+    ],
+)
+def test_a_broken_bundle_says_what_to_do(made: Path, tmp_path: Path, spoil: Any, message: str) -> None:
+    folder = _new(tmp_path / "demo")
+    for path in (made / "exports" / "demo").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    spoil(folder)
+    with pytest.raises(BundleError, match=message):
+        Predictor(folder)
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    facts = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(facts | changes))
+
+
+def test_a_model_that_is_no_onnx_says_so(made: Path, tmp_path: Path) -> None:
+    folder = _new(tmp_path / "demo")
+    (folder / "bundle.json").write_bytes((made / "exports" / "demo" / "bundle.json").read_bytes())
+    (folder / "model.onnx").write_bytes(b"x")
+    edit(folder, model_sha256="2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881")
+    with pytest.raises(BundleError, match=r"onnxruntime .* cannot read the model"):
+        Predictor(folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.wav"], "error: nowhere.wav: no such file or folder"),
+        (["."], "error: .: no recording in this folder"),
+        (["a.wav"], "error: no exported model in .*exports: run `dvc repro`"),
+        (["a.wav", "--bundle", "b"], "error: b is no exported model"),
+        (["a.wav", "--csv", "--json"], "not allowed with argument"),
+        ([], "the following arguments are required: FILE"),
+    ],
+)
+def test_wrong_arguments_end_in_one_message(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if arguments[:1] == ["a.wav"]:
+        write(tmp_path / "a.wav", np.zeros(100), 16000)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", *arguments])
+    assert end.value.code not in (0, None)
+    assert re.search(message, f"{end.value.code}\n{capsys.readouterr().err}")
+
+
+def test_the_bundle_is_found_when_there_is_no_choice(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no exported model in"):
+        default_bundle(tmp_path)
+    (_new(tmp_path / "demo") / "bundle.json").touch()
+    assert default_bundle(tmp_path) == tmp_path / "demo"
+    (_new(tmp_path / "ravdess") / "bundle.json").touch()
+    assert default_bundle(tmp_path) == tmp_path / "ravdess"
+    (_new(tmp_path / "shemo") / "bundle.json").touch()
+    with pytest.raises(BundleError, match=r"several exported models .*ravdess.*shemo.*--bundle"):
+        default_bundle(tmp_path)
+
+
+def test_folders_are_searched_in_order(tmp_path: Path) -> None:
+    for name in ("b/2.wav", "b/1.FLAC", "a.txt", "b/c/3.mp3"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    inside = [str(tmp_path / name) for name in ("b/1.FLAC", "b/2.wav", "b/c/3.mp3")]
+    assert recordings([str(tmp_path / "a.txt"), str(tmp_path)]) == [str(tmp_path / "a.txt"), *inside]
+    with pytest.raises(SerError, match="no recording in this folder"):
+        recordings([str(_new(tmp_path / "d"))])
+
+
+def test_nothing_is_predicted_where_there_is_a_problem() -> None:
+    assert Prediction("a", {}, problem="unreadable").emotion == ""
+    assert Prediction("a", {"sad": 0.2, "angry": 0.8}).emotion == "angry"
+
+
+def test_statistics_over_windows_are_those_of_one_array() -> None:
+    """Why clips of a speaker may be normalised window by window."""
+    frames = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    own = statistics(frames)
+    np.testing.assert_array_equal(own.apply(np.stack([frames[:15], frames[15:]])).reshape(30, 4), own.apply(frames))

@@ -1,0 +1,78 @@
+"""Checkpoints: written at once, read without running code, found only by an identical training."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+import torch
+
+from ser.training import checkpoint
+
+
+def test_a_written_checkpoint_comes_back(tmp_path):
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).t(), "b": torch.tensor(3)}
+    facts = {"epoch": 3, "history": [{"loss": 0.125}], "text": "ü"}
+    assert checkpoint.read(tmp_path / "x/y.safetensors") is None
+    checkpoint.write(tmp_path / "x/y.safetensors", tensors, facts)
+    read, told = checkpoint.read(tmp_path / "x/y.safetensors")
+    assert told == facts
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["y.safetensors"]
+
+
+def test_an_interrupted_write_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "y.safetensors"
+    checkpoint.write(path, {"a": torch.zeros(2)}, {"epoch": 1})
+    monkeypatch.setattr(checkpoint.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.write(path, {"a": torch.ones(2)}, {"epoch": 2})
+    tensors, facts = checkpoint.read(path)
+    assert facts == {"epoch": 1}
+    assert torch.equal(tensors["a"], torch.zeros(2))
+
+
+def test_two_processes_may_write_the_same_checkpoint(tmp_path):
+    """As when two experiments of one queue differ in nothing that training sees."""
+    path = tmp_path / "y.safetensors"
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        for done in [pool.submit(_write_often, path) for _ in range(2)]:
+            done.result()
+    assert checkpoint.read(path)[1] == {"epoch": 299}
+    assert [left.name for left in tmp_path.iterdir()] == ["y.safetensors"]
+
+
+def _write_often(path):
+    for epoch in range(300):
+        checkpoint.write(path, {"a": torch.zeros(2)}, {"epoch": epoch})
+
+
+def test_the_fingerprint_sees_parameters_inputs_and_code(tmp_path):
+    data, code = tmp_path / "data.npy", tmp_path / "code"
+    data.write_bytes(b"one")
+    code.mkdir()
+    (code / "a.py").write_text("x = 1")
+    first = checkpoint.fingerprint({"lr": 0.1}, [data, code])
+    assert first == checkpoint.fingerprint({"lr": 0.1}, [code, data])
+    assert first != checkpoint.fingerprint({"lr": 0.2}, [data, code])
+    data.write_bytes(b"two")
+    second = checkpoint.fingerprint({"lr": 0.1}, [data, code])
+    assert second != first
+    (code / "a.py").write_text("x = 2")
+    assert checkpoint.fingerprint({"lr": 0.1}, [data, code]) != second
+
+
+def test_an_optimizer_comes_back():
+    def step(weight, optimizer):
+        optimizer.zero_grad()
+        (weight**2).sum().backward()
+        optimizer.step()
+
+    weight = torch.nn.Parameter(torch.arange(3.0))
+    optimizer = torch.optim.AdamW([weight], lr=0.1)
+    step(weight, optimizer)
+    stored, copy = checkpoint.optimizer_tensors(optimizer), torch.nn.Parameter(weight.detach().clone())
+    other = torch.optim.AdamW([copy], lr=0.1)
+    checkpoint.restore_optimizer(other, {name: tensor.clone() for name, tensor in stored.items()})
+    step(weight, optimizer)
+    step(copy, other)
+    assert torch.equal(weight, copy)
