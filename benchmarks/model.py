@@ -1,12 +1,13 @@
-"""Cost and accuracy of the network against the reference network: ``python -m benchmarks.model``.
+"""Cost and accuracy of the network, compared with the reference network: ``python -m benchmarks.model``.
 
-Cost is counted in multiply-adds for one clip of 5 s, the length the reference network is bound to. Accuracy is read from two runs of the
-pipeline over the same clips, folds, epochs and seeds: the workspace's, and an experiment with the preset ``paper``, made for instance by
+Cost is counted in multiply-adds for one clip of 5 s, the only length that the reference network accepts.
+Accuracy is read from two runs of the pipeline with the same clips, folds, epochs and seeds: the workspace's,
+and an experiment with the preset ``paper``. For example:
 
     dvc exp run -n paper $(python -m stages.preset paper) -S split.protocol=auto -S train.epochs=60 -S train.patience=0
     python -m benchmarks.model --corpus demo --reference paper
 
-Without such an experiment the cost alone is printed, and the recorded scores stay as they are.
+Without such an experiment only the cost is printed, and the recorded scores stay as they are.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from stages import preset
 
 WORKSPACE = "workspace"
 SAME = ("split", "train.epochs", "train.seeds", "preprocess.min_seconds", "preprocess.deduplicate")
-"""Parameters that two runs must share for their scores to be compared; so must the clips, the classes and the protocol."""
+"""Parameters that two runs must share to be compared. They must also share clips, classes and protocol."""
 
 
 def main() -> None:
@@ -84,10 +85,10 @@ def cost(values: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def accuracy(corpus: str, ours: str, reference: str) -> dict[str, Any]:
-    """UA of both runs with their intervals, after a check that they can be compared.
+    """UA of both runs with intervals, after a check that the runs can be compared.
 
     Raises:
-        SerError: if a run cannot be read, or the two differ in more than the network and its features.
+        SerError: if a run cannot be read, or the runs differ in more than the network and its features.
     """
     a, b = _scores(corpus, ours), _scores(corpus, reference)
     for key in ("protocol", "n", "classes"):

@@ -1,4 +1,4 @@
-"""What every benchmark leaves behind: a table on the screen and ``metrics/benchmarks/<name>.json`` with the circumstances."""
+"""Print a benchmark's figures and write them, with the machine, to ``metrics/benchmarks/<name>.json``."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def record(
     params: Params,
     sections: Sequence[str] = ("preprocess", "features", "model"),
 ) -> None:
-    """Print a benchmark's outcome and write it to ``metrics/benchmarks/<name>.json``, relative to the working directory.
+    """Print a benchmark's figures and write them to ``metrics/benchmarks/<name>.json``.
 
     Args:
         name: file name without suffix, e.g. ``signal``.
-        figures: the numbers that are quoted and compared, by name; JSON types, units in the names.
-        rows: the table behind them, one flat dict per row; columns are the union of the keys in order of appearance.
-        command: how it was run; default: this process's command line.
+        figures: the numbers to quote and compare, by name; JSON types, with units in the names.
+        rows: the table behind them, one flat dict per row; columns are all keys in order of appearance.
+        command: the command to record; default: this process's command line.
         params: the parameters that were measured.
-        sections: those of their sections that the figures depend on; they are written beside them.
+        sections: sections of params that the figures depend on; they are recorded too.
     """
     show(figures, rows)
     values = params.model_dump(mode="json")
@@ -51,7 +51,7 @@ def record(
 
 
 def show(figures: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> None:
-    """Print a benchmark's outcome."""
+    """Print a benchmark's figures."""
     if rows:
         print(table(rows))
         print()
@@ -83,7 +83,7 @@ def command_line() -> str:
 
 
 def circumstances() -> dict[str, Any]:
-    """Where it was measured: git revision, processor, graphics card, cores this process may use, library versions."""
+    """The machine: git revision, CPU, GPUs, cores that this process may use, and library versions."""
     return {
         "revision": revision(),
         "cpu": cpu(),
@@ -95,12 +95,12 @@ def circumstances() -> dict[str, Any]:
 
 
 def revision() -> str:
-    """Commit of the working tree, with ``-dirty`` when tracked files differ from it; empty outside git."""
+    """Commit of the working tree, with ``-dirty`` if tracked files differ from it; empty outside git."""
     return _output("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
 
 
 def cpu() -> str:
-    """Processor model as the kernel names it."""
+    """CPU model as the kernel names it."""
     try:
         match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -109,7 +109,7 @@ def cpu() -> str:
 
 
 def gpu() -> list[str]:
-    """Graphics cards' models, asked of the driver so that torch need not be imported; empty without one."""
+    """GPU models, from the driver, so that torch is not imported; empty without a GPU."""
     return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
 
 

@@ -228,18 +228,18 @@ def test_ctrl_c_in_training_goes_on_from_the_last_epoch_but_never_with_other_par
     project.run("dvc", "checkout", "--force", "-q", check=False)
     project.set({"train.epochs": 30})
     said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   5/30")
-    assert "goes on after" not in said
+    assert "resumes after" not in said
     assert "interrupted" in said
     time.sleep(1)
     (interrupted,) = (Path(project.environment["SER_CACHE_DIR"]) / "checkpoints").iterdir()
 
     project.set({"train.lr": 0.0123, "train.epochs": 30})
     said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   1/30")
-    assert "goes on after" not in said
+    assert "resumes after" not in said
 
     project.set({"train.lr": project_default("train.lr")})
     done = project.run("dvc", "repro", "train@demo")
-    assert "goes on after epoch" in done.stdout + done.stderr
+    assert "resumes after epoch" in done.stdout + done.stderr
     history = pd.read_csv(project.folder / "models/demo/history.csv")
     assert list(history["epoch"]) == [*range(1, 31)] * 3
     assert not interrupted.exists(), "the finished training's checkpoints are gone"

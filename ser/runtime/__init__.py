@@ -1,4 +1,4 @@
-"""How it runs, never what it computes: cores, devices, worker processes, files on their way into place.
+"""How it runs, never what it computes: cores, devices, worker processes, safe writing of files.
 
 Imports only ``ser.params``. Every room may import it.
 """

@@ -80,7 +80,7 @@ def train_fold(
         best = _named(tensors, "best.")
         checkpoint.restore_optimizer(optimizer, tensors)
         history, best_ua, since_best = facts["history"], facts["best_ua"], facts["since_best"]
-        say(f"fold {fold.number} seed {fold.seed}: goes on after epoch {len(history)} of {params.epochs}")
+        say(f"fold {fold.number} seed {fold.seed}: resumes after epoch {len(history)} of {params.epochs}")
     data_parallel.check_same_start(len(history), corpus.device)
 
     began, epochs_before = time.monotonic(), len(history)
