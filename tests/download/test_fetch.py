@@ -315,7 +315,7 @@ def test_an_md5_file_of_the_official_edition_changes_nothing(server: Server, tmp
     ("text", "why"),
     [
         (None, r"its md5 is \w+ \(\d+ bytes\); expected"),
-        (b"0" * 32, "not 00000"),
+        (b"0" * 32, "expected 00000"),
         (b"see readme", "does not begin with an md5"),
         (b"", "does not begin"),
     ],
