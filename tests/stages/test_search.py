@@ -139,9 +139,9 @@ def test_errors_are_one_message(here: Callable[..., tuple[str, str]], words: lis
     ("words", "message"),
     [
         (["--trials", "0"], "argument --trials: found 0; expected a whole number from 1"),
-        (["--trials", "-3"], "argument --trials: found -3, needed"),
+        (["--trials", "-3"], "argument --trials: found -3; expected"),
         (["--seed", "-1"], "argument --seed: found -1; expected a whole number from 0"),
-        (["--seed", "1.5"], "argument --seed: found 1.5, needed"),
+        (["--seed", "1.5"], "argument --seed: found 1.5; expected"),
     ],
 )
 def test_numbers_out_of_range_are_refused_with_the_command_line(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
