@@ -31,7 +31,7 @@ from ser.model.__main__ import build
 from ser.model.fusion import FUSIONS
 from ser.model.summary import madds, summary
 from ser.params import Params, parse
-from ser.views.features import frame_count
+from ser.views.spectrum import frame_count
 from stages import preset
 
 WORKSPACE = "workspace"

@@ -30,7 +30,8 @@ from ser.model.__main__ import build
 from ser.params import Params, load
 from ser.runtime.machine import passive_waiting, workers
 from ser.training import device
-from ser.views.features import VIEWS, frame_count, widths
+from ser.views.features import widths
+from ser.views.spectrum import frame_count
 
 SECONDS = 5
 WARM_UP = 2
@@ -134,14 +135,14 @@ def our_clips(params: Params, batch: int, steps: int, place: str, half: bool, re
     device.set_up(params.runtime.model_copy(update={"device": place}))
     network = build(params, CLASSES).to(place)
     optimizer = torch.optim.AdamW(network.parameters(), lr=params.train.lr)
-    return _steps(network, noise(params, batch, place), optimizer, batch, steps, half, ready)
+    return _steps(network, noise(params, batch, place), optimizer, batch, steps, place, half, ready)
 
 
-def noise(params: Params, batch: int, place: str) -> tuple[Tensor, Tensor, Tensor]:
-    """A random batch: log-mel and MFCC (batch, frames, columns), and the frames of each clip (batch,)."""
-    frames, rows = frame_count(SECONDS * params.preprocess.sample_rate, params.features.frames), widths(params.features)
-    log_mel, mfcc = (torch.randn(batch, frames, rows[view], device=place) for view in VIEWS)
-    return log_mel, mfcc, torch.full((batch,), frames, device=place)
+def noise(params: Params, batch: int, place: str) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch in the shapes of these parameters: each view (batch, frames, columns), and the frames of each clip, (batch,)."""
+    frames = frame_count(SECONDS * params.preprocess.sample_rate, params.features.frames)
+    views = {view: torch.randn(batch, frames, width, device=place) for view, width in widths(params.features).items()}
+    return views, torch.full((batch,), frames, device=place)
 
 
 def reference_clips(batch: int, steps: int, channels_last: bool, place: str, ready: Callable[[], None]) -> int:
@@ -152,20 +153,20 @@ def reference_clips(batch: int, steps: int, channels_last: bool, place: str, rea
         nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
         image = image.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.8)
-    return _steps(network, (image,), optimizer, batch, steps, False, ready)
+    return _steps(network, (image,), optimizer, batch, steps, place, False, ready)
 
 
 def _steps(
     network: nn.Module,
-    inputs: tuple[Tensor, ...],
+    inputs: tuple[Tensor | dict[str, Tensor], ...],
     optimizer: torch.optim.Optimizer,
     batch: int,
     steps: int,
+    place: str,
     half: bool,
     ready: Callable[[], None],
 ) -> int:
     network.train()
-    place = inputs[0].device.type
     target = torch.arange(batch, device=place) % CLASSES
     for step in range(WARM_UP + steps):
         if step == WARM_UP:

@@ -10,11 +10,9 @@ import argparse
 import io
 import json
 import logging
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
@@ -28,8 +26,6 @@ from ser.views import features
 from stages import command
 
 if TYPE_CHECKING:
-    import torch
-
     from ser.training.inference import Trained
 
 log = logging.getLogger(__name__)
@@ -55,13 +51,18 @@ def main(params: Params, options: argparse.Namespace) -> None:
     place = device.set_up(params.runtime)
     trained = inference.describe(models)
 
+    def predict(views: features.Views, chosen: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+        return inference.predict(models, views, chosen, scored, place)
+
     text = predictions.to_text(inference.predict(models, features_folder, table, assignment, place))
     predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
     found = scoring.evaluate(predicted, table, folds, settings, summary["sample_rate"])
     chosen = examples.choose(found.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
     values = {
         **found.metrics,
-        "robustness": _robustness(name, table, assignment, trained, params, place),
+        "robustness": robustness.measure(
+            clips_folder, assignment, settings, trained.features, trained.preprocess.sample_rate, params.runtime, predict
+        ),
         **{key: summary[key] for key in ("edition", "label_edition", "files_found", "kept", "rejected", "vad")},
         "normalise": trained.features.normalise,
         "fast": trained.train.fast,
@@ -79,7 +80,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     plots["robustness"] = pd.DataFrame(conditions, columns=["condition", "ua", "wa", "lost"])
     for plot, content in plots.items():
         _write(Path("metrics/plots") / name / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
-    packed, views = clips.read(clips_folder, summary["sample_rate"]), features.read(features_folder)
+    packed, views = clips.read(clips_folder, summary["sample_rate"]), features.read(features_folder, trained.features)
     attend = attention.attender(models, features_folder, table, place)
     examples.write(Path("data/examples") / f"{name}.npz", examples.collect(found.test, chosen, packed, views, attend))
     # Last, because it is what people and DVC take for the result.
@@ -96,34 +97,6 @@ def main(params: Params, options: argparse.Namespace) -> None:
         values["protocol"],
         100 * values["baselines"]["chance"]["ua"],
     )
-
-
-def _robustness(
-    name: str, table: pd.DataFrame, assignment: pd.DataFrame, trained: Trained, params: Params, place: torch.device
-) -> dict[str, Any] | None:
-    """Scores of spoilt test clips; None when the study is switched off."""
-    from ser.training import inference
-
-    settings, rate = params.evaluate, trained.preprocess.sample_rate
-    if settings.robustness.max_clips == 0:
-        return None
-    tests = assignment[assignment["part"] == "test"]
-    rows = np.flatnonzero(table["clip"].isin(tests["clip"]))
-    rows = robustness.chosen_clips(rows, settings.robustness.max_clips, settings.seed)
-
-    scored = set(table["clip"].iloc[rows])
-    if trained.features.normalise == "speaker":
-        rows = np.arange(len(table))  # a speaker's scale is that of all the speaker's clips, as in the score
-
-    def predict(views: features.Views, chosen: pd.DataFrame) -> pd.DataFrame:
-        with tempfile.TemporaryDirectory() as folder:
-            for part, values in vars(views).items():
-                if values is not None:
-                    np.save(Path(folder) / f"{part}.npy", values)
-            return inference.predict(Path("models") / name, folder, chosen, tests[tests["clip"].isin(scored)], place)
-
-    found = robustness.study(Path("data/clips") / name, rows, settings, trained.features, rate, params.runtime, predict)
-    return robustness.scores(found, table, settings)
 
 
 def _lines(trained: Trained) -> list[str]:

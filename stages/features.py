@@ -1,4 +1,4 @@
-"""Clips → log-mel and MFCC of every clip (and openSMILE's functionals), packed: data/features/<corpus>/."""
+"""Clips → the views of every clip (and openSMILE's functionals), packed: data/features/<corpus>/."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def draw(one: Found, params: Params, path: Path) -> None:
     with open_archive(one.archive) as archive:
         signal = to_float(to_int16(audio.decode(archive.read(one.member), rate)))
     speech = vad.segments(signal, rate, settings.vad)
-    log_mel, _ = features.log_mel_and_mfcc(signal, rate, params.features)
+    log_mel = features.exact(signal, rate, params.features)["log_mel"]
     seconds, hop = len(signal) / rate, params.features.frames.hop_length / rate
 
     figure = Figure(figsize=(11, 6), layout="constrained")

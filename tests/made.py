@@ -15,6 +15,7 @@ from ser.signal.clips import COLUMNS
 from ser.training.batches import Corpus
 from ser.training.inference import Trained
 from ser.views import features
+from ser.views.mfcc import dct_matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ["neutral", "happy", "sad"]
@@ -67,20 +68,21 @@ def corpus(params: Params, clips: int = 24, seed: int = 0, length: tuple[int, in
         piece[:, 4 * number : 4 * number + 4] += 12
         pieces.append(piece.astype(np.float16))
     log_mel = np.concatenate(pieces)
-    cosines = features.dct_matrix(settings.log_mel.n_mels, settings.mfcc.n_mfcc).T.astype(np.float32)
+    cosines = dct_matrix(settings.log_mel.n_mels, settings.mfcc.n_mfcc).T.astype(np.float32)
     ends = np.cumsum(lengths)
     return Corpus(
-        log_mel=torch.from_numpy(log_mel),
-        mfcc=torch.from_numpy((log_mel.astype(np.float32) @ cosines).astype(np.float16)),
+        views={
+            "log_mel": torch.from_numpy(log_mel),
+            "mfcc": torch.from_numpy((log_mel.astype(np.float32) @ cosines).astype(np.float16)),
+        },
         start=torch.from_numpy(ends - lengths),
         length=torch.from_numpy(lengths),
         target=torch.from_numpy(target),
         group=torch.arange(clips) % 4,
         group_statistics={},
-        dct=torch.from_numpy(cosines),
-        bands=settings.log_mel.n_mels,
-        mfcc_per_db=settings.mfcc.n_mels**0.5,
-        floor_db=settings.log_mel.floor_db,
+        silence={name: torch.from_numpy(frame) for name, frame in features.silence(settings).items()},
+        per_db={name: torch.from_numpy(change) for name, change in features.per_db(settings).items()},
+        from_log_mel={"mfcc": torch.from_numpy(cosines)},
         normalise=settings.normalise,
     )
 

@@ -16,7 +16,8 @@ from benchmarks import record, training
 from ser import SerError
 from ser.model.__main__ import build
 from ser.params import Params
-from ser.views.features import VIEWS, frame_count, widths
+from ser.views.features import widths
+from ser.views.spectrum import frame_count
 from tests import made
 
 
@@ -61,11 +62,11 @@ def with_deltas(deltas: bool) -> Params:
 def test_the_batch_is_what_the_network_of_these_parameters_takes(monkeypatch, deltas):
     monkeypatch.setattr(training, "SECONDS", 1)
     params = with_deltas(deltas)
-    *views, lengths = training.noise(params, 3, "cpu")
+    views, lengths = training.noise(params, 3, "cpu")
     frames = frame_count(params.preprocess.sample_rate, params.features.frames)
-    assert [view.shape for view in views] == [(3, frames, widths(params.features)[name]) for name in VIEWS]
+    assert {name: view.shape for name, view in views.items()} == {name: (3, frames, n) for name, n in widths(params.features).items()}
     assert lengths.tolist() == [frames] * 3
-    assert build(params, training.CLASSES)(*views, lengths).shape == (3, training.CLASSES)
+    assert build(params, training.CLASSES)(views, lengths).shape == (3, training.CLASSES)
 
 
 @pytest.mark.parametrize("deltas", [False, True])

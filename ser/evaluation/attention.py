@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 
 from ser.evaluation.examples import Attend
+from ser.model.network import Network
 from ser.training import batches, inference
-from ser.views.features import VIEWS
 
 
 def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFrame, device: torch.device) -> Attend:
@@ -27,20 +27,17 @@ def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFram
         device: torch device.
     """
     trained = inference.describe(folder)
-    corpus = batches.load(str(features_folder), table, trained.classes, trained.features, device)
+    corpus = batches.load(features_folder, table, trained.classes, trained.features, device)
 
     @torch.no_grad()
     def attend(row: int, fold: int) -> dict[str, np.ndarray]:
-        if trained.model.kind != "network":
-            return {}
         network = inference.load_network(folder, trained, fold, min(trained.seeds), device)
+        if not isinstance(network, Network):
+            return {}
         rows = torch.tensor([row], device=device)
         length = corpus.length[rows].clamp(max=trained.max_frames)
-        views = []
-        for name in VIEWS:
-            frames, inside = batches.cut(corpus, name, rows, torch.zeros_like(rows), length)
-            views.append(batches.standardise(corpus, name, frames, rows, inside))
-        weights = network.attention(views[0], views[1], length)
+        views, _ = batches.gather(corpus, rows, torch.zeros_like(rows), length)
+        weights = network.attention(views, length)
         return {side: values[0].float().cpu().numpy() for side, values in weights.items()}
 
     return attend

@@ -78,8 +78,8 @@ def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, att
         }
         start, samples = int(row["offset"]), int(row["samples"])
         audio = np.array(clips.audio[start : start + samples])
-        log_mel, _ = views.clip(at)
-        found.append(Example(about, clips.sample_rate, audio, np.array(log_mel), attend(at, int(row["fold"]))))
+        log_mel = np.array(views.clip(at)["log_mel"])
+        found.append(Example(about, clips.sample_rate, audio, log_mel, attend(at, int(row["fold"]))))
     return found
 
 

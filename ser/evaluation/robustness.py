@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,9 @@ from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.workers import spread
 from ser.signal.clips import read_table, to_float, to_int16
-from ser.training.noise import with_noise
-from ser.views import features
+from ser.signal.noise import with_noise
 from ser.views.extraction import clip_features
-from ser.views.features import Views
+from ser.views.features import Views, pack
 
 CHUNK = 32
 """Clips of a task; small enough to share out a few hundred among many cores."""
@@ -42,6 +41,8 @@ MP3_LEVEL = 0.9
 
 Predict = Callable[[Views, pd.DataFrame], pd.DataFrame]
 """Frames of some clips and their rows of clips.csv → predictions of their test part, as ``ser.evaluation.predictions`` describes them."""
+PredictFolds = Callable[[Views, pd.DataFrame, pd.DataFrame], pd.DataFrame]
+"""The same for the rows of a fold table, which come third."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,41 @@ def chosen_clips(test: np.ndarray, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).choice(test, most, replace=False))
 
 
+def measure(
+    clips_folder: str | Path,
+    assignment: pd.DataFrame,
+    settings: Evaluate,
+    extraction: Features,
+    sample_rate: int,
+    runtime: Runtime,
+    predict: PredictFolds,
+) -> dict[str, Any] | None:
+    """The whole study of a corpus: ``scores`` of test clips that are drawn and spoilt; None where it is switched off.
+
+    Args:
+        clips_folder: ``data/clips/<corpus>``.
+        assignment: ``data/folds/<corpus>.csv``.
+        settings: ``evaluate`` of params.yaml.
+        extraction: ``features`` of params.yaml, as the networks were trained with.
+        sample_rate: of the clips, in Hz.
+        runtime: ``runtime`` of params.yaml.
+        predict: the networks.
+    """
+    if settings.robustness.max_clips == 0:
+        return None
+    table = read_table(clips_folder)
+    tests = assignment[assignment["part"] == "test"]
+    rows = chosen_clips(np.flatnonzero(table["clip"].isin(tests["clip"])), settings.robustness.max_clips, settings.seed)
+    scored = tests[tests["clip"].isin(table["clip"].iloc[rows])]
+    if extraction.normalise == "speaker":
+        rows = np.arange(len(table))  # a speaker's scale is that of all the speaker's clips, as in the score
+
+    def answers(views: Views, chosen: pd.DataFrame) -> pd.DataFrame:
+        return predict(views, chosen, scored)
+
+    return scores(study(clips_folder, rows, settings, extraction, sample_rate, runtime, answers), table, settings)
+
+
 def study(
     clips_folder: str | Path,
     rows: np.ndarray,
@@ -124,7 +160,7 @@ def study(
 
     Args:
         clips_folder: ``data/clips/<corpus>``.
-        rows: numbers of the test clips to use, sorted, shape (clips,).
+        rows: numbers of the clips to use, sorted, shape (clips,).
         settings: ``evaluate`` of params.yaml.
         extraction: ``features`` of params.yaml, as the networks were trained with.
         sample_rate: of the clips, in Hz.
@@ -165,15 +201,6 @@ def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
         for start, length in zip(chunk.starts, chunk.lengths, strict=True)
     )
     return [clip_features(signal, chunk.sample_rate, chunk.features) for signal in spoilt]
-
-
-def pack(each: Iterable[dict[str, np.ndarray]]) -> Views:
-    """Features of some clips, packed in memory as the features stage packs them on disk."""
-    found = list(each)
-    offsets = np.cumsum([0, *(len(one["mfcc"]) for one in found)], dtype=np.int64)
-    log_mel, mfcc = (np.concatenate([one[view] for one in found]) for view in features.VIEWS)
-    functionals = np.concatenate([one["functionals"] for one in found]) if "functionals" in found[0] else None
-    return Views(log_mel, mfcc, offsets, functionals)
 
 
 def scores(found: dict[Condition, pd.DataFrame], table: pd.DataFrame, settings: Evaluate) -> dict[str, Any]:

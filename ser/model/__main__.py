@@ -11,7 +11,8 @@ from ser.model.network import Network
 from ser.model.picture import draw
 from ser.model.summary import summary, table
 from ser.params import Params, load
-from ser.views.features import frame_count, widths
+from ser.views.features import widths
+from ser.views.spectrum import frame_count
 
 
 def main() -> None:
@@ -38,9 +39,8 @@ def main() -> None:
 
 def build(params: Params, classes: int | None = None) -> Network:
     """The network of a whole parameter file, for the classes of its first corpus unless a number is given."""
-    rows = widths(params.features)
     classes = classes or len(params.corpora[params.datasets[0]].labels.classes)
-    return Network(params.model, rows["log_mel"], rows["mfcc"], classes)
+    return Network(params.model, widths(params.features), classes)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ser.views.normalise import scales
 
 STATISTICS = 4
-"""Mean, standard deviation, maximum and mean absolute change per frame, of each row of both views."""
+"""Mean, standard deviation, maximum and mean absolute change per frame, of each column of every view."""
 
 
 class Svm(nn.Module):
@@ -47,9 +47,9 @@ class Svm(nn.Module):
         """A machine of the shape of stored weights."""
         return cls(state["support"].shape[1], *state["weights"].shape)
 
-    def forward(self, log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> Tensor:
-        """log_mel (B, T, bands), mfcc (B, T, coefficients), lengths (B,) → decision values (B, K)."""
-        return self.decisions(clip_statistics(log_mel, mfcc, lengths))
+    def forward(self, views: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """views (B, T, columns), lengths (B,) → decision values (B, K)."""
+        return self.decisions(clip_statistics(views, lengths))
 
     def decisions(self, statistics: Tensor) -> Tensor:
         """statistics, or functionals, (B, S) → decision values (B, K)."""
@@ -57,14 +57,10 @@ class Svm(nn.Module):
         squares = x.square().sum(1, keepdim=True) + self.support.square().sum(1) - 2 * x @ self.support.T  # (B, V)
         return torch.exp(-squares / len(self.centre)) @ self.weights + self.offsets
 
-    def attention(self, log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """It looks at no place in particular."""
-        return {}
 
-
-def clip_statistics(log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> Tensor:
-    """Statistics over the frames of each clip, (B, ``STATISTICS`` · rows of both views); padding is left out."""
-    x = torch.cat([log_mel, mfcc], 2)
+def clip_statistics(views: dict[str, Tensor], lengths: Tensor) -> Tensor:
+    """Statistics over the frames of each clip, (B, ``STATISTICS`` · columns of all views); padding is left out."""
+    x = torch.cat(list(views.values()), 2)
     inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :, None]  # (B, T, 1)
     count = lengths[:, None]
     mean = x.masked_fill(~inside, 0.0).sum(1) / count

@@ -102,7 +102,7 @@ class Cnn(nn.Module):
 
 
 class CnnBranches(nn.Module):
-    """CNNs over one or both views, in step.
+    """CNNs over one view or several, in step.
 
     All pool time alike, so their tokens are aligned: those of one moment are laid side by side.
 
@@ -185,7 +185,7 @@ class EncoderLayer(nn.Module):
 
 
 class TransformerBranch(nn.Module):
-    """Transformer encoder over the frame sequence of one view or both.
+    """Transformer encoder over the frame sequence of one view or of all.
 
     Attributes:
         widths: width of the tokens at each level.
@@ -196,7 +196,7 @@ class TransformerBranch(nn.Module):
         """``rows`` of each view; ``levels``: how many depths are asked for, level k after layer k and the last after the last."""
         super().__init__()
         self.params = params
-        self.views = ["log_mel", "mfcc"] if params.view == "both" else [params.view]
+        self.views = list(rows) if params.view == "both" else [params.view]
         pooled = sum(max(1, rows[view] // params.pool_bins) for view in self.views)
         width = params.dim if params.dim is not None else pooled
         if width % params.heads:

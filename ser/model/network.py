@@ -1,4 +1,4 @@
-"""The network: frames of two views → branches → fusion → classes.
+"""The network: frames of several views → branches → fusion → classes.
 
 ::
 
@@ -7,12 +7,17 @@
     MFCC ──┬─│─ CNN ─┘                            ├─ fusion ── classifier
            └─┴─ Transformer ─────────────────── X ┘
 
-Both CNNs pool time alike, so their tokens are aligned: those of one moment are laid side by side. Where a fusion needs both sides in one
-width d, one linear layer brings them there. That is the sum of a projection of each CNN, costs one sequence instead of two, and keeps
-log-mel and MFCC of a moment together.
+The picture shows two views. Each further view may have a CNN of its own, which joins the others.
+
+All CNNs pool time alike, so their tokens are aligned: those of one moment are laid side by side. Where a fusion needs both sides
+in one width d, one linear layer brings them there. That is the sum of a projection of each CNN, costs one sequence instead of two,
+and keeps all views of a moment together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -30,18 +35,12 @@ class Network(nn.Module):
     weights can feed features as they come. Clips may be of any length from one frame; padding changes nothing.
     """
 
-    mean_log_mel: Tensor
-    scale_log_mel: Tensor
-    mean_mfcc: Tensor
-    scale_mfcc: Tensor
-
-    def __init__(self, model: Model, n_log_mel: int, n_mfcc: int, n_classes: int) -> None:
+    def __init__(self, model: Model, widths: dict[str, int], n_classes: int) -> None:
         """Build with random weights from torch's global generator.
 
         Args:
             model: the ``model`` section.
-            n_log_mel: rows of the log-mel view.
-            n_mfcc: rows of the MFCC view.
+            widths: number of columns of each view, by its name; all views are inputs, whether or not a branch reads them.
             n_classes: number of classes K.
 
         Raises:
@@ -49,47 +48,42 @@ class Network(nn.Module):
         """
         super().__init__()
         self.n_classes = n_classes
-        rows = {"log_mel": n_log_mel, "mfcc": n_mfcc}
-        for view, count in rows.items():
+        self.widths = dict(widths)
+        for view, count in widths.items():
             self.register_buffer(f"mean_{view}", torch.zeros(count))
             self.register_buffer(f"scale_{view}", torch.ones(count))
 
         fused = len(model.branches) > 1
         levels = len(model.cnn.channels) if fused and model.fusion == "hierarchical_coattention" else 1
-        views = {view: rows[view] for view in rows if f"{view}_cnn" in model.branches}
+        read = [view for view in widths if f"{view}_cnn" in model.branches]
+        # With the Transformer off, the CNN of the first view meets those of the others.
+        groups = [read] if "transformer" in model.branches else [read[:1], read[1:]]
         sides: dict[str, CnnBranches | TransformerBranch] = {}  # one or two; named after their branches, A first
-        if "transformer" not in model.branches and len(views) == 2:
-            for view in views:
-                sides[f"{view}_cnn"] = CnnBranches(model.cnn, {view: rows[view]}, levels)
-        elif views:
-            sides["cnn" if len(views) == 2 else f"{next(iter(views))}_cnn"] = CnnBranches(model.cnn, views, levels)
+        for group in filter(None, groups):
+            sides[f"{group[0]}_cnn" if len(group) == 1 else "cnn"] = CnnBranches(model.cnn, {view: widths[view] for view in group}, levels)
         if "transformer" in model.branches:
-            sides["transformer"] = TransformerBranch(model.transformer, rows, levels)
+            sides["transformer"] = TransformerBranch(model.transformer, widths, levels)
 
         self.sides = nn.ModuleDict(sides)
         self.frames = {name: side.frames for name, side in sides.items()}
 
         self.projections = nn.ModuleList()
         self.fusion: Fusion | None = None
-        widths = [side.widths for side in sides.values()]
+        tokens = [side.widths for side in sides.values()]
         self.pool = Pool(model)
-        width = self.pool.width(widths[0][-1])
-        if len(widths) == 2:
+        width = self.pool.width(tokens[0][-1])
+        if len(tokens) == 2:
             if model.dim is not None and model.fusion not in OWN_WIDTH:
-                self.projections.extend(Projection(side, model.dim, model.token_norm) for side in widths)
-            self.fusion = FUSIONS[model.fusion](model, (widths[0][-1], widths[1][-1]), levels)
+                self.projections.extend(Projection(side, model.dim, model.token_norm) for side in tokens)
+            self.fusion = FUSIONS[model.fusion](model, (tokens[0][-1], tokens[1][-1]), levels)
             width = self.fusion.width
         self.dropout = nn.Dropout(model.dropout)
         self.classifier = nn.Linear(width, n_classes)
 
-    def set_statistics(self, mean_log_mel: Tensor, scale_log_mel: Tensor, mean_mfcc: Tensor, scale_mfcc: Tensor) -> None:
-        """Set what is subtracted from each row of a view, (rows,), and what it is then divided by, (rows,), positive."""
-        for name, values in (
-            ("mean_log_mel", mean_log_mel),
-            ("scale_log_mel", scale_log_mel),
-            ("mean_mfcc", mean_mfcc),
-            ("scale_mfcc", scale_mfcc),
-        ):
+    def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Set for each view what is subtracted from its columns, (columns,), and what they are then divided by, (columns,), positive."""
+        named = [(f"{kind}_{view}", pair[number]) for view, pair in statistics.items() for number, kind in enumerate(("mean", "scale"))]
+        for name, values in named:
             buffer = self.get_buffer(name)
             if values.shape != buffer.shape:
                 raise ValueError(f"{name} has shape {tuple(values.shape)}, expected {tuple(buffer.shape)}")
@@ -97,30 +91,29 @@ class Network(nn.Module):
                 raise ValueError(f"{name} must be finite{', and positive' if name.startswith('scale') else ''}")
             buffer.copy_(values)
 
-    def forward(self, log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, views: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Classify a batch.
 
         Args:
-            log_mel: (B, T, n_log_mel) in dB, anything where padded.
-            mfcc: (B, T, n_mfcc), likewise.
+            views: each view by its name, (B, T, columns) as the features stage computes it; anything where padded.
             lengths: (B,) int64, frames of each clip, from 1 to T.
 
         Returns:
             Logits, (B, K).
         """
-        return self.classifier(self.dropout(self._fused(log_mel, mfcc, lengths).z))
+        return self.classifier(self.dropout(self._fused(views, lengths).z))
 
-    def attention(self, log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def attention(self, views: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
         """Where in time the fusion looked, for pictures.
 
         Takes what ``forward`` takes. Weights of a token are spread evenly over its frames, levels of a hierarchical fusion averaged.
 
         Returns:
-            For each side of the fusion (``"cnn"``, of one view ``"log_mel_cnn"`` or ``"mfcc_cnn"``; ``"transformer"``) weights
+            For each side of the fusion (``"cnn"``, with one view ``"<view>_cnn"``; ``"transformer"``) weights
             (B, T) that are zero where padded and sum to 1 over each clip; empty for fusions without attention over time.
         """
-        fused = self._fused(log_mel, mfcc, lengths)
-        mask = token_mask(lengths, 1, log_mel.shape[1])  # (B, T)
+        fused = self._fused(views, lengths)
+        mask = token_mask(lengths, 1, _steps(views))  # (B, T)
         seen = {}
         for (name, frames), weights in zip(self.frames.items(), (fused.a_weights, fused.x_weights), strict=False):
             levels = [level.repeat_interleave(count, 1)[:, : mask.shape[1]] * mask for level, count in zip(weights, frames, strict=False)]
@@ -128,19 +121,40 @@ class Network(nn.Module):
                 seen[name] = torch.stack([level / level.sum(1, keepdim=True) for level in levels]).mean(0)
         return seen
 
-    def _fused(self, log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> Fused:
-        mask = token_mask(lengths, 1, log_mel.shape[1])[..., None]  # (B, T, 1)
-        views = {
-            "log_mel": ((log_mel - self.mean_log_mel) / self.scale_log_mel).masked_fill(~mask, 0.0),
-            "mfcc": ((mfcc - self.mean_mfcc) / self.scale_mfcc).masked_fill(~mask, 0.0),
-        }
-        sides = [side(views, lengths) for side in self.sides.values()]
+    def mean(self, view: str) -> Tensor:
+        """What is subtracted from each column of a view, (columns,)."""
+        return self.get_buffer(f"mean_{view}")
+
+    def scale(self, view: str) -> Tensor:
+        """What each column of a view is then divided by, (columns,)."""
+        return self.get_buffer(f"scale_{view}")
+
+    def _fused(self, views: dict[str, Tensor], lengths: Tensor) -> Fused:
+        mask = token_mask(lengths, 1, _steps(views))[..., None]  # (B, T, 1)
+        normalised = {view: ((views[view] - self.mean(view)) / self.scale(view)).masked_fill(~mask, 0.0) for view in self.widths}
+        sides = [side(normalised, lengths) for side in self.sides.values()]
         if self.fusion is None:
             return Fused(self.pool.evenly(sides[0][-1]), [], [])
         values = (sides[0][-1], sides[1][-1])
         if self.projections:
             sides = [project(side) for project, side in zip(self.projections, sides, strict=True)]
         return self.fusion(sides[0], sides[1], values)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within it the network is in evaluation mode; afterwards it is in the mode it was in, also after an error."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def _steps(views: dict[str, Tensor]) -> int:
+    """Length T that a batch is padded to."""
+    return next(iter(views.values())).shape[1]
 
 
 class Projection(nn.Module):

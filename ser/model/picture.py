@@ -14,6 +14,7 @@ from ser.model.branches import CnnBranches, TransformerBranch
 from ser.model.network import Network
 from ser.model.summary import Part
 from ser.params.model import Model
+from ser.views.features import VIEWS
 
 VIEW_COLOUR, CNN_COLOUR, TRANSFORMER_COLOUR, TOKENS_COLOUR, FUSION_COLOUR, OUTPUT_COLOUR = (
     "#e8eaed",
@@ -24,8 +25,7 @@ VIEW_COLOUR, CNN_COLOUR, TRANSFORMER_COLOUR, TOKENS_COLOUR, FUSION_COLOUR, OUTPU
     "#ece0f5",
 )
 INK, FAINT = "#202124", "#5f6368"
-VIEW_NAMES = {"log_mel": "log-mel", "mfcc": "MFCC"}
-HEIGHT = {"log_mel": 35.0, "mfcc": 21.0, "transformer": 7.0}  # middle of each branch's box
+TRANSFORMER_HEIGHT, ROW = 7.0, 14.0  # middle of the lowest box, and what each view above it adds
 FORMULAS = {
     "concat": r"$z = [\,v_a\ ;\ v_x\,]$",
     "sum": r"$z = W_a v_a + W_x v_x$",
@@ -53,13 +53,15 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
         parts: its ``summary``, for sizes and cost.
         path: svg, png or pdf; folders are made.
     """
-    figure = Figure(figsize=(12, 4.5), facecolor="white")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 120), ylim=(0, 45))
+    heights = {view: TRANSFORMER_HEIGHT + ROW * row for row, view in zip(range(len(network.widths), 0, -1), network.widths, strict=True)}
+    top = max(heights.values()) + 10
+    figure = Figure(figsize=(12, top / 10), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 120), ylim=(0, top))
     axes.set_axis_off()
 
     views = {
-        "log_mel": _box(axes, (2, 30.5), 15, 9, VIEW_COLOUR, "log-mel", f"{len(network.mean_log_mel)} rows over time"),
-        "mfcc": _box(axes, (2, 16.5), 15, 9, VIEW_COLOUR, "MFCC", f"{len(network.mean_mfcc)} rows over time"),
+        view: _box(axes, (2, heights[view] - 4.5), 15, 9, VIEW_COLOUR, VIEWS[view].title, f"{width} rows over time")
+        for view, width in network.widths.items()
     }
     sides: list[Point] = []
     for letter, side in zip("AX", network.sides.values(), strict=False):
@@ -68,19 +70,19 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
             width = model.dim if network.projections else side.widths[-1]
             for view in dict.fromkeys(side.views):
                 copies = side.views.count(view)
-                title = f"{f'{copies} × ' if copies > 1 else ''}CNN over {VIEW_NAMES[view]}"
+                title = f"{f'{copies} × ' if copies > 1 else ''}CNN over {VIEWS[view].title}"
                 steps = [stride * pool for stride, pool in zip(model.cnn.stride_time, model.cnn.pool_time, strict=True)]
                 lines = f"3×3, channels {_chain(model.cnn.channels, ' → ')}\n{side.frames[-1]} frames a token ({_chain(steps, ' · ')})"
-                branches.append(_box(axes, (27, HEIGHT[view] - 6), 29, 12, CNN_COLOUR, title, lines))
-                _arrow(axes, views[view], (27, HEIGHT[view]))
+                branches.append(_box(axes, (27, heights[view] - 6), 29, 12, CNN_COLOUR, title, lines))
+                _arrow(axes, views[view], (27, heights[view]))
         if isinstance(side, TransformerBranch):
             width = model.dim if network.projections else side.widths[-1]
             options = model.transformer
             order = "sinusoidal positions" if options.positions == "sinusoidal" else "no positions"
             lines = f"{options.pool_time} frames a token, {order}\n{options.layers} layers, {options.heads} heads, {side.widths[0]} wide"
-            branches.append(_box(axes, (27, HEIGHT["transformer"] - 5), 29, 10, TRANSFORMER_COLOUR, "Transformer encoder", lines))
+            branches.append(_box(axes, (27, TRANSFORMER_HEIGHT - 5), 29, 10, TRANSFORMER_COLOUR, "Transformer encoder", lines))
             for view in side.views:
-                _arrow(axes, views[view], (27, HEIGHT["transformer"]))
+                _arrow(axes, views[view], (27, TRANSFORMER_HEIGHT))
         middle = sum(y for _, y in branches) / len(branches)
         tokens = "one vector" if isinstance(side, CnnBranches) and side.segments else "tokens over time"
         sides.append(_box(axes, (63, middle - 4), 15, 8, TOKENS_COLOUR, f"{letter}", f"{tokens}\n{width} wide"))

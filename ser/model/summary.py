@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch
 from ser.model.fusion import Fused
-from ser.model.network import Network
+from ser.model.network import Network, evaluating
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,14 @@ def summary(network: Network, frames: int) -> list[Part]:
     ]
 
 
-def madds(network: nn.Module, *inputs: Tensor) -> dict[str, int]:
+def madds(network: nn.Module, *inputs: Tensor | dict[str, Tensor]) -> dict[str, int]:
     """Multiply-adds of one forward pass in evaluation mode, by module: ``"Global"`` is the sum, ``"<Class>.<path>"`` a part.
 
     Counts convolutions, matrix products and attention products, as torch's own counter does (it counts two operations for each).
     """
-    training = network.training
-    network.eval()
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # fused attention is not counted
+    counter = FlopCounterMode(display=False)
+    with evaluating(network), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:  # fused attention is not counted
         network(*inputs)
-    network.train(training)
     return {name: sum(operations.values()) // 2 for name, operations in counter.get_flop_counts().items()}
 
 
@@ -104,10 +102,10 @@ def _parts(network: Network) -> list[tuple[str, str, nn.Module]]:
     return [(paths[module], label, module) for label, module in parts]
 
 
-def _clip(network: Network, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-    device = network.mean_log_mel.device
-    shape = (1, frames, len(network.mean_log_mel)), (1, frames, len(network.mean_mfcc))
-    return torch.zeros(shape[0], device=device), torch.zeros(shape[1], device=device), torch.tensor([frames], device=device)
+def _clip(network: Network, frames: int) -> tuple[dict[str, Tensor], Tensor]:
+    device = network.classifier.weight.device
+    views = {view: torch.zeros(1, frames, width, device=device) for view, width in network.widths.items()}
+    return views, torch.tensor([frames], device=device)
 
 
 def _shape(output: Tensor | Fused | list[Tokens]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -57,14 +58,29 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def both_views_show_the_same_recording(self) -> Params:
+    def branches_read_views(self) -> Params:
+        views = list(self.features.views)
+        self._only("model.branches", self.model.branches, [*(f"{view}_cnn" for view in views), "transformer"])
+        self._only("model.transformer.view", [self.model.transformer.view], [*views, "both"])
+        return self
+
+    def _only(self, key: str, found: list[str], allowed: list[str]) -> None:
+        """Refuse names that are not allowed; an error of its own kind, for no other value of a search could make them good."""
+        for name in found:
+            if name not in allowed:
+                facts = {"key": key, "found": repr(name), "allowed": " | ".join(allowed)}
+                raise PydanticCustomError("unknown_view", "{key}: found {found}; allowed: {allowed}", facts)
+
+    @model_validator(mode="after")
+    def all_views_show_the_same_recording(self) -> Params:
         augment = self.train.augment
         noise = augment.noise_snr_db is not None and augment.noise_domain == "mel"
-        if self.model.kind == "network" and not self.features.shared_bands and (noise or augment.band_shift > 0):
+        apart = self.features.apart
+        if self.model.kind == "network" and apart and (noise or augment.band_shift > 0):
+            shared = "set features.mfcc.n_mels to features.log_mel.n_mels and features.deltas to false, or " if apart == ["mfcc"] else ""
             raise ValueError(
-                "train.augment: noise on mel power and band_shift change mel bands, and MFCC must be computed again from them; "
-                "set features.mfcc.n_mels to features.log_mel.n_mels and features.deltas to false, or noise_domain to waveform and "
-                "band_shift to 0"
+                f"train.augment: noise on mel power and band_shift change mel bands, and {', '.join(apart)} cannot be computed again from "
+                f"them; {shared}set noise_domain to waveform and band_shift to 0"
             )
         return self
 

@@ -32,7 +32,7 @@ def _line(detail: ErrorDetails, root: type[BaseModel]) -> str:
         return f"{key}: unknown key; {hint}known here: {', '.join(known)}"
     if kind == "missing":
         return f"{key}: missing; {_allowed(field)}{_meaning(field)}"
-    if kind == "value_error":
+    if kind in ("value_error", "unknown_view"):
         return f"{key + ': ' if key else ''}{detail['msg'].removeprefix('Value error, ')}"
     if kind == "union_tag_invalid" or kind == "union_tag_not_found":
         return f"{key}.kind: {detail['msg']}"

@@ -1,4 +1,4 @@
-"""``features``: log-mel and MFCC, every number a parameter."""
+"""``features``: the views of a clip (log-mel, MFCC, …), every number a parameter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,15 @@ class Frames(Section):
         return self
 
 
-class LogMel(Section):
+class ViewSection(Section):
+    """Base of the sections of ``features`` that are views; the key of the section is the view's name (see ``ser/views/view.py``)."""
+
+    def follows_bands(self, features: Features) -> bool:
+        """Whether the view can be computed from the frames of log-mel, so that it follows when augmentation changes the mel bands."""
+        return False
+
+
+class LogMel(ViewSection):
     n_mels: int = Field(ge=8, le=512)
     """Number of mel bands (Slaney scale and area normalisation, as librosa)."""
     fmin: float = Field(ge=0, le=20000)
@@ -44,8 +52,11 @@ class LogMel(Section):
             raise ValueError(f"fmin {self.fmin:g} must be below fmax {self.fmax:g}")
         return self
 
+    def follows_bands(self, features: Features) -> bool:
+        return True
 
-class Mfcc(Section):
+
+class Mfcc(ViewSection):
     n_mfcc: int = Field(ge=2, le=128)
     """Number of cepstral coefficients (orthonormal DCT-II)."""
     n_mels: int = Field(ge=8, le=512)
@@ -57,6 +68,9 @@ class Mfcc(Section):
             raise ValueError(f"n_mfcc {self.n_mfcc} must be at most n_mels {self.n_mels}")
         return self
 
+    def follows_bands(self, features: Features) -> bool:
+        return self.n_mels == features.log_mel.n_mels and not features.deltas
+
 
 class Features(Section):
     backend: Literal["native", "librosa"]
@@ -65,7 +79,7 @@ class Features(Section):
     log_mel: LogMel
     mfcc: Mfcc
     deltas: bool
-    """Append first-order deltas to both views."""
+    """Append first-order deltas to every view."""
     functionals: FunctionalSet | None = None
     """Computed beside the views by openSMILE (an optional package with a non-commercial licence), and read by model.kind svm instead of
     them. egemaps: eGeMAPSv02, 88 for each clip. compare: ComParE_2016, 6,373. null: none."""
@@ -74,9 +88,15 @@ class Features(Section):
     speaker's own unlabelled clips (a protocol of its own). clip: each clip by itself."""
 
     @property
-    def shared_bands(self) -> bool:
-        """Whether MFCC can be computed again from the log-mel bands."""
-        return self.mfcc.n_mels == self.log_mel.n_mels and not self.deltas
+    def views(self) -> dict[str, ViewSection]:
+        """The views that are computed, by name, in the order of their sections; a view whose section is null is left out."""
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: section for name, section in sections.items() if isinstance(section, ViewSection)}
+
+    @property
+    def apart(self) -> list[str]:
+        """Views that do not follow when the mel bands are changed."""
+        return [name for name, section in self.views.items() if not section.follows_bands(self)]
 
     @model_validator(mode="after")
     def functionals_can_be_normalised(self) -> Features:

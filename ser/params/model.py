@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from ser.params.base import Section
 
-Branch = Literal["log_mel_cnn", "mfcc_cnn", "transformer"]
 FusionName = Literal[
     "concat",
     "sum",
@@ -64,8 +63,8 @@ class Cnn(Section):
 class Transformer(Section):
     """Encoder over the frame sequence: ReLU, padded tokens never attended to."""
 
-    view: Literal["log_mel", "mfcc", "both"]
-    """Frames that the encoder reads."""
+    view: str
+    """The view whose frames the encoder reads; both: all views, side by side."""
     pooling: Literal["max", "stack"]
     """How the frames of a token become one vector; stack: side by side, before the linear layer to ``dim``."""
     pool_time: int = Field(ge=1, le=64)
@@ -100,8 +99,8 @@ class Model(Section):
     kind: Literal["network", "svm"]
     """network: the co-attention network; svm: RBF SVM on statistics of our own views or, with features.functionals, on
     these: the baseline every reader asks for."""
-    branches: list[Branch] = Field(min_length=1)
-    """Branches switched on; for ablations."""
+    branches: list[str] = Field(min_length=1)
+    """Branches switched on, for ablations: transformer, and VIEW_cnn for any view of ``features``."""
     fusion: FusionName
     """How the CNN branches and the Transformer meet (ser/model/fusion.py has each formula); with the Transformer off, log-mel
     and MFCC meet; a single branch has nothing to fuse."""

@@ -24,7 +24,7 @@ from ser.serving.card import card, licence
 from ser.signal.clips import written_whole
 from ser.training.inference import Trained, describe, load_network
 
-INPUTS, OUTPUT = ("log_mel", "mfcc", "lengths"), "probabilities"
+LENGTHS, OUTPUT = "lengths", "probabilities"
 NOTICE = "synthetic: not a result about human emotion"
 
 
@@ -74,18 +74,21 @@ def export(models: Path, folder: Path, source: Source, metrics: Mapping[str, Any
 
 
 class _Probabilities(nn.Module):
+    """A network that takes its views and then the lengths one after the other, as a graph does."""
+
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, log_mel: Tensor, mfcc: Tensor, lengths: Tensor) -> Tensor:
-        return self.network(log_mel, mfcc, lengths).softmax(1)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        *views, lengths = inputs
+        return self.network(dict(zip(self.network.widths, views, strict=True)), lengths).softmax(1)
 
 
 def to_onnx(networks: list[Network]) -> bytes:
     """Networks of one shape → one ONNX model.
 
-    Inputs are ``log_mel`` (B, T, bands) and ``mfcc`` (B, T, coefficients) float32 and ``lengths`` (B,) int64, for any B and T ≥ 1; the
+    Inputs are each view by its name, (B, T, columns) float32, and ``lengths`` (B,) int64, for any B and T ≥ 1; the
     output ``probabilities`` is (networks, B, K) float32. One network is traced and its graph repeated with the others' weights, which
     takes seconds where tracing all of them takes a minute.
 
@@ -104,15 +107,15 @@ def _trace(network: Network) -> ModelProto:
     wrapped = _Probabilities(network).eval()
     # any shape does that has several clips, of which one is padded
     frames = torch.full((2,), 128)
-    views = [torch.zeros(2, 128, len(network.get_buffer(f"mean_{view}"))) for view in ("log_mel", "mfcc")]
+    views = [torch.zeros(2, 128, width) for width in network.widths.values()]
     batch, time = torch.export.Dim("batch"), torch.export.Dim("frames")
     with _quiet():
         program = torch.onnx.export(
             wrapped,
             (*views, frames),
-            input_names=list(INPUTS),
+            input_names=[*network.widths, LENGTHS],
             output_names=[OUTPUT],
-            dynamic_shapes={"log_mel": {0: batch, 1: time}, "mfcc": {0: batch, 1: time}, "lengths": {0: batch}},
+            dynamic_shapes={"inputs": (*({0: batch, 1: time} for _ in views), {0: batch})},
             dynamo=True,
             optimize=False,  # so that every weight keeps its name
             verbose=False,

@@ -17,7 +17,7 @@ from ser.serving.bundle import BundleError, read
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
 from ser.signal.preprocessing import Prepared, prepare
-from ser.views.features import VIEWS, extract
+from ser.views.features import extract, frames_of
 from ser.views.normalise import Statistics, statistics
 from ser.views.windows import windows
 
@@ -79,7 +79,7 @@ class Predictor:
             return
         loaded = [(str(path), self._load(path)) for path in paths]
         frames = [found[1] for _, found in loaded if not isinstance(found, Prediction)]
-        own = {view: statistics(np.concatenate([clip[view] for clip in frames])) for view in VIEWS} if frames else None
+        own = {view: statistics(np.concatenate([clip[view] for clip in frames])) for view in frames[0]} if frames else None
         for name, found in loaded:
             yield found if isinstance(found, Prediction) else self._predict(name, *found, own)
 
@@ -96,10 +96,10 @@ class Predictor:
         """Each network's own probabilities of one clip, before calibration: float64 (networks, classes).
 
         Args:
-            views: ``log_mel`` and ``mfcc``, (frames, rows).
+            views: each view by its name, (frames, columns).
             speaker: statistics of each view over the speaker's clips, needed with ``normalise: speaker`` only.
         """
-        _, first, length = windows(np.array([len(views["log_mel"])]), self.bundle.max_frames)
+        _, first, length = windows(np.array([frames_of(views)]), self.bundle.max_frames)
         found = []
         for start in range(0, len(first), BATCH):
             chosen = slice(start, start + BATCH)

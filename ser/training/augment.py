@@ -1,8 +1,8 @@
 """What happens to a training batch, and only to it.
 
 Every draw is keyed by (seed, epoch, clip), never by the place in a batch: the order of batches, the number of devices and a resumed
-run do not change what a clip looks like in an epoch. All of it works on mel power, from which the MFCC view is computed again, so that
-both views show the same altered recording; noise can be asked for on the waveform (``with_noisy_recordings``), before a batch is cut.
+run do not change what a clip looks like in an epoch. Bands are changed in log-mel, from which the views that can be are computed again, so
+that all views show the same altered recording; noise can be asked for on the waveform (``with_noisy_recordings``), before a batch is cut.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor
 from ser.params.train import Augment
 from ser.training.batches import Corpus, standardise
 from ser.training.noise import Recordings
-from ser.views.features import VIEWS
 
 _TEXTURE = 65_537  # prime, so that rows of any width do not line up
 
@@ -71,20 +70,19 @@ def with_noisy_recordings(
     low, high = params.noise_snr_db
     uniform = draws.uniform.cpu().numpy()
     drawn = rows[uniform[rows, _NOISE] < params.noise_share]
-    views = {name: getattr(corpus, name).cpu().numpy().copy() for name in VIEWS}
+    views = {name: frames.cpu().numpy().copy() for name, frames in corpus.views.items()}
     start = corpus.start.cpu().numpy()
     with threadpool_limits(1):  # BLAS splits a product by its threads, which changes last bits; and waiting for another core costs more
         for row in drawn:
             snr = low + (high - low) * float(uniform[row, _SNR])
             for name, frames in recordings.noisy_frames(int(row), snr, (*key, 5, int(row))).items():
                 views[name][start[row] : start[row] + len(frames)] = frames
-    log_mel, mfcc = (torch.from_numpy(views[name]).to(corpus.device) for name in VIEWS)
-    return replace(corpus, log_mel=log_mel, mfcc=mfcc)
+    return replace(corpus, views={name: torch.from_numpy(frames).to(corpus.device) for name, frames in views.items()})
 
 
 def augment(
     corpus: Corpus, rows: Tensor, draws: Draws, params: Augment, max_frames: int, frames_per_second: float
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """Cut, stretch, shift, amplify and add noise to the clips of a batch.
 
     Args:
@@ -96,7 +94,7 @@ def augment(
         frames_per_second: of the features.
 
     Returns:
-        log_mel (B, T, bands), mfcc (B, T, coefficients), lengths (B,); beyond a clip's length there is silence, for mixup to blend with.
+        Each view (B, T, columns), and lengths (B,); beyond a clip's length there is silence, for mixup to blend with.
     """
     uniform = draws.uniform[rows]
     kept = corpus.length[rows].clamp_max(max_frames)
@@ -110,31 +108,22 @@ def augment(
     voiced = place >= 0  # before it: the silence of the shift
     place = torch.minimum(place.clamp_min(0), kept[:, None] - 1.0)
 
-    log_mel = _between(corpus.log_mel, corpus.start[rows] + first, place)
     quiet = ~(voiced & inside)[:, :, None]
-    log_mel = torch.where(quiet, _silence(log_mel, corpus.floor_db, corpus.bands), log_mel)
+    views = {
+        name: torch.where(quiet, corpus.silence[name], _between(frames, corpus.start[rows] + first, place))
+        for name, frames in corpus.views.items()
+        if name not in corpus.from_log_mel
+    }
+    if corpus.from_log_mel and params.band_shift:
+        views["log_mel"] = _shift_bands(views["log_mel"], params.band_shift * (2 * uniform[:, _BAND] - 1))
     gain = params.gain_db * (2 * uniform[:, _GAIN] - 1)
-    if corpus.dct is not None:
-        log_mel = _shift_bands(log_mel, params.band_shift * (2 * uniform[:, _BAND] - 1)) if params.band_shift else log_mel
-        log_mel = (log_mel + gain[:, None, None]).clamp_min(corpus.floor_db)
+    views = {name: frames + gain[:, None, None] * corpus.per_db[name] for name, frames in views.items()}
+    if corpus.from_log_mel:
+        log_mel = torch.maximum(views["log_mel"], corpus.silence["log_mel"])
         if params.noise_snr_db is not None and params.noise_domain == "mel":
             log_mel = _add_noise(log_mel, inside & voiced, uniform, draws.texture, params)
-        mfcc = log_mel @ corpus.dct
-    else:
-        # MFCC with bands of their own: a gain adds the same to every band, which only the first coefficient shows.
-        mfcc = _between(corpus.mfcc, corpus.start[rows] + first, place)
-        mfcc = torch.where(quiet, _silence(mfcc, corpus.floor_db * corpus.mfcc_per_db, 1), mfcc)
-        mfcc[:, :, 0] += gain[:, None] * corpus.mfcc_per_db
-        log_mel[:, :, : corpus.bands] += gain[:, None, None]
-    views = [standardise(corpus, name, frames, rows, inside) for name, frames in zip(VIEWS, (log_mel, mfcc), strict=True)]
-    return views[0], views[1], lengths
-
-
-def _silence(frames: Tensor, level: float, levels: int) -> Tensor:
-    """A frame of silence as ``frames`` (…, columns) would hold it: the level in the first ``levels`` columns, nothing in all others."""
-    frame = frames.new_zeros(frames.shape[-1])
-    frame[:levels] = level
-    return frame
+        views |= {"log_mel": log_mel, **{name: log_mel @ matrix for name, matrix in corpus.from_log_mel.items()}}
+    return {name: standardise(corpus, name, views[name], rows, inside) for name in corpus.views}, lengths
 
 
 def _between(frames: Tensor, start: Tensor, place: Tensor) -> Tensor:

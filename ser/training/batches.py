@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from torch import Tensor
 from ser import SerError
 from ser.params.features import Features
 from ser.views import features
-from ser.views.features import VIEWS
+from ser.views.features import Views
 from ser.views.normalise import SMALLEST_SCALE, Statistics, scales, statistics
 
 
@@ -21,46 +22,42 @@ class Corpus:
     """All frames of a corpus on one device, with what is known of each clip.
 
     Attributes:
-        log_mel: (frames, bands) float16, all clips back to back.
-        mfcc: (frames, coefficients) float16.
+        views: of each view by its name (frames, columns) float16, all clips back to back.
         start: (clips,) first frame of each clip.
         length: (clips,) number of frames of each clip.
         target: (clips,) class numbers.
         group: (clips,) number of the clip's speaker; with ``normalise=speaker`` the row of ``group_statistics``.
-        group_statistics: for each view mean and scale of shape (groups, rows), only with ``normalise=speaker``.
-        dct: (bands, coefficients) when MFCC can be recomputed from the log-mel bands, else None.
-        bands: rows of log_mel that are levels in dB; the rest are deltas.
-        mfcc_per_db: change of the first coefficient when every band rises by 1 dB, √(bands under the DCT).
-        floor_db: the log-mel floor, which is what silence looks like.
+        group_statistics: for each view mean and scale of shape (groups, columns), only with ``normalise=speaker``.
+        silence: for each view (columns,) a frame of silence.
+        per_db: for each view (columns,) what is added when a clip becomes 1 dB louder.
+        from_log_mel: (bands, columns) for each view that can be computed from log-mel.
         normalise: corpus, speaker or clip.
         functionals: (clips, n) float32 of openSMILE, with ``normalise=speaker`` standardised already; None where there are none.
     """
 
-    log_mel: Tensor
-    mfcc: Tensor
+    views: dict[str, Tensor]
     start: Tensor
     length: Tensor
     target: Tensor
     group: Tensor
     group_statistics: dict[str, tuple[Tensor, Tensor]]
-    dct: Tensor | None
-    bands: int
-    mfcc_per_db: float
-    floor_db: float
+    silence: dict[str, Tensor]
+    per_db: dict[str, Tensor]
+    from_log_mel: dict[str, Tensor]
     normalise: str
     functionals: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
         """Where the frames live."""
-        return self.log_mel.device
+        return self.start.device
 
 
-def load(folder: str, table: pd.DataFrame, classes: list[str], params: Features, device: torch.device) -> Corpus:
+def load(source: Views | str | Path, table: pd.DataFrame, classes: list[str], params: Features, device: torch.device) -> Corpus:
     """Read the features of a corpus once and move them to the device.
 
     Args:
-        folder: what ``features`` wrote.
+        source: the features, or the folder that ``features`` wrote.
         table: ``clips.csv``; gives order, labels and speakers.
         classes: emotions in report order; their positions are the class numbers.
         params: ``features`` of params.yaml.
@@ -69,33 +66,35 @@ def load(folder: str, table: pd.DataFrame, classes: list[str], params: Features,
     Raises:
         SerError: if features and clips do not belong together, or the functionals that ``params`` asks for are not there.
     """
-    views = features.read(folder)
-    if len(views.offsets) != len(table) + 1:
-        raise SerError(f"{folder} holds {len(views.offsets) - 1} clips, clips.csv {len(table)}: run the features stage again")
+    views, where = (source, "memory") if isinstance(source, Views) else (features.read(source, params), str(source))
+    if len(views) != len(table):
+        raise SerError(f"{where} holds {len(views)} clips, clips.csv {len(table)}: run the features stage again")
     if params.functionals is not None and views.functionals is None:
-        raise SerError(f"{folder} holds no functionals.npy: run the features stage again")
+        raise SerError(f"{where} holds no functionals.npy: run the features stage again")
     speakers, group = np.unique(table["speaker"].to_numpy(str), return_inverse=True)
     numbers = {name: number for number, name in enumerate(classes)}
-    cosines = features.dct_matrix(params.log_mel.n_mels, params.mfcc.n_mfcc).T.astype(np.float32)
-    dct = torch.from_numpy(cosines).to(device) if params.shared_bands else None
     by_speaker: dict[str, tuple[Tensor, Tensor]] = {}
     if params.normalise == "speaker":
-        by_speaker = {name: _speaker_statistics(getattr(views, name), views.offsets, group, len(speakers), device) for name in VIEWS}
+        by_speaker = {
+            name: _speaker_statistics(frames, views.offsets, group, len(speakers), device) for name, frames in views.frames.items()
+        }
     return Corpus(
-        log_mel=torch.from_numpy(np.array(views.log_mel)).to(device),
-        mfcc=torch.from_numpy(np.array(views.mfcc)).to(device),
+        views=_on(device, {name: np.array(frames) for name, frames in views.frames.items()}),
         start=torch.from_numpy(views.offsets[:-1].copy()).to(device),
         length=torch.from_numpy(np.diff(views.offsets)).to(device),
         target=torch.tensor([numbers[emotion] for emotion in table["emotion"]], device=device),
         group=torch.from_numpy(group).to(device),
         group_statistics=by_speaker,
-        dct=dct,
-        bands=params.log_mel.n_mels,
-        mfcc_per_db=params.mfcc.n_mels**0.5,
-        floor_db=params.log_mel.floor_db,
+        silence=_on(device, features.silence(params)),
+        per_db=_on(device, features.per_db(params)),
+        from_log_mel=_on(device, features.from_log_mel(params)),
         normalise=params.normalise,
         functionals=None if views.functionals is None else _functionals(views.functionals, group, params.normalise).to(device),
     )
+
+
+def _on(device: torch.device, arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 def _speaker_statistics(
@@ -123,8 +122,8 @@ def standardise(corpus: Corpus, name: str, frames: Tensor, rows: Tensor, inside:
 
     Args:
         corpus: the corpus the batch is from.
-        name: the view, ``log_mel`` or ``mfcc``.
-        frames: (B, T, rows of the view).
+        name: of the view.
+        frames: (B, T, columns of the view).
         rows: (B,) clip numbers.
         inside: (B, T) True where a frame belongs to the clip.
     """
@@ -141,16 +140,33 @@ def standardise(corpus: Corpus, name: str, frames: Tensor, rows: Tensor, inside:
 
 
 def view_statistics(corpus: Corpus, rows: np.ndarray) -> dict[str, Statistics]:
-    """Statistics of both views over the frames of the given clips, after per-speaker or per-clip standardisation."""
-    found = {}
-    for name in VIEWS:
-        pieces = []
-        for part in np.array_split(rows, max(1, len(rows) // 256)):
-            chosen = torch.tensor(part, device=corpus.device)
-            frames, inside = cut(corpus, name, chosen, torch.zeros_like(chosen), corpus.length[chosen])
-            pieces.append(standardise(corpus, name, frames, chosen, inside)[inside].cpu().numpy())
-        found[name] = statistics(np.concatenate(pieces))
-    return found
+    """Statistics of each view over the frames of the given clips, after per-speaker or per-clip standardisation."""
+    pieces: dict[str, list[np.ndarray]] = {name: [] for name in corpus.views}
+    for part in np.array_split(rows, max(1, len(rows) // 256)):
+        chosen = torch.tensor(part, device=corpus.device)
+        views, inside = gather(corpus, chosen, torch.zeros_like(chosen), corpus.length[chosen])
+        for name, frames in views.items():
+            pieces[name].append(frames[inside].cpu().numpy())
+    return {name: statistics(np.concatenate(found)) for name, found in pieces.items()}
+
+
+def gather(corpus: Corpus, rows: Tensor, first: Tensor, length: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Stretches of clips as a network takes them: all views, cut, padded and standardised (``standardise``).
+
+    Args:
+        corpus: the corpus.
+        rows: (B,) clip numbers.
+        first: (B,) first frame within the clip.
+        length: (B,) number of frames.
+
+    Returns:
+        Each view (B, T, columns) float32, where T is the greatest length, and inside (B, T) bool, true where a frame is of the clip.
+    """
+    views = {}
+    for name in corpus.views:
+        frames, inside = cut(corpus, name, rows, first, length)
+        views[name] = standardise(corpus, name, frames, rows, inside)
+    return views, inside
 
 
 def cut(corpus: Corpus, name: str, rows: Tensor, first: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,13 +180,13 @@ def cut(corpus: Corpus, name: str, rows: Tensor, first: Tensor, length: Tensor) 
         length: (B,) number of frames.
 
     Returns:
-        frames (B, T, rows of the view) float32, where T is the greatest length, and inside (B, T) bool; padding repeats an edge
+        frames (B, T, columns of the view) float32, where T is the greatest length, and inside (B, T) bool; padding repeats an edge
         frame and means nothing.
     """
     steps = torch.arange(int(length.max()), device=corpus.device)
     inside = steps < length[:, None]
     index = corpus.start[rows, None] + first[:, None] + torch.minimum(steps, length[:, None] - 1)
-    return getattr(corpus, name)[index].float(), inside
+    return corpus.views[name][index].float(), inside
 
 
 def epoch_batches(rows: np.ndarray, batch_size: int, target: np.ndarray | None, key: tuple[int, ...]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ser import SerError
 from ser.model.baseline import Svm
-from ser.model.network import Network
+from ser.model.network import Network, evaluating
 from ser.params import Params
 from ser.params.base import Section
 from ser.params.features import Features
@@ -23,7 +23,7 @@ from ser.params.model import Model
 from ser.params.preprocess import Preprocess
 from ser.params.train import Train
 from ser.training import batches
-from ser.views.features import VIEWS, widths
+from ser.views.features import Views, widths
 from ser.views.windows import windows
 
 BATCH = 64
@@ -94,8 +94,7 @@ def describe(folder: str | Path) -> Trained:
 
 def new_network(trained: Trained) -> Network:
     """An untrained network of the right shape."""
-    width = widths(trained.features)
-    return Network(trained.model, width["log_mel"], width["mfcc"], len(trained.classes))
+    return Network(trained.model, widths(trained.features), len(trained.classes))
 
 
 def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Network | Svm:
@@ -114,21 +113,20 @@ def probabilities(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarr
     """
     if len(rows) == 0:
         return np.zeros((0, network.n_classes))
-    was_training = network.training
-    network.eval()
-    if isinstance(network, Svm) and corpus.functionals is not None:
-        return _softmax(network.decisions(corpus.functionals[torch.tensor(rows, device=corpus.device)])).numpy()
+    with evaluating(network):
+        if isinstance(network, Svm) and corpus.functionals is not None:
+            return _softmax(network.decisions(corpus.functionals[torch.tensor(rows, device=corpus.device)])).numpy()
+        return _by_windows(network, corpus, rows, max_frames)
+
+
+def _by_windows(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
     owner, first, length = windows(corpus.length.cpu().numpy()[rows], max_frames)
     order = np.argsort(length, kind="stable")  # neighbours in length: little padding
     found: list[Tensor] = []
     for part in np.split(order, range(BATCH, len(order), BATCH)):
-        at, lengths = torch.from_numpy(rows[owner[part]]).to(corpus.device), torch.from_numpy(length[part]).to(corpus.device)
-        views = {}
-        for name in VIEWS:
-            frames, inside = batches.cut(corpus, name, at, torch.from_numpy(first[part]).to(corpus.device), lengths)
-            views[name] = batches.standardise(corpus, name, frames, at, inside)
-        found.append(_softmax(network(views["log_mel"], views["mfcc"], lengths)))
-    network.train(was_training)
+        at, begin, lengths = (torch.from_numpy(values).to(corpus.device) for values in (rows[owner[part]], first[part], length[part]))
+        views, _ = batches.gather(corpus, at, begin, lengths)
+        found.append(_softmax(network(views, lengths)))
     each = torch.cat(found).numpy()
     total = np.zeros((len(rows), each.shape[1]))
     np.add.at(total, owner[order], each)
@@ -141,13 +139,13 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def predict(
-    folder: str | Path, features_folder: str | Path, table: pd.DataFrame, assignment: pd.DataFrame, device: torch.device
+    folder: str | Path, features: Views | str | Path, table: pd.DataFrame, assignment: pd.DataFrame, device: torch.device
 ) -> pd.DataFrame:
     """Probabilities of every valid and test clip by the network that has not seen it.
 
     Args:
         folder: ``models/<corpus>``.
-        features_folder: ``data/features/<corpus>``.
+        features: of these clips, or the folder that holds them (``data/features/<corpus>``).
         table: ``clips.csv``.
         assignment: ``data/folds/<corpus>.csv``.
         device: torch device.
@@ -156,7 +154,7 @@ def predict(
         ``clip, fold, seed, part, emotion, p_<class>…``, sorted by fold, seed, part and clip.
     """
     trained = describe(folder)
-    corpus = batches.load(str(features_folder), table, trained.classes, trained.features, device)
+    corpus = batches.load(features, table, trained.classes, trained.features, device)
     row_of = pd.Series(np.arange(len(table)), index=table["clip"])
     found = []
     for fold in trained.folds:

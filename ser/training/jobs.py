@@ -58,7 +58,7 @@ def code() -> list[Path]:
 
 def inputs(features: Path, clips: Path, assignment: Path, params: Features) -> list[Path]:
     """The files that jobs with these folders read. The audio is not among them: the features stand for it."""
-    arrays = ["log_mel", "mfcc", "offsets", *(["functionals"] if params.functionals is not None else [])]
+    arrays = [*params.views, "offsets", *(["functionals"] if params.functionals is not None else [])]
     return [*(features / f"{name}.npy" for name in arrays), assignment, clips / "clips.csv"]
 
 
@@ -159,7 +159,7 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     place = device.set_up(runtime, deterministic=not params.fast)
     table = read_table(job.clips)
     assignment = pd.read_csv(job.assignment, dtype={"clip": "string"})
-    corpus = batches.load(str(job.features), table, job.trained.classes, job.trained.features, place)
+    corpus = batches.load(job.features, table, job.trained.classes, job.trained.features, place)
     row_of = pd.Series(range(len(table)), index=table["clip"])
     part = assignment[assignment["fold"] == job.fold]
     train, valid = (row_of[part.loc[part["part"] == kind, "clip"].sort_values()].to_numpy() for kind in ("train", "valid"))

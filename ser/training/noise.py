@@ -1,4 +1,4 @@
-"""White noise added to recordings before their features are computed, for training (``train.augment.noise_domain``) and robustness."""
+"""The recordings behind the frames, for training that adds noise before features are computed (``train.augment.noise_domain``)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,9 @@ import numpy as np
 import pandas as pd
 
 from ser.params.features import Features
-from ser.signal.clips import to_float, to_int16
+from ser.signal.clips import to_float
+from ser.signal.noise import with_noise
 from ser.views import features
-
-
-def with_noise(signal: np.ndarray, snr_db: float, key: tuple[int, ...]) -> np.ndarray:
-    """White Gaussian noise at the ratio of mean powers over the whole clip, as it would be stored: int16 steps, saturated at full scale.
-
-    Args:
-        signal: mono float in [−1, 1), shape (samples,), samples ≥ 1.
-        snr_db: power of the signal over that of the noise, in dB.
-        key: of the random generator; at another ratio the same key gives the same noise, louder or softer.
-
-    Returns:
-        float32 in [−1, 1), shape (samples,).
-    """
-    power = float(np.mean(np.square(signal, dtype=np.float64)))
-    noise = np.random.default_rng(key).standard_normal(len(signal))
-    return to_float(to_int16(signal + noise * np.sqrt(power / 10 ** (snr_db / 10))))
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,7 @@ class Recordings:
     features: Features
 
     def noisy_frames(self, clip: int, snr_db: float, key: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """Both views of clip number ``clip`` under noise, as ``ser.views.features.extract`` gives them; as many frames as without."""
+        """All views of clip number ``clip`` under noise, as ``ser.views.features.extract`` gives them; as many frames as without."""
         start = int(self.start[clip])
         signal = to_float(self.audio[start : start + int(self.samples[clip])])
         return features.extract(with_noise(signal, snr_db, key), self.sample_rate, self.features)

@@ -1,4 +1,4 @@
-"""The packed store of a corpus's features: log-mel and MFCC (and openSMILE's functionals) of every clip, spread over workers.
+"""The packed store of a corpus's features: the views (and openSMILE's functionals) of every clip, spread over workers.
 
 Apart from ``ser/views/features.py`` so that training depends on how features are computed and not on how the work is shared out.
 """
@@ -17,7 +17,7 @@ from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.workers import spread, start_early
 from ser.signal.clips import growing_array, read_table, to_float, written_whole
-from ser.views.features import VIEWS, extract, widths
+from ser.views.features import extract, frames_of, widths
 from ser.views.functionals import SETS, functionals, load
 
 CHUNK = 64
@@ -55,10 +55,12 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
         Chunk(clips_folder.resolve() / "audio.npy", starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate, features)
         for i in range(0, len(table), CHUNK)
     )
-    wide = widths(features)
     frames: list[int] = []
     with written_whole(folder) as partial, contextlib.ExitStack() as files:
-        writers = {view: files.enter_context(growing_array(partial / f"{view}.npy", np.float16, (wide[view],))) for view in VIEWS}
+        writers = {
+            view: files.enter_context(growing_array(partial / f"{view}.npy", np.float16, (width,)))
+            for view, width in widths(features).items()
+        }
         if features.functionals is not None:
             count = SETS[features.functionals][1]
             writers["functionals"] = files.enter_context(growing_array(partial / "functionals.npy", np.float32, (count,)))
@@ -77,16 +79,16 @@ def extract_chunk(chunk: Chunk) -> tuple[list[int], dict[str, np.ndarray]]:
     """``clip_features`` of the clips of a chunk.
 
     Returns:
-        The number of frames of each clip; and by name what they have, back to back: (all frames, width), functionals (clips, n).
+        The number of frames of each clip; and all features by name, back to back: a view (all frames, columns), functionals (clips, n).
     """
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
     signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
     clips = [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]
-    return [len(clip["mfcc"]) for clip in clips], {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
+    return [frames_of(clip) for clip in clips], {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
 
 
 def clip_features(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:
-    """All that is stored of one clip: both views (``ser.views.features.extract``) and, where asked for, ``functionals`` float32 (1, n).
+    """All that is stored of one clip: its views (``ser.views.features.extract``) and, where asked for, ``functionals`` float32 (1, n).
 
     Args:
         signal: mono float in [−1, 1), shape (samples,).

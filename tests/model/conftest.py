@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures.network import BANDS, CLASSES, COEFFICIENTS, ROOT
+from fixtures.network import CLASSES, ROOT, WIDTHS
 
 from ser.model.network import Network
 from ser.params import load
@@ -39,8 +39,8 @@ def build(shrunk: Callable[..., Model]) -> Callable[..., Network]:
 
     def make(seed: int = 0, **changes: Any) -> Network:
         torch.manual_seed(seed)
-        network = Network(shrunk(**changes), BANDS, COEFFICIENTS, CLASSES)
-        network.set_statistics(torch.randn(BANDS), torch.rand(BANDS) + 0.5, torch.randn(COEFFICIENTS), torch.rand(COEFFICIENTS) + 0.5)
+        network = Network(shrunk(**changes), WIDTHS, CLASSES)
+        network.set_statistics({view: (torch.randn(width), torch.rand(width) + 0.5) for view, width in WIDTHS.items()})
         for name, buffer in network.named_buffers():
             if name.endswith("running_mean"):
                 buffer.normal_(std=0.2)
@@ -52,19 +52,19 @@ def build(shrunk: Callable[..., Model]) -> Callable[..., Network]:
 
 
 @pytest.fixture
-def batch() -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def batch() -> Callable[..., tuple[dict[str, torch.Tensor], torch.Tensor]]:
     """Views and lengths of a batch of clips of the given lengths; padding holds noise, and ``padding`` frames are added to it."""
 
-    def make(lengths: list[int], padding: int = 0, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        views = []
-        for view, rows in enumerate((BANDS, COEFFICIENTS)):
-            generator = torch.Generator().manual_seed(seed + 1000 * view)
+    def make(lengths: list[int], padding: int = 0, seed: int = 1) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        views = {}
+        for number, (view, rows) in enumerate(WIDTHS.items()):
+            generator = torch.Generator().manual_seed(seed + 1000 * number)
             clips = [torch.randn(length, rows, generator=generator) for length in lengths]
             noise = torch.Generator().manual_seed(seed + padding)
             padded = 10 * torch.randn(len(lengths), max(lengths) + padding, rows, generator=noise)
             for row, clip in enumerate(clips):
                 padded[row, : len(clip)] = clip
-            views.append(padded)
-        return views[0], views[1], torch.tensor(lengths)
+            views[view] = padded
+        return views, torch.tensor(lengths)
 
     return make

@@ -13,16 +13,16 @@ from tests.training.test_loop import fold
 
 def test_statistics_by_numpy_with_padding_left_out():
     random = np.random.default_rng(0)
-    log_mel, mfcc = (torch.from_numpy(random.normal(size=(2, 9, width)).astype(np.float32)) for width in (3, 2))
-    found = baseline.clip_statistics(log_mel, mfcc, torch.tensor([9, 4]))
+    views = {view: torch.from_numpy(random.normal(size=(2, 9, width)).astype(np.float32)) for view, width in (("a", 3), ("b", 2))}
+    found = baseline.clip_statistics(views, torch.tensor([9, 4]))
     for row, length in enumerate((9, 4)):
-        x = np.concatenate([log_mel[row, :length], mfcc[row, :length]], 1)
+        x = np.concatenate([frames[row, :length] for frames in views.values()], 1)
         expected = np.concatenate([x.mean(0), x.std(0), x.max(0), np.abs(np.diff(x, axis=0)).mean(0)])
         np.testing.assert_allclose(found[row], expected, atol=1e-5)
 
 
 def test_one_frame_has_statistics():
-    found = baseline.clip_statistics(torch.ones(1, 5, 3), torch.ones(1, 5, 2), torch.tensor([1]))
+    found = baseline.clip_statistics({"a": torch.ones(1, 5, 3), "b": torch.ones(1, 5, 2)}, torch.tensor([1]))
     assert torch.isfinite(found).all()
 
 
@@ -31,13 +31,14 @@ def test_decisions_are_those_of_scikit_learn():
     params = made.params()
     corpus = made.corpus(params)
     rows = torch.arange(24)
-    views = [getattr(corpus, name) for name in ("log_mel", "mfcc")]
     spans = list(zip(corpus.start, corpus.length, strict=True))
-    padded = [torch.nn.utils.rnn.pad_sequence([view[s : s + n].float() for s, n in spans], True) for view in views]
-    statistics = baseline.clip_statistics(padded[0], padded[1], corpus.length)
+    padded = {
+        name: torch.nn.utils.rnn.pad_sequence([frames[s : s + n].float() for s, n in spans], True) for name, frames in corpus.views.items()
+    }
+    statistics = baseline.clip_statistics(padded, corpus.length)
     noisy = statistics.numpy() + random.normal(0, 0.5, statistics.shape)
     machine = baseline.fit(noisy, corpus.target.numpy(), 4)
-    logits = machine(padded[0], padded[1], corpus.length).numpy()
+    logits = machine(padded, corpus.length).numpy()
     x, queries = ((values - noisy.mean(0)) / noisy.std(0) for values in (noisy, statistics.numpy()))
     for number in range(3):
         oracle = SVC(C=1.0, gamma=1 / x.shape[1], class_weight="balanced").fit(x, corpus.target[rows].numpy() == number)

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from fixtures.network import BANDS, COEFFICIENTS
+from fixtures.network import WIDTHS
 from safetensors.torch import load_file, save_file
 
 from ser.model.branches import token_mask
@@ -22,16 +22,16 @@ from ser.model.norm import MaskedBatchNorm
 SHAPES = [(1, 1), (3, 7), (2, 50), (4, 333)]  # clips, frames
 
 
-def views(clips: int, frames: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def views(clips: int, frames: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     generator = torch.Generator().manual_seed(clips)
     lengths = torch.randint(1, frames + 1, (clips,), generator=generator)
-    return torch.randn(clips, frames, BANDS, generator=generator), torch.randn(clips, frames, COEFFICIENTS, generator=generator), lengths
+    return {view: torch.randn(clips, frames, width, generator=generator) for view, width in WIDTHS.items()}, lengths
 
 
 def exported_equals_torch(network: torch.nn.Module) -> None:
     """Exported once with dynamic batch and time, the graph gives torch's logits for any number of clips of any length."""
     free = torch.export.Dim.DYNAMIC
-    names = ["log_mel", "mfcc", "lengths"]
+    names = [*WIDTHS, "lengths"]
     program = torch.onnx.export(
         network.eval(),
         views(2, 40),
@@ -39,7 +39,7 @@ def exported_equals_torch(network: torch.nn.Module) -> None:
         verbose=False,
         input_names=names,
         output_names=["logits"],
-        dynamic_shapes={"log_mel": {0: free, 1: free}, "mfcc": {0: free, 1: free}, "lengths": {0: free}},
+        dynamic_shapes={"views": {view: {0: free, 1: free} for view in WIDTHS}, "lengths": {0: free}},
     )
     stored = io.BytesIO()
     assert program is not None
@@ -47,9 +47,9 @@ def exported_equals_torch(network: torch.nn.Module) -> None:
     session = onnxruntime.InferenceSession(stored.getvalue())
     assert [value.name for value in session.get_inputs()] == names
     for clips, frames in SHAPES:
-        inputs = views(clips, frames)
-        (logits,) = session.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
-        np.testing.assert_allclose(logits, network(*inputs).detach().numpy(), atol=1e-5)
+        inputs, lengths = views(clips, frames)
+        (logits,) = session.run(None, {name: value.numpy() for name, value in (inputs | {"lengths": lengths}).items()})
+        np.testing.assert_allclose(logits, network(inputs, lengths).detach().numpy(), atol=1e-5)
 
 
 def test_onnx_of_the_default_takes_any_length(build) -> None:

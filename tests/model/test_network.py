@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from fixtures.network import BANDS, CLASSES, COEFFICIENTS, ROOT
+from fixtures.network import BANDS, CLASSES, COEFFICIENTS, ROOT, WIDTHS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -59,21 +59,22 @@ def test_padding_never_changes_a_training_step(build, batch) -> None:
 
 def test_not_even_nan_in_the_padding_is_seen(build, batch) -> None:
     network = build().eval()
-    log_mel, mfcc, lengths = batch([30, 12])
-    expected = network(log_mel, mfcc, lengths)
-    log_mel[1, 12:], mfcc[1, 12:] = torch.nan, torch.inf
-    torch.testing.assert_close(network(log_mel, mfcc, lengths), expected)
+    views, lengths = batch([30, 12])
+    expected = network(views, lengths)
+    views["log_mel"][1, 12:], views["mfcc"][1, 12:] = torch.nan, torch.inf
+    torch.testing.assert_close(network(views, lengths), expected)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_batch_order_and_company_never_matter(build, batch, fusion: str) -> None:
     network = build(fusion=fusion).eval()
-    log_mel, mfcc, lengths = batch([37, 20, 9, 4])
-    expected = network(log_mel, mfcc, lengths)
+    views, lengths = batch([37, 20, 9, 4])
+    expected = network(views, lengths)
     order = torch.tensor([2, 0, 3, 1])
-    torch.testing.assert_close(network(log_mel[order], mfcc[order], lengths[order]), expected[order], atol=1e-5, rtol=0)
+    ordered = {view: frames[order] for view, frames in views.items()}
+    torch.testing.assert_close(network(ordered, lengths[order]), expected[order], atol=1e-5, rtol=0)
     for clip, length in enumerate(lengths.tolist()):
-        alone = network(log_mel[clip : clip + 1, :length], mfcc[clip : clip + 1, :length], lengths[clip : clip + 1])
+        alone = network({view: frames[clip : clip + 1, :length] for view, frames in views.items()}, lengths[clip : clip + 1])
         torch.testing.assert_close(alone[0], expected[clip], atol=1e-5, rtol=0)
 
 
@@ -102,15 +103,24 @@ def test_sides_of_the_fusion(build) -> None:
     assert list(build(branches=["mfcc_cnn", "log_mel_cnn"]).sides) == ["log_mel_cnn", "mfcc_cnn"]
 
 
+def test_with_the_transformer_off_the_first_cnn_meets_the_others(shrunk) -> None:
+    branches = ["pitch_cnn", "log_mel_cnn", "mfcc_cnn"]
+    widths = WIDTHS | {"pitch": 2}
+    network = Network(shrunk(branches=branches), widths, CLASSES)
+    assert {name: list(side.views) for name, side in network.sides.items()} == {"log_mel_cnn": ["log_mel"], "cnn": ["mfcc", "pitch"]}
+    network = Network(shrunk(branches=[*branches, "transformer"]), widths, CLASSES)
+    assert {name: list(side.views) for name, side in network.sides.items()} == {"cnn": list(widths), "transformer": list(widths)}
+
+
 @settings(max_examples=30)
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=4), fusion=st.sampled_from(list(FUSIONS)), training=st.booleans())
 def test_any_lengths_run(lengths: list[int], fusion: str, training: bool) -> None:
     torch.manual_seed(0)
     params = load(ROOT / "params.yaml").model
     model = params.model_copy(update={"fusion": fusion, "dim": 8, "heads": 2})
-    network = Network(model, BANDS, COEFFICIENTS, CLASSES).train(training)
+    network = Network(model, WIDTHS, CLASSES).train(training)
     count, longest = len(lengths), max(lengths)
-    logits = network(torch.randn(count, longest, BANDS), torch.randn(count, longest, COEFFICIENTS), torch.tensor(lengths))
+    logits = network({view: torch.randn(count, longest, width) for view, width in WIDTHS.items()}, torch.tensor(lengths))
     assert logits.shape == (count, CLASSES)
     assert torch.isfinite(logits).all()
     logits.sum().backward()
@@ -136,35 +146,35 @@ def test_same_seed_same_bits(build, batch) -> None:
 
 def test_normalisation_is_part_of_the_network(build, batch) -> None:
     network = build().eval()
-    log_mel, mfcc, lengths = batch([30, 12])
-    expected = network(log_mel, mfcc, lengths)
-    normalised = (log_mel - network.mean_log_mel) / network.scale_log_mel, (mfcc - network.mean_mfcc) / network.scale_mfcc
-    network.set_statistics(torch.zeros(BANDS), torch.ones(BANDS), torch.zeros(COEFFICIENTS), torch.ones(COEFFICIENTS))
-    torch.testing.assert_close(network(*normalised, lengths), expected)
+    views, lengths = batch([30, 12])
+    expected = network(views, lengths)
+    normalised = {view: (frames - network.mean(view)) / network.scale(view) for view, frames in views.items()}
+    network.set_statistics({view: (torch.zeros(width), torch.ones(width)) for view, width in WIDTHS.items()})
+    torch.testing.assert_close(network(normalised, lengths), expected)
     assert {"mean_log_mel", "scale_log_mel", "mean_mfcc", "scale_mfcc"} <= set(network.state_dict())
 
 
 @pytest.mark.parametrize(
-    ("position", "value", "message"),
+    ("view", "position", "value", "message"),
     [
-        (0, torch.zeros(BANDS + 1), r"mean_log_mel has shape \(21,\), expected \(20,\)"),
-        (1, torch.zeros(BANDS), "scale_log_mel must be finite, and positive"),
-        (2, torch.full((COEFFICIENTS,), torch.nan), "mean_mfcc must be finite"),
-        (3, -torch.ones(COEFFICIENTS), "scale_mfcc must be finite, and positive"),
+        ("log_mel", 0, torch.zeros(BANDS + 1), r"mean_log_mel has shape \(21,\), expected \(20,\)"),
+        ("log_mel", 1, torch.zeros(BANDS), "scale_log_mel must be finite, and positive"),
+        ("mfcc", 0, torch.full((COEFFICIENTS,), torch.nan), "mean_mfcc must be finite"),
+        ("mfcc", 1, -torch.ones(COEFFICIENTS), "scale_mfcc must be finite, and positive"),
     ],
 )
-def test_statistics_that_cannot_be(build, position: int, value: torch.Tensor, message: str) -> None:
-    statistics = [torch.zeros(BANDS), torch.ones(BANDS), torch.zeros(COEFFICIENTS), torch.ones(COEFFICIENTS)]
-    statistics[position] = value
+def test_statistics_that_cannot_be(build, view: str, position: int, value: torch.Tensor, message: str) -> None:
+    statistics = {name: [torch.zeros(width), torch.ones(width)] for name, width in WIDTHS.items()}
+    statistics[view][position] = value
     with pytest.raises(ValueError, match=message):
-        build().set_statistics(*statistics)
+        build().set_statistics(statistics)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_attention_over_time(build, batch, fusion: str) -> None:
     network = build(fusion=fusion).eval()
-    log_mel, mfcc, lengths = batch([41, 20, 3], padding=6)
-    seen = network.attention(log_mel, mfcc, lengths)
+    views, lengths = batch([41, 20, 3], padding=6)
+    seen = network.attention(views, lengths)
     assert list(seen) == (["cnn", "transformer"] if "attention" in fusion else [])
     for weights in seen.values():
         assert weights.shape == (3, 47)
@@ -229,17 +239,17 @@ def test_every_fusion_learns(build, batch, fusion: str) -> None:
     """Two dozen clips of different lengths whose class is where in time one band is loud."""
     train = load(ROOT / "params.yaml").train.model_copy(update={"label_smoothing": 0.0})
     network = build(fusion=fusion, dropout=0.0, cnn__dropout=0.0, transformer__dropout=0.0).train()
-    log_mel, mfcc, lengths = batch(list(range(24, 48)))
+    views, lengths = batch(list(range(24, 48)))
     classes = torch.arange(24) % 3
     for clip, (kind, length) in enumerate(zip(classes.tolist(), lengths.tolist(), strict=True)):
         loud = slice(kind * length // 3, (kind + 1) * length // 3)
-        log_mel[clip, loud, 5] += 4
-        mfcc[clip, loud, 2] += 4
+        views["log_mel"][clip, loud, 5] += 4
+        views["mfcc"][clip, loud, 2] += 4
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     losses = []
     for _ in range(40):
         optimizer.zero_grad()
-        value = loss(network(log_mel, mfcc, lengths), classes, train)
+        value = loss(network(views, lengths), classes, train)
         value.backward()
         optimizer.step()
         losses.append(value.item())

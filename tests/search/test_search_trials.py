@@ -81,7 +81,7 @@ def poison(root: Path, params: Params, part: str) -> int:
     rows = np.flatnonzero(table["clip"].isin(parts.loc[(parts["fold"] == 1) & (parts["part"] == part), "clip"]))
     corpus = made.corpus(params)
     for view in features.VIEWS:
-        frames = getattr(corpus, view).numpy()
+        frames = corpus.views[view].numpy()
         for row in rows:
             frames[int(corpus.start[row]) : int(corpus.start[row] + corpus.length[row])] = np.nan
         np.save(root / f"data/features/demo/{view}.npy", frames)

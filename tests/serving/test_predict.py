@@ -166,17 +166,19 @@ def test_speaker_normalisation_without_a_speaker_is_an_error(made: Path) -> None
 
 def check_lengths(networks: list[Any], model: bytes) -> None:
     session = onnxruntime.InferenceSession(model)
-    rows = [len(networks[0].get_buffer(f"mean_{view}")) for view in ("log_mel", "mfcc")]
+    rows = networks[0].widths
+    assert [value.name for value in session.get_inputs()] == [*rows, "lengths"]
     rng = np.random.default_rng(0)
     for lengths in ([1], [7], [250], [61, 17, 3], [400, 399, 1, 128, 2]):
-        views = [rng.normal(-20, 20, (len(lengths), max(lengths), count)).astype(np.float32) for count in rows]
+        views = {view: rng.normal(-20, 20, (len(lengths), max(lengths), count)).astype(np.float32) for view, count in rows.items()}
         counts = np.array(lengths, dtype=np.int64)
-        found = session.run(None, {"log_mel": views[0], "mfcc": views[1], "lengths": counts})[0]
+        found = session.run(None, {**views, "lengths": counts})[0]
         with torch.no_grad():
-            expected = [network(*map(torch.from_numpy, [*views, counts])).softmax(1).numpy() for network in networks]
+            tensors = {view: torch.from_numpy(values) for view, values in views.items()}
+            expected = [network(tensors, torch.from_numpy(counts)).softmax(1).numpy() for network in networks]
         np.testing.assert_allclose(found, expected, atol=1e-5)
         for clip, length in enumerate(lengths):  # padding changes nothing
-            alone = {"log_mel": views[0][clip, None, :length], "mfcc": views[1][clip, None, :length], "lengths": counts[clip : clip + 1]}
+            alone = {view: values[clip, None, :length] for view, values in views.items()} | {"lengths": counts[clip : clip + 1]}
             np.testing.assert_allclose(session.run(None, alone)[0][:, 0], found[:, clip], atol=1e-5)
 
 

@@ -180,15 +180,15 @@ def test_what_vad_decides_reaches_the_features(tmp_path, keep, shorter):
     for method in ("webrtc", "none"):
         preprocessing.build("demo", CORPUS, source, tmp_path / f"clips-{method}", settings(vad_method=method, vad_keep=keep), RUNTIME)
         extraction.build(tmp_path / f"clips-{method}", tmp_path / f"features-{method}", RATE, PARAMS.features, RUNTIME)
-        views[method] = features.read(tmp_path / f"features-{method}")
+        views[method] = features.read(tmp_path / f"features-{method}", PARAMS.features)
     lengths = {method: np.diff(one.offsets) for method, one in views.items()}
     if shorter:
         assert (lengths["webrtc"] < lengths["none"] - 10).all()  # half a second of silence on both sides
     else:
         np.testing.assert_array_equal(lengths["webrtc"], lengths["none"])
         floor = PARAMS.features.log_mel.floor_db
-        assert (views["webrtc"].clip(0)[0][:5] == floor).all()
-        assert not (views["none"].clip(0)[0][:5] == floor).all()
+        assert (views["webrtc"].clip(0)["log_mel"][:5] == floor).all()
+        assert not (views["none"].clip(0)["log_mel"][:5] == floor).all()
 
 
 def test_a_clip_without_speech_is_kept_whole_and_marked(tmp_path):
@@ -321,7 +321,7 @@ def test_stages_as_they_are_run(tmp_path):
     assert "happy: VAD removed" in preprocess.stderr
     extract = stage(tmp_path, "stages.features", "--dataset", "demo")
     assert extract.returncode == 0, extract.stderr
-    assert len(features.read(tmp_path / "data" / "features" / "demo")) == 24
+    assert len(features.read(tmp_path / "data" / "features" / "demo", PARAMS.features)) == 24
     show = stage(tmp_path, "stages.preprocess", "--dataset", "demo", "--show", member(3, 2), "--out", "seen/clip.png")
     assert show.returncode == 0, show.stderr
     assert (tmp_path / "seen" / "clip.png").read_bytes().startswith(b"\x89PNG")

@@ -15,7 +15,6 @@ from ser.evaluation import examples, robustness
 from ser.params import load
 from ser.signal.clips import read_table
 from ser.training import inference
-from stages import evaluate as stage
 from tests.pipeline import Project
 
 WRITTEN = ("metrics/corpora/demo.json", "data/predictions/demo.csv", "data/examples/demo.npz", "metrics/plots/demo/robustness.csv")
@@ -94,7 +93,13 @@ def test_untouched_clips_are_answered_in_the_robustness_study_as_in_the_score(fi
         table, folds = read_table("data/clips/demo"), pd.read_csv("data/folds/demo.csv", dtype={"clip": "string"})
         trained = inference.describe(Path("models/demo"))
         assert trained.features.normalise == "speaker"
-        stage._robustness("demo", table, folds, trained, load("params.yaml"), cpu)
+        params = load("params.yaml")
+
+        def predict(views, chosen, scored):
+            return inference.predict(Path("models/demo"), views, chosen, scored, cpu)
+
+        rate = trained.preprocess.sample_rate
+        robustness.measure("data/clips/demo", folds, params.evaluate, trained.features, rate, params.runtime, predict)
         scored = inference.predict(Path("models/demo"), "data/features/demo", table, folds, cpu)
     finally:
         for name, content in keep.items():

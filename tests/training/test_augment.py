@@ -22,6 +22,7 @@ OFF = {
     "train__augment__mixup_alpha": 0.0,
 }
 FPS = 62.5
+FLOOR = -100.0  # dB, features.log_mel.floor_db
 CPU = torch.device("cpu")
 
 
@@ -29,7 +30,8 @@ def apply(rows, max_frames=1000, epoch=1, length=(20, 60), **changes):
     params = made.params(**{**OFF, **changes})
     corpus = made.corpus(params, length=length)
     draws = draw(params.train.augment, 24, 0, epoch, CPU)
-    return corpus, draws, augment(corpus, torch.tensor(rows), draws, params.train.augment, max_frames, FPS)
+    views, lengths = augment(corpus, torch.tensor(rows), draws, params.train.augment, max_frames, FPS)
+    return corpus, draws, (views["log_mel"], views["mfcc"], lengths)
 
 
 def test_switched_off_it_gives_the_clips_themselves():
@@ -37,7 +39,7 @@ def test_switched_off_it_gives_the_clips_themselves():
     for place, row in enumerate((2, 5)):
         torch.testing.assert_close(log_mel[place, : lengths[place]], clip(corpus, "log_mel", row))
         torch.testing.assert_close(mfcc[place, : lengths[place]], clip(corpus, "mfcc", row), atol=0.1, rtol=0.01)
-    assert (log_mel[lengths.argmin(), lengths.min() :] == corpus.floor_db).all()
+    assert (log_mel[lengths.argmin(), lengths.min() :] == FLOOR).all()
     assert (draws.mix == 1).all()
 
 
@@ -56,7 +58,7 @@ def test_a_clip_looks_the_same_in_any_batch_of_an_epoch_and_different_in_the_nex
 
 def test_both_views_show_the_same_altered_recording():
     corpus, _, (log_mel, mfcc, _) = apply([0, 4, 9], **EVERYTHING)
-    torch.testing.assert_close(mfcc, log_mel @ corpus.dct)
+    torch.testing.assert_close(mfcc, log_mel @ corpus.from_log_mel["mfcc"])
 
 
 def test_gain_moves_the_level_and_nothing_else():
@@ -72,33 +74,35 @@ def test_gain_moves_the_level_and_nothing_else():
 def test_gain_reaches_mfcc_with_bands_of_their_own():
     params = made.params(**{**OFF, "train__augment__gain_db": 10.0, "features__mfcc__n_mels": 25})
     corpus = made.corpus(params)
-    corpus = type(corpus)(**{**vars(corpus), "dct": None})
+    corpus = replace(corpus, from_log_mel={})
     draws = draw(params.train.augment, 24, 0, 1, CPU)
-    log_mel, mfcc, lengths = augment(corpus, torch.tensor([6]), draws, params.train.augment, 1000, FPS)
-    change = (log_mel[0, : lengths[0]] - clip(corpus, "log_mel", 6)).mean()
-    cepstral = (mfcc[0, : lengths[0]] - clip(corpus, "mfcc", 6)).mean(0)
+    views, lengths = augment(corpus, torch.tensor([6]), draws, params.train.augment, 1000, FPS)
+    change = (views["log_mel"][0, : lengths[0]] - clip(corpus, "log_mel", 6)).mean()
+    cepstral = (views["mfcc"][0, : lengths[0]] - clip(corpus, "mfcc", 6)).mean(0)
     assert float(cepstral[0]) == pytest.approx(float(change) * 5, abs=1e-2)
     assert cepstral[1:].abs().max() == 0
 
 
-def test_silence_of_shift_and_padding_is_silence_in_every_view_and_has_no_slope():
-    params = made.params(**{**OFF, "train__augment__shift_seconds": 0.2, "features__mfcc__n_mels": 25})
+@pytest.mark.parametrize("deltas", [False, True])
+def test_silence_of_shift_and_padding_is_silence_in_every_view_and_has_no_slope(deltas):
+    params = made.params(**{**OFF, "train__augment__shift_seconds": 0.2, "features__mfcc__n_mels": 25, "features__deltas": deltas})
+    silent = features.extract(np.zeros(8000, dtype=np.float32), 16_000, params.features)  # the oracle
     corpus = made.corpus(params)
-    slopes = torch.full_like(corpus.log_mel, 3.0)
-    corpus = replace(corpus, dct=None, log_mel=torch.cat([corpus.log_mel, slopes], 1))
+    if deltas:
+        corpus = replace(corpus, views={name: torch.cat([frames, 3 * torch.ones_like(frames)], 1) for name, frames in corpus.views.items()})
+    corpus = replace(corpus, from_log_mel={})
     draws = draw(params.train.augment, 24, 0, 1, CPU)
-    rows = torch.arange(24)
-    log_mel, mfcc, lengths = augment(corpus, rows, draws, params.train.augment, 1000, FPS)
+    views, lengths = augment(corpus, torch.arange(24), draws, params.train.augment, 1000, FPS)
     silence = lengths - corpus.length
     assert len(silence.unique()) > 3
-    steps = torch.arange(log_mel.shape[1])
+    steps = torch.arange(views["mfcc"].shape[1])
     quiet = (steps < silence[:, None]) | (steps >= lengths[:, None])
-    silent = features.extract(np.zeros(8000, dtype=np.float32), 16_000, params.features)  # the oracle
-    assert (log_mel[quiet][:, : corpus.bands] == torch.tensor(float(silent["log_mel"][0, 0]))).all()
-    assert (log_mel[quiet][:, corpus.bands :] == 0).all()
-    assert (log_mel[~quiet][:, corpus.bands :] == 3).all()
-    np.testing.assert_allclose(mfcc[quiet], np.broadcast_to(silent["mfcc"][0], mfcc[quiet].shape), atol=0.01)
-    assert (mfcc[~quiet][:, 1:] != 0).any(1).all()
+    for name, frames in views.items():
+        np.testing.assert_allclose(frames[quiet], np.broadcast_to(silent[name][0], frames[quiet].shape), atol=0.01)
+        assert (frames[~quiet][:, 1:] != torch.from_numpy(silent[name][0, 1:])).any(1).all()
+        if deltas:
+            assert (frames[quiet][:, frames.shape[2] // 2 :] == 0).all()
+            assert (frames[~quiet][:, frames.shape[2] // 2 :] == 3).all()
 
 
 def test_speed_changes_the_length_within_bounds_and_keeps_the_ends():
@@ -117,7 +121,7 @@ def test_shift_puts_silence_before():
     assert max(silence) <= 0.2 * FPS
     assert len(set(silence)) > 3
     for row, frames in enumerate(silence):
-        assert (log_mel[row, :frames] == corpus.floor_db).all()
+        assert (log_mel[row, :frames] == FLOOR).all()
         torch.testing.assert_close(log_mel[row, frames : lengths[row]], clip(corpus, "log_mel", row))
 
 

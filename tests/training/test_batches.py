@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from ser import SerError
 from ser.training import batches
 from ser.views import features
+from ser.views.mfcc import dct_matrix
 from tests import made
 
 
 def clip(corpus, name, row):
     start, length = int(corpus.start[row]), int(corpus.length[row])
-    return getattr(corpus, name)[start : start + length].float()
+    return corpus.views[name][start : start + length].float()
 
 
 @given(count=st.integers(1, 200), size=st.integers(2, 64), seed=st.integers(0, 99))
@@ -49,6 +50,20 @@ def test_cut_gives_the_clips_frames_and_marks_padding():
     assert inside[1].sum() == 5
 
 
+@pytest.mark.parametrize("normalise", ["corpus", "clip"])
+def test_gather_gives_all_views_cut_and_standardised(normalise):
+    corpus = made.corpus(made.params(features__normalise=normalise))
+    rows, first, length = torch.tensor([3, 0]), torch.tensor([0, 2]), torch.tensor([int(corpus.length[3]), 5])
+    views, inside = batches.gather(corpus, rows, first, length)
+    assert list(views) == list(features.VIEWS)
+    assert inside.sum(1).tolist() == length.tolist()
+    for name, frames in views.items():
+        expected = clip(corpus, name, 0)[2:7]
+        if normalise == "clip":
+            expected = (expected - expected.mean(0)) / expected.std(0, correction=0)
+        torch.testing.assert_close(frames[1, :5], expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("normalise", ["corpus", "speaker", "clip"])
 def test_view_statistics_by_hand(normalise):
     params = made.params(features__normalise=normalise)
@@ -78,7 +93,7 @@ def test_view_statistics_by_hand(normalise):
 
 def write(folder, corpus):
     for name in features.VIEWS:
-        np.save(folder / f"{name}.npy", getattr(corpus, name).numpy())
+        np.save(folder / f"{name}.npy", corpus.views[name].numpy())
     offsets = np.concatenate([[0], np.cumsum(corpus.length.numpy())]).astype(np.int64)
     np.save(folder / "offsets.npy", offsets)
 
@@ -89,13 +104,24 @@ def test_load_reads_what_the_features_stage_wrote(tmp_path, normalise):
     corpus = made.corpus(params)
     write(tmp_path, corpus)
     loaded = batches.load(str(tmp_path), made.table(), made.CLASSES, params.features, torch.device("cpu"))
-    for name in ("log_mel", "mfcc", "start", "length", "target", "group", "dct"):
+    for name in ("views", "start", "length", "target", "group", "from_log_mel"):
         torch.testing.assert_close(getattr(loaded, name), getattr(corpus, name))
-    assert loaded.bands == 16
-    assert loaded.mfcc_per_db == 4.0
+    assert loaded.silence["log_mel"].tolist() == [-100.0] * 16
+    assert loaded.per_db["mfcc"].tolist() == [4.0] + [0.0] * 11
     if normalise == "speaker":
         frames = torch.cat([clip(corpus, "mfcc", row) for row in range(1, 24, 4)])
         torch.testing.assert_close(loaded.group_statistics["mfcc"][0][1], frames.mean(0), atol=1e-3, rtol=1e-4)
+
+
+def test_features_in_memory_are_those_of_the_folder(tmp_path):
+    params = made.params(features__normalise="speaker").features
+    write(tmp_path, made.corpus(made.params()))
+    opened = features.read(tmp_path, params)
+    loaded, again = (batches.load(source, made.table(), made.CLASSES, params, torch.device("cpu")) for source in (str(tmp_path), opened))
+    for name in ("views", "start", "length", "target", "group", "group_statistics"):
+        torch.testing.assert_close(getattr(again, name), getattr(loaded, name), rtol=0, atol=0)
+    with pytest.raises(SerError, match=r"24 clips, clips\.csv 23"):
+        batches.load(opened, made.table()[:23], made.CLASSES, params, torch.device("cpu"))
 
 
 def test_features_of_other_clips_are_refused(tmp_path):
@@ -109,5 +135,5 @@ def test_mfcc_can_be_computed_again_from_the_bands():
     params = made.params().features
     random = np.random.default_rng(0)
     views = features.extract(random.normal(0, 0.1, 8000).astype(np.float32), 16000, params)
-    cosines = features.dct_matrix(params.log_mel.n_mels, params.mfcc.n_mfcc).T
+    cosines = dct_matrix(params.log_mel.n_mels, params.mfcc.n_mfcc).T
     np.testing.assert_allclose(views["log_mel"].astype(np.float64) @ cosines, views["mfcc"].astype(np.float64), atol=0.3)

@@ -1,17 +1,21 @@
 """The training loop: it learns, repeats itself to the byte, goes on where it was killed, and never looks at test clips."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ser.model.baseline import fit
 from ser.training import inference, loop
+from ser.training.optimisation import learning_rate
 from tests import made
 
 
@@ -75,7 +79,6 @@ def test_kill_9_and_rerun_give_the_same_bytes(tmp_path):
     script = textwrap.dedent("""
         import sys, pathlib, time, torch
         from safetensors.torch import save_file
-        from ser import training
         from tests import made
         from tests.training.test_loop import fold
         def say(line):
@@ -112,8 +115,8 @@ def test_only_training_and_validation_clips_are_touched(tmp_path):
     parts = loop.Fold(1, 0, rows[:12], rows[12:18], tmp_path / "x.safetensors")
     clean, _ = loop.train_fold(corpus, parts, made.trained(params), lambda line: None)
     poisoned = made.corpus(params)
-    poisoned.log_mel[int(corpus.start[18]) :] = float("nan")
-    poisoned.mfcc[int(corpus.start[18]) :] = float("nan")
+    for frames in poisoned.views.values():
+        frames[int(corpus.start[18]) :] = float("nan")
     (tmp_path / "x.safetensors").unlink()
     weights, _ = loop.train_fold(poisoned, parts, made.trained(params), lambda line: None)
     assert same(clean, weights)
@@ -123,7 +126,7 @@ def test_normalisation_statistics_are_those_of_the_training_clips(tmp_path):
     params = made.params(train__epochs=1)
     weights, _, _ = train(params, tmp_path)
     corpus = made.corpus(params)
-    frames = np.concatenate([corpus.log_mel[int(s) : int(s + n)] for s, n in zip(corpus.start, corpus.length, strict=True)])
+    frames = np.concatenate([corpus.views["log_mel"][int(s) : int(s + n)] for s, n in zip(corpus.start, corpus.length, strict=True)])
     owner = np.repeat(np.arange(24), corpus.length)
     expected = frames[owner % 4 != 3].astype(np.float64)
     np.testing.assert_allclose(weights["mean_log_mel"], expected.mean(0), atol=1e-4)
@@ -174,7 +177,7 @@ def test_patience_stops_early_and_best_keeps_the_best(tmp_path):
 )  # fmt: skip
 def test_learning_rate_by_hand(schedule, progress, expected):
     params = made.params(train__schedule=schedule, train__warmup=0.1, train__lr=1.0).train
-    assert loop.learning_rate(params, progress) == pytest.approx(expected, abs=1e-12)
+    assert learning_rate(params, progress) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -202,3 +205,20 @@ def test_probabilities_do_not_depend_on_company_or_window_padding():
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together.sum(1), 1, atol=1e-9)
     assert inference.probabilities(network, corpus, np.array([], dtype=np.int64), 10).shape == (0, 3)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", ["network", "functionals", "error"])
+def test_probabilities_leave_the_mode_as_it_was(training, kind, monkeypatch):
+    params = made.params()
+    corpus, about = made.corpus(params), made.trained(params)
+    network = inference.new_network(about)
+    if kind == "functionals":
+        corpus = replace(corpus, functionals=torch.randn(24, 7))
+        network = fit(np.random.default_rng(0).normal(size=(24, 7)), corpus.target.numpy(), 3)
+    if kind == "error":
+        monkeypatch.setattr(inference.batches, "gather", lambda *_: {}["no such view"])
+    network.train(training)
+    with pytest.raises(KeyError) if kind == "error" else contextlib.nullcontext():
+        inference.probabilities(network, corpus, np.arange(24), about.max_frames)
+    assert network.training == training

@@ -23,6 +23,8 @@ from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.signal import audio, clips
 from ser.views import extraction, features
+from ser.views.mfcc import dct_matrix
+from ser.views.spectrum import frame_count, mel_filterbank
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 DEFAULT = PARAMS.features
@@ -41,19 +43,21 @@ def chosen(backend: str = "native", deltas: bool = False, **changes) -> Features
     return Features.model_validate(values)
 
 
-def both(signal: np.ndarray, rate: int, **changes) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Log-mel and MFCC before rounding: ours, and librosa's."""
+def both(signal: np.ndarray, rate: int, **changes) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The views before rounding: ours, and librosa's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # librosa on signals shorter than a frame, and on empty bands
-        theirs = features.log_mel_and_mfcc(signal, rate, chosen("librosa", **changes))
-    return features.log_mel_and_mfcc(signal, rate, chosen(**changes)), theirs
+        theirs = features.exact(signal, rate, chosen("librosa", **changes))
+    return features.exact(signal, rate, chosen(**changes)), theirs
 
 
 def assert_equal_to_librosa(signal: np.ndarray, rate: int = RATE, **changes) -> None:
-    for ours, theirs in zip(*both(signal, rate, **changes), strict=True):
-        assert ours.dtype == np.float32
-        assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, atol=1e-3, rtol=0)
+    ours, theirs = both(signal, rate, **changes)
+    assert list(ours) == list(theirs) == ["log_mel", "mfcc"]
+    for view in ours:
+        assert ours[view].dtype == np.float32
+        assert ours[view].shape == theirs[view].shape
+        np.testing.assert_allclose(ours[view], theirs[view], atol=1e-3, rtol=0)
 
 
 def sine(hertz: float, length: int = 8000) -> np.ndarray:
@@ -113,12 +117,12 @@ def test_values_are_librosas_for_every_parameter(changes):
 def test_views_with_different_numbers_of_bands():
     settings = chosen()
     settings = settings.model_copy(update={"log_mel": settings.log_mel.model_copy(update={"n_mels": 128})})
-    ours = features.log_mel_and_mfcc(CASES["spoken"], RATE, settings)
-    theirs = features.log_mel_and_mfcc(CASES["spoken"], RATE, settings.model_copy(update={"backend": "librosa"}))
-    assert ours[0].shape[1] == 128
-    assert ours[1].shape[1] == settings.mfcc.n_mfcc
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-3)
+    ours = features.exact(CASES["spoken"], RATE, settings)
+    theirs = features.exact(CASES["spoken"], RATE, settings.model_copy(update={"backend": "librosa"}))
+    assert ours["log_mel"].shape[1] == 128
+    assert ours["mfcc"].shape[1] == settings.mfcc.n_mfcc
+    for view in ours:
+        np.testing.assert_allclose(ours[view], theirs[view], atol=1e-3)
 
 
 @settings(max_examples=60)
@@ -127,7 +131,7 @@ def test_any_length_and_rate(length, rate, loudness, seed):
     signal = (loudness * np.random.default_rng(seed).uniform(-1, 1, length)).astype(np.float32)
     assert_equal_to_librosa(signal, rate, fmax=None)
     stored = features.extract(signal, rate, chosen(fmax=None))
-    count = features.frame_count(length, DEFAULT.frames)
+    count = frame_count(length, DEFAULT.frames)
     assert count >= 1
     assert {view: values.shape for view, values in stored.items()} == {"log_mel": (count, 64), "mfcc": (count, DEFAULT.mfcc.n_mfcc)}
     assert all(values.dtype == np.float16 and np.isfinite(values).all() for values in stored.values())
@@ -142,26 +146,26 @@ def test_values_are_librosas_on_real_recordings():
         for member in members:
             signal = audio.decode(packed.read(member), RATE)
             assert_equal_to_librosa(signal)
-            assert_rounding_is_small(features.extract(signal, RATE, DEFAULT), features.log_mel_and_mfcc(signal, RATE, DEFAULT))
+            assert_rounding_is_small(features.extract(signal, RATE, DEFAULT), features.exact(signal, RATE, DEFAULT))
     assert len(members) == 16
 
 
-def assert_rounding_is_small(stored: dict[str, np.ndarray], exact: tuple[np.ndarray, np.ndarray]) -> None:
-    for values, view in zip(exact, ("log_mel", "mfcc"), strict=True):
+def assert_rounding_is_small(stored: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> None:
+    for view, values in exact.items():
         error = np.abs(stored[view].astype(np.float64) - values)
         assert (error <= np.abs(values) / 2048 + 1e-7).all()
-    assert np.abs(stored["log_mel"].astype(np.float64) - exact[0]).max() <= 2**-5  # dB
+    assert np.abs(stored["log_mel"].astype(np.float64) - exact["log_mel"]).max() <= 2**-5  # dB
 
 
 @pytest.mark.parametrize("deltas", [False, True])
 @pytest.mark.parametrize("signal", CASES.values(), ids=CASES.keys())
 def test_float16_error_is_as_stated(signal, deltas):
     settings = chosen(deltas=deltas)
-    assert_rounding_is_small(features.extract(signal, RATE, settings), features.log_mel_and_mfcc(signal, RATE, settings))
+    assert_rounding_is_small(features.extract(signal, RATE, settings), features.exact(signal, RATE, settings))
 
 
 def test_the_floor_is_fixed_and_never_undercut():
-    silence, loud = (features.log_mel_and_mfcc(CASES[name], RATE, DEFAULT)[0] for name in ("silence", "full scale, tone"))
+    silence, loud = (features.exact(CASES[name], RATE, DEFAULT)["log_mel"] for name in ("silence", "full scale, tone"))
     assert (silence == DEFAULT.log_mel.floor_db).all()
     assert loud.min() == DEFAULT.log_mel.floor_db  # a loud clip does not lift it, as librosa's top_db would
     assert loud.max() > 20
@@ -174,20 +178,20 @@ def test_filterbank_is_librosas(rate, n_fft, n_mels, fmin, fmax):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         theirs = librosa.filters.mel(sr=rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
-    np.testing.assert_allclose(features.mel_filterbank(rate, n_fft, n_mels, fmin, fmax), theirs, atol=1e-8)
+    np.testing.assert_allclose(mel_filterbank(rate, n_fft, n_mels, fmin, fmax), theirs, atol=1e-8)
 
 
 @pytest.mark.parametrize(("n_mels", "n_mfcc"), [(64, 40), (40, 40), (8, 2)])
 def test_dct_is_scipys_and_orthonormal(n_mels, n_mfcc):
-    matrix = features.dct_matrix(n_mels, n_mfcc)
+    matrix = dct_matrix(n_mels, n_mfcc)
     levels = np.random.default_rng(0).normal(-50, 10, (7, n_mels))
     np.testing.assert_allclose(levels @ matrix.T, scipy.fft.dct(levels, type=2, norm="ortho", axis=1)[:, :n_mfcc], atol=1e-4)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(n_mfcc), atol=1e-6)
 
 
 def test_mfcc_can_be_had_from_log_mel_when_the_bands_agree():
-    log_mel, mfcc = features.log_mel_and_mfcc(CASES["spoken"], RATE, DEFAULT)
-    np.testing.assert_allclose(log_mel @ features.dct_matrix(DEFAULT.log_mel.n_mels, DEFAULT.mfcc.n_mfcc).T, mfcc, atol=1e-3)
+    log_mel, mfcc = features.exact(CASES["spoken"], RATE, DEFAULT).values()
+    np.testing.assert_allclose(log_mel @ dct_matrix(DEFAULT.log_mel.n_mels, DEFAULT.mfcc.n_mfcc).T, mfcc, atol=1e-3)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 8, 9, 10, 50])
@@ -225,11 +229,11 @@ def test_empty_bands_are_counted():
 
 def test_an_hour_is_cut_into_blocks_without_a_seam():
     signal = np.tile(NOISE, 40)
-    whole, _ = features.log_mel_and_mfcc(signal, RATE, DEFAULT)
+    whole = features.exact(signal, RATE, DEFAULT)["log_mel"]
     hop = DEFAULT.frames.hop_length
     for frame in (0, 63, 64, 65, 127, 128, 500, len(whole) - 1):
         around = np.pad(signal, 2 * hop)[frame * hop : frame * hop + 4 * hop]
-        np.testing.assert_allclose(features.log_mel_and_mfcc(around, RATE, DEFAULT)[0][2], whole[frame], atol=1e-4)
+        np.testing.assert_allclose(features.exact(around, RATE, DEFAULT)["log_mel"][2], whole[frame], atol=1e-4)
 
 
 RUNTIME = PARAMS.runtime.model_copy(update={"workers": 1})
@@ -255,17 +259,16 @@ def test_store_holds_every_clips_frames_back_to_back(tmp_path, workers):
     source = store(tmp_path / "clips", lengths)
     runtime: Runtime = RUNTIME.model_copy(update={"workers": workers})
     count = extraction.build(source, tmp_path / "features", RATE, DEFAULT, runtime)
-    views, opened = features.read(tmp_path / "features"), clips.read(source, RATE)
+    views, opened = features.read(tmp_path / "features", DEFAULT), clips.read(source, RATE)
     assert len(views) == len(lengths)
     assert views.offsets.dtype == np.int64
-    assert views.offsets[-1] == count == len(views.log_mel) == sum(features.frame_count(length, DEFAULT.frames) for length in lengths)
+    assert views.offsets[-1] == count == len(views.frames["log_mel"]) == sum(frame_count(length, DEFAULT.frames) for length in lengths)
     for row in (0, 3, 4, len(lengths) - 1):
         with threadpool_limits(1):  # as the workers do: the last bit can depend on how BLAS splits a product
             expected = features.extract(opened.signal(row), RATE, DEFAULT)
-        log_mel, mfcc = views.clip(row)
-        np.testing.assert_array_equal(log_mel, expected["log_mel"])
-        np.testing.assert_array_equal(mfcc, expected["mfcc"])
-    np.save(tmp_path / "again.npy", np.array(views.log_mel))
+        for view, frames in views.clip(row).items():
+            np.testing.assert_array_equal(frames, expected[view])
+    np.save(tmp_path / "again.npy", np.array(views.frames["log_mel"]))
     assert (tmp_path / "again.npy").read_bytes() == (tmp_path / "features" / "log_mel.npy").read_bytes()
 
 
@@ -291,7 +294,7 @@ def test_frames_that_do_not_fit_their_offsets_are_refused(tmp_path):
     extraction.build(store(tmp_path / "clips", [4000]), tmp_path / "features", RATE, DEFAULT, RUNTIME)
     np.save(tmp_path / "features" / "offsets.npy", np.array([0, 3], dtype=np.int64))
     with pytest.raises(SerError, match="run features again"):
-        features.read(tmp_path / "features")
+        features.read(tmp_path / "features", DEFAULT)
 
 
 def test_starts_without_torch_librosa_or_numba():

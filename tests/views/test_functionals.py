@@ -85,7 +85,7 @@ def test_store_holds_one_vector_for_each_clip_in_order(tmp_path, stand_in, chose
     extraction.build(source, tmp_path / "features", RATE, settings(chosen).features, RUNTIME)
     found = np.load(tmp_path / "features/functionals.npy", allow_pickle=False)
     assert (found.shape, found.dtype) == ((len(LENGTHS) * 8, count), np.float32)
-    opened, views = clips.read(source, RATE), features.read(tmp_path / "features")
+    opened, views = clips.read(source, RATE), features.read(tmp_path / "features", settings(chosen).features)
     np.testing.assert_array_equal(views.functionals, found)
     for row, length in enumerate(LENGTHS * 8):
         heard = np.pad(opened.signal(row), (0, max(0, 960 - length)))
@@ -125,7 +125,7 @@ def test_without_functionals_the_store_is_as_ever_and_with_them_the_views_stay(t
     stored = {path.name: path.read_bytes() for path in (tmp_path / "without").iterdir()}
     assert set(stored) == {"log_mel.npy", "mfcc.npy", "offsets.npy"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "with").iterdir() if path.name != "functionals.npy"} == stored
-    assert features.read(tmp_path / "without").functionals is None
+    assert features.read(tmp_path / "without", made.params().features).functionals is None
 
 
 def test_the_package_is_not_imported_unless_it_is_asked_for():
@@ -149,7 +149,7 @@ def test_values_are_opensmiles_and_the_same_bytes_again_and_from_two_processes(t
     assert written[0] == written[1]
     name = {"egemaps": opensmile.FeatureSet.eGeMAPSv02, "compare": opensmile.FeatureSet.ComParE_2016}[chosen]
     smile = opensmile.Smile(name, opensmile.FeatureLevel.Functionals)
-    found = features.read(tmp_path / "0").functionals
+    found = features.read(tmp_path / "0", settings(chosen).features).functionals
     opened = clips.read(source, RATE)
     np.testing.assert_array_equal(found[2], smile.process_signal(opened.signal(2), RATE).to_numpy()[0])
     np.testing.assert_array_equal(found[31], smile.process_signal(np.pad(opened.signal(31), (0, 860)), RATE).to_numpy()[0])
@@ -209,7 +209,7 @@ def test_functionals_that_are_missing_or_of_other_clips_are_refused(tmp_path):
     folder = written(tmp_path / "features", drawn())
     np.save(folder / "functionals.npy", drawn(23))
     with pytest.raises(SerError, match="functionals of 23 clips, frames of 24; run features again"):
-        features.read(folder)
+        features.read(folder, settings().features)
     (folder / "functionals.npy").unlink()
     with pytest.raises(SerError, match=r"no functionals\.npy: run the features stage again"):
         batches.load(str(folder), made.table(), made.CLASSES, settings().features, torch.device("cpu"))

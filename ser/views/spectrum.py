@@ -1,0 +1,154 @@
+"""The mel spectrum that several views are made of, computed once for all of them.
+
+Its values are librosa's: ``melspectrogram(center=True, pad_mode="constant")`` and ``power_to_db(ref=1, top_db=None)`` above a fixed floor.
+``backend: librosa`` computes the same through librosa and is what the tests hold this implementation against.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+from ser import SerError
+from ser.params.features import Features, Frames
+
+_BLOCK_POINTS = 1 << 15
+"""Points of the FFTs done at once: the spectra stay in the cache (twice the speed), and an hour needs no more memory than a second."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One clip as the views read it.
+
+    Attributes:
+        signal: mono float in [−1, 1], shape (samples,).
+        sample_rate: in Hz.
+        levels: for each number of mel bands that a view asks for (``View.bands``), their levels in dB, float32 (frames, bands).
+    """
+
+    signal: np.ndarray
+    sample_rate: int
+    levels: dict[int, np.ndarray]
+
+
+def frame_count(length: int, frames: Frames) -> int:
+    """Frames of a signal of ``length`` values: the first is centred on value 0, and so on by hops, as far as the signal reaches."""
+    return 1 + (length - frames.n_fft % 2) // frames.hop_length if length > 0 else 0
+
+
+def sound(signal: np.ndarray, sample_rate: int, features: Features, bands: Iterable[int]) -> Sound:
+    """A clip with the levels of each of these numbers of mel bands, all from one spectrum.
+
+    Raises:
+        SerError: when the bands do not fit under half the sample rate.
+    """
+    filters = {n_mels: band_filters(sample_rate, features, n_mels) for n_mels in bands}
+    compute = _levels_by_librosa if features.backend == "librosa" else _levels
+    return Sound(signal, sample_rate, compute(signal, sample_rate, features, filters))
+
+
+def band_filters(sample_rate: int, features: Features, n_mels: int) -> np.ndarray:
+    """``mel_filterbank`` of these parameters, with this number of bands."""
+    return mel_filterbank(sample_rate, features.frames.n_fft, n_mels, features.log_mel.fmin, features.log_mel.fmax)
+
+
+@functools.lru_cache(maxsize=16)
+def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
+    """Triangular filters on Slaney's mel scale, each of area 1 over Hz: float32 (n_mels, n_fft // 2 + 1), equal to librosa's.
+
+    The scale is linear (3 mel per 200 Hz) below 1 kHz and logarithmic (27 mel per factor 6.4) above: Slaney, Auditory Toolbox, 1998.
+
+    Raises:
+        SerError: when ``fmin`` < ``fmax`` ≤ half the sample rate does not hold.
+    """
+    fmax = sample_rate / 2 if fmax is None else fmax
+    if not fmin < fmax <= sample_rate / 2:
+        raise SerError(
+            f"features.log_mel: fmin {fmin:g} Hz < fmax {fmax:g} Hz ≤ {sample_rate / 2:g} Hz (half of preprocess.sample_rate) "
+            "does not hold; lower fmax, or set it to null for half the sample rate"
+        )
+    bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)  # Hz
+    edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(fmax), n_mels + 2))
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    area = (edges[2:] - edges[:-2])[:, None] / 2
+    filters: np.ndarray = (np.maximum(0, np.minimum(rising, falling)) / area).astype(np.float32)
+    filters.flags.writeable = False
+    return filters
+
+
+def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Levels of the bands of each set of filters, by numpy and scipy."""
+    frames, floor = features.frames, features.log_mel.floor_db
+    window = _window(frames.window, frames.win_length)
+    # Outside the window a frame of n_fft values is zero: only the values under it are cut out, and the FFT fills up with
+    # zeros behind them, which turns the phase and leaves the power.
+    before = frames.n_fft // 2 - (frames.n_fft - frames.win_length) // 2
+    count = frame_count(len(signal), frames)
+    span = (count - 1) * frames.hop_length + frames.win_length
+    padded = np.zeros(max(span, before + len(signal)), dtype=np.float32)
+    padded[before : before + len(signal)] = signal
+    cut = np.lib.stride_tricks.sliding_window_view(padded, frames.win_length)[:: frames.hop_length]  # (count or more, win_length)
+    levels = {n_mels: np.empty((count, n_mels), dtype=np.float32) for n_mels in filters}
+    # In double precision: a full-scale tone's rounding errors in single precision lie above the floor of the silent bands.
+    block = np.zeros((min(count, max(1, _BLOCK_POINTS // frames.n_fft)), frames.n_fft))
+    for start in range(0, count, len(block)):
+        stop = min(start + len(block), count)
+        windowed = block[: stop - start]
+        np.multiply(cut[start:stop], window, out=windowed[:, : frames.win_length])
+        spectrum = scipy.fft.rfft(windowed, axis=1)  # (frames, n_fft // 2 + 1)
+        squares = np.square(spectrum.view(np.float64), out=spectrum.view(np.float64))  # real and imaginary parts side by side
+        power = (squares[:, ::2] + squares[:, 1::2]).astype(np.float32)
+        for n_mels, weights in filters.items():
+            levels[n_mels][start:stop] = _decibels(power @ weights.T, floor)
+    return levels
+
+
+def _levels_by_librosa(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """``_levels`` by librosa's own functions."""
+    import librosa  # slow to import and to compile: only where it is asked for
+
+    frames, floor = features.frames, features.log_mel.floor_db
+    levels = {}
+    for n_mels in filters:
+        power = librosa.feature.melspectrogram(
+            y=np.asarray(signal, dtype=np.float32),
+            sr=sample_rate,
+            n_fft=frames.n_fft,
+            win_length=frames.win_length,
+            hop_length=frames.hop_length,
+            window=frames.window,
+            center=True,
+            pad_mode="constant",
+            power=2.0,
+            n_mels=n_mels,
+            fmin=features.log_mel.fmin,
+            fmax=features.log_mel.fmax,
+        )
+        levels[n_mels] = np.ascontiguousarray(librosa.power_to_db(power, ref=1.0, amin=10 ** (floor / 10), top_db=None).T)
+    return levels
+
+
+def _decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
+    levels: np.ndarray = np.maximum(np.float32(10) * np.log10(np.maximum(power, np.float32(1e-30))), np.float32(floor_db))
+    return levels
+
+
+def _hz_to_mel(hz: float) -> float:
+    return hz * 3 / 200 if hz < 1000 else 15 + 27 * float(np.log(hz / 1000) / np.log(6.4))
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.power(6.4, (mel - 15) / 27))
+
+
+@functools.lru_cache(maxsize=4)
+def _window(shape: str, length: int) -> np.ndarray:
+    offset = 0.5 if shape == "hann" else 0.54
+    window: np.ndarray = offset - (1 - offset) * np.cos(2 * np.pi * np.arange(length) / length)  # periodic
+    window.flags.writeable = False
+    return window
