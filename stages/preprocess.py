@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 
 from ser import SerError
-from ser.corpora import Found, list_recordings
 from ser.corpora.archives import open_archive
+from ser.corpora.listing import Found, list_recordings
 from ser.params import Params
 from ser.signal import audio, preprocessing, vad
 from ser.signal.clips import to_float, to_int16
