@@ -83,6 +83,20 @@ def copy(source: Path, target: Path, *, checksum: str | None, title: str) -> dic
     return agreed
 
 
+def owned(root: Path, name: str) -> Path:
+    """The folder ``root/name``, which a stage may fill and clear. Call it again right before anything is removed.
+
+    Raises:
+        SerError: if the name is no plain name of a folder, or ``root/name`` is a link or lies elsewhere than directly in ``root``.
+    """
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise SerError(f"{name!r} is no name of a folder in {root}")
+    folder = root / name
+    if folder.resolve() != root.resolve() / name:
+        raise SerError(f"{folder} is a link or lies elsewhere: nothing is written or removed there; remove the link, or link all of {root}")
+    return folder
+
+
 class _Sums:
     """md5 and sha256, block by block."""
 

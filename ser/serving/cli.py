@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ser", description="Speech emotion recognition with a trained model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    predict = commands.add_parser("predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, mp3).")
+    predict = commands.add_parser(
+        "predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, opus, mp3, aiff)."
+    )
     predict.add_argument("paths", nargs="+", metavar="FILE", help="recording, or folder of recordings")
     predict.add_argument("--bundle", metavar="FOLDER", help="exported model; default: the one in exports/")
     predict.add_argument(

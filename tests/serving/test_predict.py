@@ -96,9 +96,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = shrunken()
     corpus = params.corpora["demo"]
     fetch.fetch("demo", corpus, root / "raw", mirror=None, cache=root / "cache")
-    preprocessing.build("demo", corpus, root / "raw", root / "clips", params.preprocess, params.runtime)
+    preprocessing.build("demo", corpus, root / "raw/demo", root / "clips", params.preprocess, params.runtime)
     extraction.build(root / "clips", root / "features", params.preprocess.sample_rate, params.features, params.runtime)
-    with zipfile.ZipFile(root / "raw" / "demo.zip") as packed:
+    with zipfile.ZipFile(root / "raw/demo/demo.zip") as packed:
         packed.extractall(root / "recordings")
     write_models(root / "models", trained_of(params, [1, 2], [0]))
     export(root / "models", root / "exports" / "demo", DEMO, None)
