@@ -14,6 +14,7 @@ ORDER = (
     "corpora",
     "download",
     "signal",
+    "encoders",
     "views",
     "splits",
     "model",

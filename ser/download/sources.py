@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ser import SerError
-from ser.corpora.archives import SUFFIXES, ArchiveError, open_archive
+from ser.corpora.archives import ArchiveError, open_archive
 from ser.download import kaggle, zenodo
 from ser.download import mirror as mirrors
 from ser.download.transfer import ask, download
-from ser.params.corpora import Links, Zenodo
+from ser.params.corpora import SUFFIXES, Links, Zenodo
 from ser.runtime.disk import TransferError, alone, copy, hashes, whole
 
 OFFICIAL = "official"

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from ser.params.base import Section
 
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""Archives that can be read, by the end of their name."""
+
 
 class Archive(Section):
     """One packed file of a corpus."""
