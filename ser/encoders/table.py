@@ -80,13 +80,21 @@ TABLE = (
     Row("wav2vec2-base", "facebook/wav2vec2-base", "", "", "wav2vec2", 768, 12, "Apache-2.0", "yes"),
     # The main branches of the next four hold a pickle only; these commits are their conversions to safetensors on the hub.
     Row(
-        "hubert-base", "facebook/hubert-base-ls960", "af46f65f540dc3ca7aa59f46c6c3d5dbb4374fa8", "", "hubert", 768, 12, "Apache-2.0", "yes",
+        "hubert-base", "facebook/hubert-base-ls960", "af46f65f540dc3ca7aa59f46c6c3d5dbb4374fa8", "",
+        "hubert", 768, 12, "Apache-2.0", "yes",
     ),
     Row(
-        "hubert-large", "facebook/hubert-large-ll60k", "1c513b9a0780f7afa32e4480311fa444e56c3a2e", "", "hubert", 1024, 24, "Apache-2.0", "yes",
+        "hubert-large", "facebook/hubert-large-ll60k", "1c513b9a0780f7afa32e4480311fa444e56c3a2e", "",
+        "hubert", 1024, 24, "Apache-2.0", "yes",
     ),
-    Row("wavlm-base-plus", "microsoft/wavlm-base-plus", "98fd61b9c652129c839c0a25a05987d8f59256a4", "", "wavlm", 768, 12, _WAVLM, "unclear"),
-    Row("wavlm-large", "microsoft/wavlm-large", "07d9d3d8576fd3d718ee7b16b2b6242e9610d9af", "", "wavlm", 1024, 24, _WAVLM, "unclear"),
+    Row(
+        "wavlm-base-plus", "microsoft/wavlm-base-plus", "98fd61b9c652129c839c0a25a05987d8f59256a4", "",
+        "wavlm", 768, 12, _WAVLM, "unclear",
+    ),
+    Row(
+        "wavlm-large", "microsoft/wavlm-large", "07d9d3d8576fd3d718ee7b16b2b6242e9610d9af", "",
+        "wavlm", 1024, 24, _WAVLM, "unclear",
+    ),
     Row("data2vec-audio-base", "facebook/data2vec-audio-base", "", "", "data2vec-audio", 768, 12, "Apache-2.0", "yes"),
 )  # fmt: skip
 

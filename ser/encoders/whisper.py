@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ser import SerError
+from ser.encoders.cutting import HOP, fed, pieces
 from ser.encoders.whisper_mel import log_mel
 
 
@@ -129,13 +130,11 @@ class Whisper:
             signal: mono float at 16 kHz, shape (n,).
             silence: samples of silence appended.
         """
-        tokens = max(2, -(-(len(signal) + silence) // 320))
-        fed = np.zeros(320 * tokens, dtype=np.float32)
-        fed[: len(signal)] = signal
-        mel = torch.from_numpy(log_mel(fed, self.bands))
-        pieces = np.linspace(0, tokens, -(-tokens // self.positions) + 1).astype(int)
+        whole = fed(signal, silence)
+        mel = torch.from_numpy(log_mel(whole, self.bands))
+        cuts = pieces(len(whole) // HOP, self.positions)
         with torch.inference_mode():
-            parts = [self.network(mel[None, :, 2 * start : 2 * end])[0] for start, end in zip(pieces[:-1], pieces[1:], strict=True)]
+            parts = [self.network(mel[None, :, 2 * start : 2 * end])[0] for start, end in cuts]
             return torch.cat(parts).numpy()
 
 

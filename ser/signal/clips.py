@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from ser import SerError
+
 if TYPE_CHECKING:
     import pandas as pd  # imported where a table is read: a predictor, which has none, starts without it
 
@@ -87,6 +89,17 @@ def read_table(folder: str | Path) -> pd.DataFrame:
 def read(folder: str | Path, sample_rate: int) -> Clips:
     """Open a clips folder; the audio stays on disk until it is used."""
     return Clips(read_table(folder), np.load(Path(folder) / "audio.npy", mmap_mode="r"), sample_rate)
+
+
+def check_store(folder: str | Path, starts: np.ndarray, lengths: np.ndarray) -> None:
+    """Whether ``audio.npy`` of a clips folder holds exactly the clips that ``clips.csv`` lists.
+
+    Raises:
+        SerError: when it does not.
+    """
+    audio = np.load(Path(folder) / "audio.npy", mmap_mode="r", allow_pickle=False)
+    if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
+        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run preprocess again")
 
 
 class ArrayWriter:
