@@ -147,6 +147,8 @@ def _finished(work: Path, clips: int, row_bytes: int) -> np.ndarray:
         rows = ((work / "states.npy").stat().st_size - _header(work / "states.npy")) // row_bytes
     except (OSError, ValueError):
         return np.zeros(0, dtype=np.int64)
+    junk = np.flatnonzero((counts <= 0) | (counts > rows))
+    counts = counts[: junk[0]] if len(junk) else counts
     fit = int(np.searchsorted(np.cumsum(counts), rows, side="right"))
     return counts[: fit if fit == clips else fit // CHUNK * CHUNK]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from ser import SerError
 from ser.encoders.cutting import HOP, fed, pieces
@@ -55,6 +56,7 @@ class Waveform:
 
         A clip is normalised alone and the silence behind it stays zero, as ``transformers`` treats padding. What has more than
         ``positions`` tokens is cut into as few pieces of the same length as possible, each with all samples that its tokens see.
+        (The small models norm the first convolution over time, so that there a piece does differ a little from the same part of a whole.)
 
         Args:
             signal: mono float at 16 kHz, shape (n,).
@@ -64,7 +66,8 @@ class Waveform:
             signal = (signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)
         whole = fed(signal, silence)
         cuts = pieces((len(whole) - FIELD) // HOP + 1, self.positions)
-        parts = [whole[HOP * start : HOP * (end - 1) + FIELD] for start, end in cuts]
+        ends = [HOP * (end - 1) + FIELD for _, end in cuts[:-1]] + [len(whole)]
+        parts = [whole[HOP * start : end] for (start, _), end in zip(cuts, ends, strict=True)]
         return np.concatenate([self._piece(part) for part in parts])
 
     def _piece(self, part: np.ndarray) -> np.ndarray:
@@ -86,6 +89,8 @@ def load(folder: Path, chosen: Sequence[int]) -> Waveform:
             f"features.encoder: a model of the families {', '.join(FAMILIES)} needs an optional package: "
             "pip install 'transformers>=5.24' (Whisper needs none)"
         ) from None
+    transformers.logging.set_verbosity_error()  # it would report every weight of the layers that are left out
+    transformers.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         if int(np.prod(config.conv_stride)) != HOP or _field(config.conv_kernel, config.conv_stride) != FIELD:
@@ -94,7 +99,7 @@ def load(folder: Path, chosen: Sequence[int]) -> Waveform:
         network, told = transformers.AutoModel.from_pretrained(
             folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         raise SerError(f"{folder} cannot be loaded: {error}") from None
     if missing := sorted(name for name in told["missing_keys"] if not name.endswith(_IGNORED)):
         raise SerError(f"{folder / 'model.safetensors'} lacks {len(missing)} weights, {missing[0]} among them")
