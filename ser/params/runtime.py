@@ -19,10 +19,10 @@ class Runtime(Section):
     threads: Count
     """torch CPU threads of each training, from 1; auto: one, with folds side by side."""
     workers: Count
-    """Processes of preprocess and features, and of trainings on a CPU, from 1; auto: one per core."""
+    """Processes of preprocess, features and encode, and of trainings on a CPU, from 1; auto: one per core."""
     scheduler: str | None = Field(pattern=r"^(tcp|tls)://")
-    """Address of a Dask scheduler that preprocess and features shall use instead of local processes."""
+    """Address of a Dask scheduler that preprocess, features and encode shall use instead of local processes."""
     mirror: str | None
-    """Folder or http(s) address with ``<corpus>/<archive>``, looked at before the official one; SER_MIRROR wins."""
+    """Folder or http(s) address with ``<corpus>/<archive>`` and ``encoders/<name>/``, looked at before the official one; SER_MIRROR wins."""
     cache_dir: str | None
-    """Where archives and checkpoints live outside the repository; SER_CACHE_DIR wins; null: ~/.cache/ser."""
+    """Where archives, encoders and checkpoints live outside the repository; SER_CACHE_DIR wins; null: ~/.cache/ser."""
