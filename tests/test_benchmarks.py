@@ -157,3 +157,32 @@ def test_multiply_adds_are_counted_for_the_frames_that_five_seconds_have(monkeyp
     params = made.params(features__frames__n_fft=n_fft)
     model._ours("ours", params, 1)
     assert seen == [frame_count(5 * params.preprocess.sample_rate, params.features.frames)]
+
+
+def test_the_products_are_those_of_the_encoder():
+    """Counted by torch while our network runs on as many tokens."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks import encode
+    from ser.encoders.whisper import Shape, WhisperEncoder
+
+    network = WhisperEncoder(Shape.of(encode.WHISPER_BASE, "benchmark"), encode.LAYERS).eval()
+    with (
+        FlopCounterMode(display=False) as counted,
+        torch.inference_mode(),
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
+        network(torch.zeros(1, 80, 100))
+    assert 2 * sum(n * a * b * c for n, a, b, c in encode.products(50, encode.WHISPER_BASE, 3)) == counted.get_total_flops()
+
+
+def test_what_the_encoding_benchmark_makes_is_a_store_and_an_encoder(tmp_path, capfd):
+    from benchmarks import encode
+
+    encode.measure(str(encode.random_whisper(tmp_path / "whisper")), str(encode.noise(tmp_path / "clips", 3)), 1)
+    found = json.loads(capfd.readouterr().out)
+    assert found["tokens"] == sum(-(-(int(n) + encode.RATE) // 320) for n in (19_200, 37_600, 56_000))
+    assert found["audio_seconds"] == pytest.approx(found["tokens"] / 50 - 3)
+    assert found["products"] > 0
+    assert found["encode"] > 0

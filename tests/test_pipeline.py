@@ -84,10 +84,11 @@ def test_a_stage_needs_no_more_than_it_declares(finished, tmp_path, name):
 
 
 AFTER = {
-    "download": {"download", "preprocess", "split", "features", "train", "evaluate", "export", "report"},
-    "preprocess": {"preprocess", "split", "features", "train", "evaluate", "export", "report"},
+    "download": {"download", "preprocess", "split", "features", "encode", "train", "evaluate", "export", "report"},
+    "preprocess": {"preprocess", "split", "features", "encode", "train", "evaluate", "export", "report"},
     "split": {"split", "train", "evaluate", "export", "report"},
     "features": {"features", "train", "evaluate", "export", "report"},
+    "encode": {"encode", "train", "evaluate", "export", "report"},
     "train": {"train", "evaluate", "export", "report"},
     "evaluate": {"evaluate", "export", "report"},
     "report": {"report"},
@@ -107,6 +108,7 @@ AFTER = {
         ("split.seed", 5, "split"),
         ("features.log_mel.n_mels", 40, "features"),
         ("features.functionals", "egemaps", "features"),
+        ("features.encoder", {"name": "whisper-base", "layers": [1, 2]}, "encode"),
         ("features.normalise", "clip", "train"),
         ("model.fusion", "concat", "train"),
         ("train.lr", 0.5, "train"),

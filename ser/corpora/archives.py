@@ -27,9 +27,6 @@ from tqdm import tqdm
 
 from ser import SerError
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-"""Archives that can be read, by the end of their name."""
-
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER = 1 << 30  # bytes: 90 minutes of 48 kHz stereo in 16 bit
 MAX_TOTAL = 64 << 30

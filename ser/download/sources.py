@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser.corpora.archives import SUFFIXES, ArchiveError, open_archive
+from ser.corpora.archives import ArchiveError, open_archive
 from ser.download import kaggle, zenodo
 from ser.download import mirror as mirrors
 from ser.download.failure import FetchError, Wanted, failure
 from ser.download.transfer import ask, download
-from ser.params.corpora import Links, Zenodo
+from ser.params.corpora import SUFFIXES, Links, Zenodo
 from ser.runtime.disk import TransferError, alone, copy, hashes, whole
 
 OFFICIAL = "official"

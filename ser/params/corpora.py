@@ -15,6 +15,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TAKEN = ("source.json", ".part", ".lock")
 """Ends of file names that the download uses for itself."""
 
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""Archives that can be read, by the end of their name."""
+
 
 class Archive(Section):
     """One packed file of a corpus."""

@@ -20,12 +20,12 @@ class Runtime(Section):
     threads: Count
     """torch CPU threads of each training, from 1; auto: one, with folds in parallel."""
     workers: Count
-    """Worker processes of preprocess and features, and of training on a CPU, from 1; auto: one per core."""
+    """Worker processes of preprocess, features and encode, and of training on a CPU, from 1; auto: one per core."""
     scheduler: str | None = Field(pattern=r"^(tcp|tls)://")
-    """Address of a Dask scheduler for preprocess and features, instead of local processes."""
+    """Address of a Dask scheduler for preprocess, features and encode, instead of local processes."""
     mirror: str | None
-    """Folder or http(s) address with ``<corpus>/<archive>``, tried before the official one; SER_MIRROR takes
-    precedence."""
+    """Folder or http(s) address with ``<corpus>/<archive>`` and ``encoders/<name>/``, tried before the
+    official one; SER_MIRROR takes precedence."""
     cache_dir: str | None
-    """Folder of archives and checkpoints, outside the repository; null: ~/.cache/ser. SER_CACHE_DIR takes
-    precedence."""
+    """Folder of archives, encoders and checkpoints, outside the repository; null: ~/.cache/ser. SER_CACHE_DIR
+    takes precedence."""
