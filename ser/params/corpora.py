@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from ser.params.base import Section
 
+SYNTHETIC_NOTICE = "synthetic: not a result about human emotion"
+"""Stands beside every number of a synthetic corpus: in the metrics file, on the page, in the bundle and its card."""
+
 
 class Archive(Section):
     """One packed file of a corpus."""
