@@ -23,6 +23,10 @@ def test_every_stage_script_is_a_stage():
     assert scripts == set(STAGES)
 
 
+def test_no_stage_needs_the_benchmarks():
+    assert not [script for name in STAGES for script in needed_by(f"stages/{name}.py") if script.startswith("benchmarks")]
+
+
 def test_stages_run_once_per_corpus_except_the_report():
     for name, stage in STAGES.items():
         assert ("matrix" in stage) == (name != "report"), name
