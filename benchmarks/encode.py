@@ -30,13 +30,15 @@ from ser.signal.clips import COLUMNS
 
 RATE = 16_000
 LAYERS = [1, 2, 3]
+LAYERS = 6
+
 WHISPER_BASE = {
     "model_type": "whisper",
     "num_mel_bins": 80,
     "d_model": 512,
     "encoder_attention_heads": 8,
     "encoder_ffn_dim": 2048,
-    "encoder_layers": 6,
+    "encoder_layers": LAYERS,
     "max_source_positions": 1500,
 }
 
@@ -58,7 +60,7 @@ def random_whisper(folder: Path) -> Path:
     from ser.encoders.whisper import Shape, WhisperEncoder
 
     torch.manual_seed(0)
-    network = WhisperEncoder(Shape.of(WHISPER_BASE, "benchmark"), [WHISPER_BASE["encoder_layers"]])
+    network = WhisperEncoder(Shape.of(WHISPER_BASE, "benchmark"), [LAYERS])
     folder.mkdir()
     save_file({f"model.encoder.{name}": values.contiguous() for name, values in network.state_dict().items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(WHISPER_BASE))

@@ -13,7 +13,6 @@ Without such an experiment only the cost is printed, and the recorded scores sta
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from ruamel.yaml import YAML
 from benchmarks.record import record, show
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
+from ser.evaluation import result
+from ser.evaluation.result import Result
 from ser.model.__main__ import build
 from ser.model.fusion import FUSIONS
 from ser.model.summary import madds, summary
@@ -92,8 +93,10 @@ def accuracy(corpus: str, ours: str, reference: str) -> dict[str, Any]:
     """
     a, b = _scores(corpus, ours), _scores(corpus, reference)
     for key in ("protocol", "n", "classes"):
-        if a[key] != b[key]:
-            raise SerError(f"{corpus}: {ours} has {key} {a[key]}, {reference} has {b[key]}; run both on the same clips and folds")
+        if getattr(a, key) != getattr(b, key):
+            raise SerError(
+                f"{corpus}: {ours} has {key} {getattr(a, key)}, {reference} has {getattr(b, key)}; run both on the same clips and folds"
+            )
     parameters = [parse(YAML(typ="safe", pure=True).load(_text("params.yaml", run)), f"params.yaml at {run}") for run in (ours, reference)]
     for key in SAME:
         found = [_value(params, key) for params in parameters]
@@ -101,14 +104,14 @@ def accuracy(corpus: str, ours: str, reference: str) -> dict[str, Any]:
             raise SerError(f"{key} is {found[0]} in {ours} and {found[1]} in {reference}; run both with the same (-S {key}=…)")
     return {
         "corpus": corpus,
-        "protocol": a["protocol"],
-        "folds": len(a["folds"]["each"]),
+        "protocol": a.protocol,
+        "folds": len(a.folds.each),
         "epochs": parameters[0].train.epochs,
         "seeds": len(parameters[0].train.seeds),
-        "ua": a["ua"],
-        "ua_interval": a["ci"]["ua"],
-        "reference_ua": b["ua"],
-        "reference_ua_interval": b["ci"]["ua"],
+        "ua": a.scores["ua"],
+        "ua_interval": a.ci.limits["ua"],
+        "reference_ua": b.scores["ua"],
+        "reference_ua_interval": b.ci.limits["ua"],
     }
 
 
@@ -126,8 +129,9 @@ def _parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _scores(corpus: str, run: str) -> dict[str, Any]:
-    return json.loads(_text(f"metrics/corpora/{corpus}.json", run))
+def _scores(corpus: str, run: str) -> Result:
+    path = f"metrics/corpora/{corpus}.json"
+    return result.parse(_text(path, run), f"{path} of {run}", corpus)
 
 
 def _value(params: Params, key: str) -> Any:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ser import SerError
 from ser.params import Params
 from ser.runtime.machine import cache_dir, passive_waiting
+from ser.runtime.text import markdown_table, percent
 from stages import command, preset
 
 if TYPE_CHECKING:
@@ -105,14 +106,14 @@ def _searched(search: Search, count: int) -> Study:
 def _warn(share: float) -> None:
     if share:
         print(
-            f"\nNote: {share:.0%} of these validation clips are test clips of another fold, so a score over all folds with these values is "
-            "slightly too\ngood. docs/search.md shows the strict way: one fold for both."
+            f"\nNote: {percent(share, 0)}% of these validation clips are test clips of another fold, so a score over all folds with "
+            "these values is\nslightly too good. docs/search.md shows the strict way: one fold for both."
         )
 
 
 def line(outcome: Outcome) -> str:
     """A trial in one line."""
-    score = f"UA {100 * outcome.ua:5.1f}  " if outcome.ua is not None else ""
+    score = f"UA {percent(outcome.ua):>5}  " if outcome.ua is not None else ""
     note = f"  ({outcome.note})" if outcome.note else ""
     return f"trial {outcome.number}: {score}{outcome.state:<8}  {' '.join(_pairs(outcome.chosen))}{note}"
 
@@ -133,9 +134,7 @@ def table(outcomes: list[Outcome]) -> str:
         ]
         for one in best
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    written = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in [head, *rows]]
-    return "\n".join([written[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *written[1:]])
+    return markdown_table(head, rows)
 
 
 def experiment(chosen: dict[str, Any], params: Params, corpus: str) -> str:
@@ -156,13 +155,13 @@ def _show(outcomes: list[Outcome], importances: dict[str, float], params: Params
         raise SerError("no trial finished" + (f"; the last refused one: {notes[-1]}" if notes else ""))
     print(table(outcomes))
     if importances:
-        shares = ", ".join(f"{key} {share:.0%}" for key, share in importances.items())
+        shares = ", ".join(f"{key} {percent(share, 0)}%" for key, share in importances.items())
         print(f"\nKeys that distinguish the best tenth: {shares}")
     print(f"\nTest the best one once:\n\n{experiment(outcomes[0].chosen, params, corpus)}")
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+    return "" if share is None else percent(share)
 
 
 def _pairs(chosen: dict[str, Any]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import threading
 import time
@@ -42,12 +41,6 @@ def test_a_benchmark_names_the_sections_it_depends_on(tmp_path, monkeypatch):
     assert list(recorded("tried")["params"]) == ["preprocess", "evaluate"]
     with pytest.raises(KeyError):
         record.record("tried", {}, params=made.params(), sections=("modle",))
-
-
-def test_the_circumstances_can_be_told_without_affinity_as_on_macos(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert record.circumstances()["cores"] == 7
 
 
 # training

@@ -19,8 +19,13 @@ def test_dependencies_are_exactly_the_imports(name):
 
 
 def test_every_stage_script_is_a_stage():
-    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__", "command", "compare", "preset", "search", "show"}
+    others = {"__init__", "command", "compare", "paths", "preset", "search", "show"}
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - others
     assert scripts == set(STAGES)
+
+
+def test_no_stage_needs_the_benchmarks():
+    assert not [script for name in STAGES for script in needed_by(f"stages/{name}.py") if script.startswith("benchmarks")]
 
 
 def test_stages_run_once_per_corpus_except_the_report():

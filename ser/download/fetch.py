@@ -18,7 +18,7 @@ from ser import SerError
 from ser.corpora import folder
 from ser.download.failure import FetchError
 from ser.download.sources import Published, entry_of, source_record
-from ser.params.corpora import Corpus, Folder, Joint, Links, Synthetic, Zenodo
+from ser.params.corpora import SYNTHETIC_NOTICE, Corpus, Folder, Joint, Links, Synthetic, Zenodo
 from ser.runtime.disk import owned, whole
 
 __all__ = ["FetchError", "fetch", "obstacle"]
@@ -57,7 +57,7 @@ def fetch(
         from ser.corpora import demo  # only this corpus needs the synthesiser
 
         demo.write_archive(target / demo.ARCHIVE, given)
-        source = source_record(name, [entry_of(target, demo.ARCHIVE, None, "synthetic")], ["synthetic: not a result about human emotion"])
+        source = source_record(name, [entry_of(target, demo.ARCHIVE, None, "synthetic")], [SYNTHETIC_NOTICE])
     elif isinstance(given, Folder):
         part = target / f"{folder.ARCHIVE}.part"
         folder.write_archive(part, name, given)

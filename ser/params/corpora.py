@@ -18,6 +18,9 @@ _TAKEN = ("source.json", ".part", ".lock")
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Archives that can be read, by the end of their name."""
 
+SYNTHETIC_NOTICE = "synthetic: not a result about human emotion"
+"""Stands beside every number of a synthetic corpus: in the metrics file, on the page, in the bundle and its card."""
+
 
 class Archive(Section):
     """One packed file of a corpus."""

@@ -6,6 +6,7 @@ from ser.corpora.catalogue import catalogue
 from ser.corpora.description import Description
 from ser.corpora.listing import describe
 from ser.params.corpora import Folder, Joint, Source
+from ser.runtime.text import percent
 from ser.serving.bundle import MODEL, Bundle
 from ser.views.functionals import SETS
 
@@ -61,11 +62,11 @@ def _score(bundle: Bundle) -> str:
     interval = ""
     if score.ua_interval:
         low, high = score.ua_interval
-        interval = f" ({score.confidence:.0%} interval by speaker {low:.1%} to {high:.1%})"
+        interval = f" ({percent(score.confidence, 0)}% interval by speaker {percent(low)}% to {percent(high)}%)"
     sharing = "no test speaker was heard in training" if bundle.speaker_independent else "**test speakers were heard in training**"
     return (
-        f"UA {score.ua:.1%}{interval}, WA {score.wa:.1%}, macro-F1 {score.macro_f1:.1%} on {score.clips:,} clips, each judged by a network "
-        f"that had not heard it; chance is {score.chance_ua:.1%}. Protocol: {bundle.protocol}; {sharing}."
+        f"UA {percent(score.ua)}%{interval}, WA {percent(score.wa)}%, macro-F1 {percent(score.macro_f1)}% on {score.clips:,} clips, each "
+        f"judged by a network that did not train on it; chance is {percent(score.chance_ua)}%. Protocol: {bundle.protocol}; {sharing}."
     )
 
 
