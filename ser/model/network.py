@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch, token_mask
-from ser.model.fusion import FUSIONS, OWN_WIDTH, Fused, Fusion
+from ser.model.fusion import Fused, Fusion, load
 from ser.model.weighing import Pool
 from ser.params.model import Model
 
@@ -54,8 +54,8 @@ class Network(nn.Module):
             self.register_buffer(f"mean_{view}", torch.zeros(count))
             self.register_buffer(f"scale_{view}", torch.ones(count))
 
-        fused = len(model.branches) > 1
-        levels = len(model.cnn.channels) if fused and model.fusion == "hierarchical_coattention" else 1
+        joins = load(model.fusion)
+        levels = len(model.cnn.channels) if len(model.branches) > 1 and joins.every_depth else 1
         views = {view: rows[view] for view in rows if f"{view}_cnn" in model.branches}
         sides: dict[str, CnnBranches | TransformerBranch] = {}  # one or two; named after their branches, A first
         if "transformer" not in model.branches and len(views) == 2:
@@ -75,9 +75,9 @@ class Network(nn.Module):
         self.pool = Pool(model)
         width = self.pool.width(widths[0][-1])
         if len(widths) == 2:
-            if model.dim is not None and model.fusion not in OWN_WIDTH:
+            if model.dim is not None and not joins.own_width:
                 self.projections.extend(Projection(side, model.dim, model.token_norm) for side in widths)
-            self.fusion = FUSIONS[model.fusion](model, (widths[0][-1], widths[1][-1]), levels)
+            self.fusion = joins(model, (widths[0][-1], widths[1][-1]), levels)
             width = self.fusion.width
         self.dropout = nn.Dropout(model.dropout)
         self.classifier = nn.Linear(width, n_classes)
