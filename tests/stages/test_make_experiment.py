@@ -58,6 +58,8 @@ def test_the_sweep_takes_the_fusions_from_the_code(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     fusions = sorted(path.stem for path in (ROOT / "ser/model/fusions").glob("[a-z]*.py"))
     assert asked[0] == f"exp run --queue -S model.fusion={','.join(fusions)}"
-    assert [line.split()[:5] for line in asked[1:4]] == [["exp", "run", "--queue", "-n", name] for name in ("paper", "zenkov", "cnn_transformer")]
+    assert [line.split()[:5] for line in asked[1:4]] == [
+        ["exp", "run", "--queue", "-n", name] for name in ("paper", "zenkov", "cnn_transformer")
+    ]
     assert all(line.endswith("-S split.protocol=auto -S train.epochs=60 -S train.patience=0") for line in asked[1:4])
     assert asked[4] == "exp run --run-all --jobs 2"
