@@ -30,7 +30,7 @@ from ser.signal.clips import COLUMNS
 
 RATE = 16_000
 LAYERS = [1, 2, 3]
-LAYERS = 6
+DEPTH = 6
 
 WHISPER_BASE = {
     "model_type": "whisper",
@@ -38,7 +38,7 @@ WHISPER_BASE = {
     "d_model": 512,
     "encoder_attention_heads": 8,
     "encoder_ffn_dim": 2048,
-    "encoder_layers": LAYERS,
+    "encoder_layers": DEPTH,
     "max_source_positions": 1500,
 }
 
@@ -60,7 +60,7 @@ def random_whisper(folder: Path) -> Path:
     from ser.encoders.whisper import Shape, WhisperEncoder
 
     torch.manual_seed(0)
-    network = WhisperEncoder(Shape.of(WHISPER_BASE, "benchmark"), [LAYERS])
+    network = WhisperEncoder(Shape.of(WHISPER_BASE, "benchmark"), [DEPTH])
     folder.mkdir()
     save_file({f"model.encoder.{name}": values.contiguous() for name, values in network.state_dict().items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(WHISPER_BASE))

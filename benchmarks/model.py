@@ -26,12 +26,12 @@ from ruamel.yaml import YAML
 from benchmarks.record import record, show
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
+from ser.diagram.__main__ import build
+from ser.diagram.summary import madds, summary
 from ser.evaluation import result
 from ser.evaluation.result import Result
-from ser.model.__main__ import build
-from ser.model.fusion import FUSIONS
-from ser.model.summary import madds, summary
 from ser.params import Params, parse
+from ser.params.model import FUSIONS
 from ser.views.spectrum import frame_count
 from stages import preset
 
@@ -69,7 +69,7 @@ def cost(values: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     ours = parse(values)
     default = _ours("default", ours, reference_madds)
     rows.append(default)
-    for fusion in FUSIONS:
+    for fusion in FUSIONS.names():
         if fusion != ours.model.fusion:
             rows.append(_ours(f"default, {fusion}", parse(preset.merged(values, {"model": {"fusion": fusion}})), reference_madds))
     for name in preset.names():

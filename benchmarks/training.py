@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.record import record
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
-from ser.model.__main__ import build
+from ser.diagram.__main__ import build
 from ser.params import Params, load
 from ser.runtime.machine import passive_waiting, workers
 from ser.training import device

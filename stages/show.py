@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ser.corpora.listing import list_recordings
 from ser.params import Params
-from ser.report import recording
+from ser.diagram import recording
 from stages import command
 
 log = logging.getLogger(__name__)

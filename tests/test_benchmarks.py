@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import record, training
 from ser import SerError
-from ser.model.__main__ import build
+from ser.diagram.__main__ import build
 from ser.params import Params
 from ser.views.features import widths
 from ser.views.spectrum import frame_count

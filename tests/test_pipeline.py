@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from tests.dependencies import needed_by, tracked_by
 from tests.pipeline import ROOT, Project
 
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -67,20 +68,24 @@ def test_same_seed_same_bytes(finished):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_needs_no_more_than_it_declares(finished, tmp_path, name):
-    """Each command in an empty folder with its declared dependencies only: a forgotten one fails here."""
+    """Each command in an empty folder with its declared dependencies only: a forgotten file, or a key it reads unseen, fails here."""
     shutil.copy(finished.folder / "params.yaml", tmp_path)
-    for dep in STAGES[name]["deps"]:
+    for dep in [*STAGES[name]["deps"], *(needed_by(f"stages/{name}.py") - tracked_by(f"stages/{name}.py"))]:
         # A matrix in the dependencies of the report lists one path per corpus.
         source, target = (folder / dep.replace("${item.dataset}", "demo") for folder in (finished.folder, tmp_path))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
-    command = STAGES[name]["cmd"].replace("${item.dataset}", "demo").split()
+    command = STAGES[name]["cmd"].replace("${item.dataset}", "demo").replace("-m", f"{ROOT / 'tests/reads.py'} reads.json").split()
     done = subprocess.run(command, cwd=tmp_path, env=finished.environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     for kind in ("outs", "metrics", "plots"):
         for out in STAGES[name].get(kind, []):
             path = (out if isinstance(out, str) else next(iter(out))).replace("${item.dataset}", "demo")
             assert (tmp_path / path).exists(), path
+    listed = tuple(key.replace("${item.dataset}", "demo") for key in STAGES[name].get("params", []))
+    read = json.loads((tmp_path / "reads.json").read_text())
+    assert read
+    assert [key for key in read if not key.startswith("runtime.") and not f"{key}.".startswith(tuple(f"{one}." for one in listed))] == []
 
 
 AFTER = {
@@ -91,6 +96,7 @@ AFTER = {
     "encode": {"encode", "train", "evaluate", "export", "report"},
     "train": {"train", "evaluate", "export", "report"},
     "evaluate": {"evaluate", "export", "report"},
+    "export": {"export"},
     "report": {"report"},
     "nothing": set(),
 }
@@ -130,6 +136,31 @@ def test_a_parameter_reruns_what_depends_on_it(finished, key, value, first):
     follows = set().union(*(AFTER[name] for name in changed)) if changed else set()
     assert follows == AFTER[first]
     assert changed <= AFTER[first]
+
+
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [
+        ("ser/params/train.py", "nothing"),
+        ("ser/params/base.py", "nothing"),
+        ("ser/runtime/workers.py", "nothing"),
+        ("ser/diagram/picture.py", "nothing"),
+        ("ser/model/fusions/concat.py", "train"),
+        ("ser/splits/leaks.py", "split"),
+        ("ser/report/page.py", "report"),
+    ],
+)
+def test_a_docstring_reruns_what_depends_on_its_file(finished, path, first):
+    """What the schema says is no input of any stage; what a stage computes with is."""
+    file = finished.folder / path
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before.replace(b'"""', b'"""Said in other words. ', 1))
+        assert file.read_bytes() != before
+        changed = {name.split("@")[0] for name in json.loads(finished.run("dvc", "status", "--json").stdout)}
+    finally:
+        file.write_bytes(before)
+    assert set().union(*(AFTER[name] for name in changed)) == AFTER[first]
 
 
 def test_params_survive_an_override_with_a_one_line_diff(finished):

@@ -18,6 +18,7 @@ ORDER = (
     "views",
     "splits",
     "model",
+    "diagram",
     "training",
     "evaluation",
     "report",

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page with its pictures, and the picture of one recording.
+"""The report: one self-contained HTML page with its pictures.
 
-Imports ``evaluation``, and for the recording also the rooms before it. Only the stages report and show import it.
+Imports ``evaluation``, ``runtime`` and ``params``. Only the report stage imports it.
 """
