@@ -12,8 +12,8 @@ import logging
 from pathlib import Path
 
 from ser.corpora.listing import list_recordings
-from ser.params import Params
 from ser.diagram import recording
+from ser.params import Params
 from stages import command
 
 log = logging.getLogger(__name__)
