@@ -23,6 +23,6 @@ class Runtime(Section):
     scheduler: str | None = Field(pattern=r"^(tcp|tls)://")
     """Address of a Dask scheduler that preprocess, features and encode shall use instead of local processes."""
     mirror: str | None
-    """Folder or http(s) address with ``<corpus>/<archive>`` and ``encoders/<name>/``, looked at before the official one; SER_MIRROR wins."""
+    """Folder or http(s) address with ``<corpus>/<archive>`` and ``encoders/<name>/``, looked at before official ones; SER_MIRROR wins."""
     cache_dir: str | None
     """Where archives, encoders and checkpoints live outside the repository; SER_CACHE_DIR wins; null: ~/.cache/ser."""
