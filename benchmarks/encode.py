@@ -30,9 +30,7 @@ from ser.signal.clips import COLUMNS
 
 RATE = 16_000
 LAYERS = [1, 2, 3]
-DEPTH = 6
-
-WHISPER_BASE = {
+WHISPER_BASE: dict[str, Any] = {
     "model_type": "whisper",
     "num_mel_bins": 80,
     "d_model": 512,
