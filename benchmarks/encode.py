@@ -36,7 +36,7 @@ WHISPER_BASE: dict[str, Any] = {
     "d_model": 512,
     "encoder_attention_heads": 8,
     "encoder_ffn_dim": 2048,
-    "encoder_layers": DEPTH,
+    "encoder_layers": 6,
     "max_source_positions": 1500,
 }
 
@@ -58,7 +58,7 @@ def random_whisper(folder: Path) -> Path:
     from ser.encoders.whisper import Shape, WhisperEncoder
 
     torch.manual_seed(0)
-    network = WhisperEncoder(Shape.of(WHISPER_BASE, "benchmark"), [DEPTH])
+    network = WhisperEncoder(Shape.of(WHISPER_BASE, "benchmark"), [WHISPER_BASE["encoder_layers"]])
     folder.mkdir()
     save_file({f"model.encoder.{name}": values.contiguous() for name, values in network.state_dict().items()}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(WHISPER_BASE))
