@@ -6,6 +6,7 @@ import copy
 import difflib
 import importlib.util
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -75,7 +76,7 @@ def test_a_stage_needs_no_more_than_it_declares(finished, tmp_path, name):
         source, target = (folder / dep.replace("${item.dataset}", "demo") for folder in (finished.folder, tmp_path))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
-    command = STAGES[name]["cmd"].replace("${item.dataset}", "demo").replace("-m", f"{ROOT / 'tests/reads.py'} reads.json").split()
+    command = shlex.split(STAGES[name]["cmd"].replace("${item.dataset}", "demo").replace("-m", f"{ROOT / 'tests/reads.py'} reads.json"))
     done = subprocess.run(command, cwd=tmp_path, env=finished.environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     for kind in ("outs", "metrics", "plots"):
