@@ -79,7 +79,9 @@ def render(results: list[Result], missing: list[str], parameters: str, circumsta
                 raise SerError(f"metrics/corpora/{result.name}.json has no {key!r}: run `dvc repro evaluate@{result.name}`")
     published = pd.read_csv(PUBLISHED, keep_default_na=True)
     others = {name: part.to_dict("records") for name, part in published.groupby("corpus", sort=False)}
-    environment = Environment(loader=PackageLoader("ser.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("ser.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(percent=percent, interval=interval, number=number)
     template = environment.get_template("report.html")
     return template.render(
