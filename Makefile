@@ -3,9 +3,8 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro test test-slow lint format setup experiment sweep benchmarks clean help
+.PHONY: repro test test-slow lint format setup deps experiment sweep benchmarks clean help
 
-FUSIONS = concat,sum,gate,hierarchical_gate,parallel_coattention,alternating_coattention,hierarchical_coattention,cross_attention
 SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
 help:  ## this list
@@ -44,19 +43,22 @@ format: .venv/.installed-dev  ## rewrite to the style of the house
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-experiment: setup  ## run a known system: make experiment PRESET=paper
-	$(RUN) dvc exp run $$($(RUN) python -m stages.preset $(PRESET))
+deps: .venv/.installed-dev  ## write the dependencies of every stage on code into dvc.yaml
+	$(RUN) python -m tests.dependencies
 
-sweep: setup  ## the eight fusions and three known systems on the same clips, queued, in one table
-	$(RUN) dvc exp run --queue -S 'model.fusion=$(FUSIONS)'
+experiment: setup  ## run a known system: make experiment PRESET=paper
+	overrides=$$($(RUN) python -m stages.preset '$(PRESET)') && $(RUN) dvc exp run $$overrides
+
+sweep: setup  ## all fusions and three known systems on the same clips, queued, in one table
+	fusions=$$($(RUN) python -m ser.model.fusions --names) && $(RUN) dvc exp run --queue -S model.fusion=$$fusions
 	for name in paper zenkov cnn_transformer; do \
-	  $(RUN) dvc exp run --queue -n $$name $$($(RUN) python -m stages.preset $$name) $(SAME) || exit 1; done
+	  overrides=$$($(RUN) python -m stages.preset $$name) && $(RUN) dvc exp run --queue -n $$name $$overrides $(SAME) || exit 1; done
 	$(RUN) dvc exp run --run-all --jobs 2
 	$(RUN) dvc exp show --md --hide-workspace --sort-by metrics/corpora/demo.json:ua --drop '.*' \
 		--keep '^(Experiment|(metrics/corpora/demo.json:)?(ua|ua_low|ua_high|wa)|model.fusion)$$'
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
-	for name in signal model training evaluation; do $(RUN) python -m benchmarks.$$name || exit 1; done
+	for name in signal model training evaluation encode; do $(RUN) python -m benchmarks.$$name || exit 1; done
 
 clean:  ## remove what can be made again (not .venv)
 	rm -rf data models exports reports dvc_plots .mypy_cache .ruff_cache .hypothesis

@@ -1,1 +1,4 @@
-"""Speed, memory and cost: ratios against named peers, measured in the same run. Each module runs as ``python -m benchmarks.<name>``."""
+"""Speed, memory and cost, as ratios to named peers measured in the same run.
+
+Each module runs as ``python -m benchmarks.<name>``.
+"""

@@ -1,7 +1,9 @@
-"""How long the evaluation of saved predictions takes: 1,440 clips of 24 speakers in 8 classes, all intervals, slices and calibration.
+"""Time of the evaluation of 1,440 saved predictions with all intervals, slices and calibration.
 
-python -m benchmarks.evaluation                  # RAVDESS' saved predictions where they are at hand, else made-up ones of its size
-python -m benchmarks.evaluation --resamples 10000
+The predictions are those of RAVDESS if the pipeline has saved them, else synthetic ones of the same size.
+
+    python -m benchmarks.evaluation
+    python -m benchmarks.evaluation --resamples 10000
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def _saved() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], str] | None:
-    """RAVDESS as the pipeline left it here, or None."""
+    """Clips, predictions and folds of RAVDESS as the pipeline saved them, and their name; None if absent."""
     saved, clips, folds = Path("data/predictions/ravdess.csv"), Path("data/clips/ravdess"), Path("data/folds/ravdess.json")
     if not (saved.exists() and clips.exists() and folds.exists()):
         return None
@@ -72,7 +74,7 @@ def _saved() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], str] | None:
 
 
 def _made() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], str]:
-    """Clips and predictions of RAVDESS' size: 24 speakers, 8 classes, 6 folds of 4 test and 2 validation speakers."""
+    """Synthetic data of RAVDESS' size: 24 speakers, 8 classes, 6 folds of 4 test, 2 validation speakers."""
     random = np.random.default_rng(0)
     emotions = [name for name, share in zip(CLASSES, SHARES, strict=True) for _ in range(share // 24)]
     rows = []

@@ -1,18 +1,18 @@
-"""Cost and accuracy of the network against the reference network: ``python -m benchmarks.model``.
+"""Cost and accuracy of the network, compared with the reference network: ``python -m benchmarks.model``.
 
-Cost is counted in multiply-adds for one clip of 5 s, the length the reference network is bound to. Accuracy is read from two runs of the
-pipeline over the same clips, folds, epochs and seeds: the workspace's, and an experiment with the preset ``paper``, made for instance by
+Cost is counted in multiply-adds for one clip of 5 s, the only length that the reference network accepts.
+Accuracy is read from two runs of the pipeline with the same clips, folds, epochs and seeds: the workspace's,
+and an experiment with the preset ``paper``. For example:
 
     dvc exp run -n paper $(python -m stages.preset paper) -S split.protocol=auto -S train.epochs=60 -S train.patience=0
     python -m benchmarks.model --corpus demo --reference paper
 
-Without such an experiment the cost alone is printed, and the recorded scores stay as they are.
+Without such an experiment only the cost is printed, and the recorded scores stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,18 @@ from ruamel.yaml import YAML
 from benchmarks.record import record, show
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
-from ser.model.__main__ import build
-from ser.model.fusion import FUSIONS
-from ser.model.summary import madds, summary
+from ser.diagram.__main__ import build
+from ser.diagram.summary import madds, summary
+from ser.evaluation import result
+from ser.evaluation.result import Result
 from ser.params import Params, parse
+from ser.params.model import FUSIONS
 from ser.views.spectrum import frame_count
 from stages import preset
 
 WORKSPACE = "workspace"
 SAME = ("split", "train.epochs", "train.seeds", "preprocess.min_seconds", "preprocess.deduplicate")
-"""Parameters that two runs must share for their scores to be compared; so must the clips, the classes and the protocol."""
+"""Parameters that two runs must share to be compared. They must also share clips, classes and protocol."""
 
 
 def main() -> None:
@@ -67,7 +69,7 @@ def cost(values: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     ours = parse(values)
     default = _ours("default", ours, reference_madds)
     rows.append(default)
-    for fusion in FUSIONS:
+    for fusion in FUSIONS.names():
         if fusion != ours.model.fusion:
             rows.append(_ours(f"default, {fusion}", parse(preset.merged(values, {"model": {"fusion": fusion}})), reference_madds))
     for name in preset.names():
@@ -84,15 +86,17 @@ def cost(values: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def accuracy(corpus: str, ours: str, reference: str) -> dict[str, Any]:
-    """UA of both runs with their intervals, after a check that they can be compared.
+    """UA of both runs with intervals, after a check that the runs can be compared.
 
     Raises:
-        SerError: if a run cannot be read, or the two differ in more than the network and its features.
+        SerError: if a run cannot be read, or the runs differ in more than the network and its features.
     """
     a, b = _scores(corpus, ours), _scores(corpus, reference)
     for key in ("protocol", "n", "classes"):
-        if a[key] != b[key]:
-            raise SerError(f"{corpus}: {ours} has {key} {a[key]}, {reference} has {b[key]}; run both on the same clips and folds")
+        if getattr(a, key) != getattr(b, key):
+            raise SerError(
+                f"{corpus}: {ours} has {key} {getattr(a, key)}, {reference} has {getattr(b, key)}; run both on the same clips and folds"
+            )
     parameters = [parse(YAML(typ="safe", pure=True).load(_text("params.yaml", run)), f"params.yaml at {run}") for run in (ours, reference)]
     for key in SAME:
         found = [_value(params, key) for params in parameters]
@@ -100,14 +104,14 @@ def accuracy(corpus: str, ours: str, reference: str) -> dict[str, Any]:
             raise SerError(f"{key} is {found[0]} in {ours} and {found[1]} in {reference}; run both with the same (-S {key}=…)")
     return {
         "corpus": corpus,
-        "protocol": a["protocol"],
-        "folds": len(a["folds"]["each"]),
+        "protocol": a.protocol,
+        "folds": len(a.folds.each),
         "epochs": parameters[0].train.epochs,
         "seeds": len(parameters[0].train.seeds),
-        "ua": a["ua"],
-        "ua_interval": a["ci"]["ua"],
-        "reference_ua": b["ua"],
-        "reference_ua_interval": b["ci"]["ua"],
+        "ua": a.scores["ua"],
+        "ua_interval": a.ci.limits["ua"],
+        "reference_ua": b.scores["ua"],
+        "reference_ua_interval": b.ci.limits["ua"],
     }
 
 
@@ -125,8 +129,9 @@ def _parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _scores(corpus: str, run: str) -> dict[str, Any]:
-    return json.loads(_text(f"metrics/corpora/{corpus}.json", run))
+def _scores(corpus: str, run: str) -> Result:
+    path = f"metrics/corpora/{corpus}.json"
+    return result.parse(_text(path, run), f"{path} of {run}", corpus)
 
 
 def _value(params: Params, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the way from archive to features is held against: librosa and openSMILE, and the bare libraries that no code could do without."""
+"""Peers of the way from archive to features: librosa, openSMILE, and the bare libraries all code needs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ser.params import Params
 
 
 def librosa_loop(recordings: list[bytes], params: Params, how: str) -> None:
-    """Load at the working rate, split, log-mel and MFCC.
+    """Load at the working rate, split, compute log-mel and MFCC.
 
     Args:
-        recordings: files.
-        params: the working rate and our numbers of the features.
-        how: ``plain`` is what one writes first, with librosa's own FFT length, hop and number of bands; ``same`` takes our numbers;
-            ``shared`` takes them too, and the MFCC from the log-mel at hand: what one writes when it has to be fast.
+        recordings: content of the files.
+        params: working rate and feature parameters.
+        how: ``plain`` uses librosa's default FFT length, hop and number of bands; ``same`` uses our numbers;
+            ``shared`` also computes MFCC from the same log-mel, as fast code would.
     """
     import librosa
 
@@ -40,7 +40,7 @@ def librosa_loop(recordings: list[bytes], params: Params, how: str) -> None:
 
 
 def opensmile_loop(recordings: list[bytes]) -> None:
-    """The eGeMAPS functionals of every recording."""
+    """Compute the eGeMAPS functionals of every recording."""
     import opensmile
 
     smile = opensmile.Smile(feature_set=opensmile.FeatureSet.eGeMAPSv02)
@@ -50,14 +50,14 @@ def opensmile_loop(recordings: list[bytes]) -> None:
 
 
 def bare_decode(archive: Path) -> None:
-    """Every recording out of the archive through libsndfile."""
+    """Decode every recording of the archive with libsndfile."""
     with zipfile.ZipFile(archive) as packed:
         for name in packed.namelist():
             sf.read(io.BytesIO(packed.read(name)), dtype="float32")
 
 
 def bare_vad(signals: list[np.ndarray], params: Params) -> None:
-    """WebRTC's decision on every frame."""
+    """Ask WebRTC's detector about every frame."""
     rate, vad = params.preprocess.sample_rate, params.preprocess.vad
     step = 2 * rate * vad.frame_ms // 1000
     for pcm in signals:

@@ -1,24 +1,20 @@
-"""What every benchmark leaves behind: a table on the screen and ``metrics/benchmarks/<name>.json`` with the circumstances."""
+"""Print a benchmark's figures and write them, with the machine, to ``metrics/benchmarks/<name>.json``."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
-import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ser.params import Params
-from ser.runtime.machine import cores
+from ser.runtime.circumstances import circumstances
+from ser.runtime.text import markdown_table
 
 FOLDER = Path("metrics/benchmarks")
-
-LIBRARIES = ["numpy", "scipy", "soundfile", "soxr", "webrtcvad-wheels", "librosa", "torch", "onnxruntime", "scikit-learn", "pandas", "dvc"]
 
 
 def record(
@@ -30,20 +26,20 @@ def record(
     params: Params,
     sections: Sequence[str] = ("preprocess", "features", "model"),
 ) -> None:
-    """Print a benchmark's outcome and write it to ``metrics/benchmarks/<name>.json``, relative to the working directory.
+    """Print a benchmark's figures and write them to ``metrics/benchmarks/<name>.json``.
 
     Args:
         name: file name without suffix, e.g. ``signal``.
-        figures: the numbers that are quoted and compared, by name; JSON types, units in the names.
-        rows: the table behind them, one flat dict per row; columns are the union of the keys in order of appearance.
-        command: how it was run; default: this process's command line.
+        figures: the numbers to quote and compare, by name; JSON types, with units in the names.
+        rows: the table behind them, one flat dict per row; columns are all keys in order of appearance.
+        command: the command to record; default: this process's command line.
         params: the parameters that were measured.
-        sections: those of their sections that the figures depend on; they are written beside them.
+        sections: sections of params that the figures depend on; they are recorded too.
     """
     show(figures, rows)
     values = params.model_dump(mode="json")
     depends = {section: values[section] for section in sections}
-    content = {"figures": figures, "rows": rows or [], "params": depends, "command": command or command_line(), **circumstances()}
+    content = {"figures": figures, "rows": rows or [], "params": depends, "command": command or command_line(), **asdict(circumstances())}
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
@@ -51,7 +47,7 @@ def record(
 
 
 def show(figures: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> None:
-    """Print a benchmark's outcome."""
+    """Print a benchmark's figures."""
     if rows:
         print(table(rows))
         print()
@@ -61,10 +57,7 @@ def show(figures: dict[str, Any], rows: list[dict[str, Any]] | None = None) -> N
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as a Markdown table: numbers with four significant digits, missing values empty."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    cells = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    return markdown_table(columns, [[_cell(row.get(column)) for column in columns] for row in rows])
 
 
 def _cell(value: Any) -> str:
@@ -80,48 +73,3 @@ def command_line() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     script = f"-m {spec.name}" if spec is not None else Path(sys.argv[0]).name
     return shlex.join(["python", *script.split(), *sys.argv[1:]])
-
-
-def circumstances() -> dict[str, Any]:
-    """Where it was measured: git revision, processor, graphics card, cores this process may use, library versions."""
-    return {
-        "revision": revision(),
-        "cpu": cpu(),
-        "cores": cores(),
-        "gpu": gpu(),
-        "python": platform.python_version(),
-        "libraries": {name: version for name in LIBRARIES if (version := _version(name)) is not None},
-    }
-
-
-def revision() -> str:
-    """Commit of the working tree, with ``-dirty`` when tracked files differ from it; empty outside git."""
-    return _output("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-
-
-def cpu() -> str:
-    """Processor model as the kernel names it."""
-    try:
-        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        match = None
-    return match.group(1).strip() if match else platform.processor() or platform.machine()
-
-
-def gpu() -> list[str]:
-    """Graphics cards' models, asked of the driver so that torch need not be imported; empty without one."""
-    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _output(*command: str) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

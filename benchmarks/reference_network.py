@@ -1,7 +1,8 @@
-"""The reference network (Hashem et al. 2025, PeerJ CS 3254) as its authors coded it, in plain eager torch, to measure against.
+"""The reference network (Hashem et al. 2025, PeerJ CS 3254) as its authors coded it, in plain eager torch.
 
-Shapes are those of ASVP-ESD V1: one image of 168 rows (40 MFCC on top of 128 log-mel bands) and 313 frames. Of the 14.65 million
-parameters of the original 12.23 million never receive a gradient; they are left out, for they cost neither time nor accuracy.
+Shapes are those of ASVP-ESD V1: one image of 168 rows (40 MFCC on top of 128 log-mel bands) and 313 frames.
+Of the original's 14.65 million parameters, 12.23 million never receive a gradient. They are left out here:
+they change neither time nor accuracy.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ ROWS, FRAMES, CLASSES = 168, 313, 6
 
 
 class ReferenceNetwork(nn.Module):
-    """Two equal CNN blocks and a Transformer over the same image, met by two gates. 2,419,878 parameters."""
+    """Two equal CNN blocks and a Transformer on the same image, joined by two gates. 2,419,878 parameters."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""From the archive to features: time, memory and scaling, beside a librosa loop on the same clips in the same run.
+"""From archive to features: time, memory and scaling, compared with peers on the same clips in the same run.
 
     SER_MIRROR=<folder with ravdess/…> python -m benchmarks.signal
 
-Times are the least of interleaved repeats, so that other work on the machine hurts all rows alike. What is measured writes to disk as
-the stages do; the peers only compute.
+Each time is the minimum of interleaved repeats, so that other load on the machine affects all rows alike. Our
+code writes to disk, as the stages do; the peers only compute.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TIMES = (1, 2, 4)
 
 
 def repeated(source: Path, folder: Path, times: int, clips: int | None) -> Path:
-    """A download of the archive with every recording in it ``times`` times, under names of their own."""
+    """Write a copy of the archive with every recording ``times`` times; return its folder."""
     folder.mkdir()
     with zipfile.ZipFile(source) as packed, zipfile.ZipFile(folder / ARCHIVE, "w", zipfile.ZIP_STORED) as copy:
         members = sorted(name for name in packed.namelist() if name.endswith(".wav"))[:clips]
@@ -60,7 +60,7 @@ def repeated(source: Path, folder: Path, times: int, clips: int | None) -> Path:
 
 
 def ours(params: Params, raw: Path, folder: Path, workers: int) -> float:
-    """Preprocess and features as the stages run them; seconds of audio."""
+    """Run preprocess and features as the stages do; return the seconds of audio."""
     runtime = params.runtime.model_copy(update={"workers": workers, "scheduler": None})
     settings = params.preprocess.model_copy(update={"deduplicate": False})
     preprocessing.build("ravdess", params.corpora["ravdess"], raw, folder / "clips", settings, runtime)
@@ -75,7 +75,7 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def child(*code: str, environment: dict[str, str] | None = None) -> dict[str, float]:
-    """Run lines in a fresh interpreter; what they print as JSON last, and ``wall``, the seconds from start to end."""
+    """Run lines in a fresh interpreter; return the JSON they print, and ``wall``, the seconds it took."""
     start = time.perf_counter()
     command = [sys.executable, "-c", "\n".join(code)]
     finished = subprocess.run(command, env=os.environ | (environment or {}), stdout=subprocess.PIPE, check=True, start_new_session=True)
@@ -83,7 +83,7 @@ def child(*code: str, environment: dict[str, str] | None = None) -> dict[str, fl
 
 
 def measure(raw: str, folder: str, workers: int) -> None:
-    """In a session of its own: seconds taken, and peak resident memory in MB of this process and of all its processes together."""
+    """Print, as JSON, seconds and peak resident memory in MB: of this process, and of its whole session."""
     params, totals, done = load(), [0.0], threading.Event()
     watch = threading.Thread(target=watch_session, args=(totals, done))
     watch.start()
@@ -96,10 +96,10 @@ def measure(raw: str, folder: str, workers: int) -> None:
 
 
 def independent(copies: list[Path]) -> dict[str, float]:
-    """The work of one process on each copy of a download, all at the same time: nothing is handed over, so this is what the cores give.
+    """Run one process per copy of a download, all at once. They share nothing, so they show the cores' limit.
 
     Returns:
-        ``seconds`` of the slowest, ``audio_seconds`` and ``all_rss_mb`` of all together.
+        ``seconds`` of the slowest; ``audio_seconds`` and ``all_rss_mb`` summed over all.
     """
     work = [f"measure({str(raw)!r}, {str(raw.with_suffix('.out'))!r}, 1)" for raw in copies]
     with ThreadPoolExecutor(len(work)) as threads:
@@ -109,25 +109,28 @@ def independent(copies: list[Path]) -> dict[str, float]:
 
 
 def watch_session(totals: list[float], done: threading.Event) -> None:
-    """Note the resident memory of all processes of this session together, in MB, until ``done``."""
+    """Append the resident memory in MB, summed over the processes of this session, until ``done``."""
     while not done.wait(0.05):
         total = 0.0
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
-                with contextlib.suppress(OSError):  # it may end while it is looked at
+                with contextlib.suppress(OSError):  # a process may end while it is read
                     if os.getsid(int(entry.name)) == os.getsid(0):
                         total += memory_mb(entry.name, "VmRSS")
         totals.append(total)
 
 
 def memory_mb(process: str, field: str) -> float:
-    """A figure of the kernel's; its peak, VmHWM, starts with the program (getrusage counts what the parent held when it forked)."""
+    """A memory figure of the kernel, in MB.
+
+    The peak VmHWM starts with the program. getrusage would include the parent's memory at the fork.
+    """
     found = re.search(rf"{field}:\s+(\d+)", Path("/proc", process, "status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 
 
 def one_clip(path: str, how: str) -> None:
-    """What a cold process does first: one clip by one of the two ways."""
+    """Compute the features of one clip in a cold process, with librosa or with our code."""
     params, data = load(), Path(path).read_bytes()
     if how == "librosa":
         librosa_loop([data], params, "same")
@@ -137,12 +140,12 @@ def one_clip(path: str, how: str) -> None:
 
 
 def begin(stage: str) -> None:
-    """A stage script up to the point where it has read its arguments."""
+    """Run a stage script until it has read its arguments."""
     subprocess.run([sys.executable, "-m", f"stages.{stage}", "--help"], check=True, stdout=subprocess.DEVNULL)
 
 
 def per_clip(params: Params, raw: Path, folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """One process, one thread: ours, its ideal and the peers, turn by turn."""
+    """Measure one process with one thread: ours, the ideal and the peers, in turn."""
     audio = ours(params, raw, folder, 1)
     table, pcm = read_table(folder / "clips"), np.load(folder / "clips" / "audio.npy", allow_pickle=False)
     ends = np.cumsum(table["samples"].to_numpy())
@@ -185,11 +188,12 @@ def per_clip(params: Params, raw: Path, folder: Path, repeats: int) -> tuple[lis
 
 
 def scaling(raws: dict[int, Path], folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """One and two processes on 1 ×, 2 × and 4 × the clips: time, memory, and what the second core brings of what it could.
+    """Measure one and two processes on 1, 2 and 4 × the clips: time, memory and the gain of a second core.
 
-    Time is a line over the hours of audio: its slope is what an hour costs, where it begins is what starting costs. The second core is held
-    to the slopes, and with starts to the time of the largest download. The machine's own ceiling (two cores share caches, memory and clock)
-    is measured by two processes that know nothing of each other.
+    Time is linear in the hours of audio: the slope is the cost of an hour, the intercept the cost of
+    starting. The gain of the second core is the ratio of the slopes; including starts, it is the ratio of
+    times on the largest download. Two independent processes measure the machine's limit, because two cores
+    share caches, memory and clock.
     """
     runs: dict[tuple[int, int], dict[str, float]] = {}
     pairs = []
@@ -241,7 +245,7 @@ def scaling(raws: dict[int, Path], folder: Path, repeats: int) -> tuple[list[dic
 
 
 def cold(raw: Path, folder: Path, repeats: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """Fresh processes: the stages until they could begin, and one clip by each way, with an empty numba cache and with a full one."""
+    """Measure cold processes: the start of the stages, one clip each way, with and without numba cache."""
     with zipfile.ZipFile(raw / ARCHIVE) as packed:
         (folder / "clip").write_bytes(packed.read(sorted(packed.namelist())[0]))
     first = ("from benchmarks.signal import one_clip", f"one_clip({str(folder / 'clip')!r}, ")
@@ -268,8 +272,8 @@ def cold(raw: Path, folder: Path, repeats: int) -> tuple[list[dict[str, Any]], d
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--repeats", type=int, default=3, help="turns, of which the fastest counts (default: 3)")
-    arguments.add_argument("--clips", type=int, default=None, help="only the first so many recordings (default: all)")
+    arguments.add_argument("--repeats", type=int, default=3, help="number of repeats; the fastest counts (default: 3)")
+    arguments.add_argument("--clips", type=int, default=None, help="use only this many recordings (default: all)")
     options = arguments.parse_args()
     params = load()
     source = Path(mirror(params.runtime) or "") / "ravdess" / ARCHIVE

@@ -1,11 +1,13 @@
-"""Clips per second in training: ours against the reference network in plain eager torch, in one run, on the same batch.
+"""Clips per second in training: ours and the reference network in plain eager torch, on the same batch.
 
-The batch holds clips of 5 s, the length that the reference network is bound to; their values do not matter. A step is forward, loss,
-backward and optimiser. Each uses the machine as it would in earnest: ours as the train stage does, one process and one thread per core
-with a fold each; the reference in one process with torch's own choice of threads, once as its authors laid it out in memory and once
-channels-last. Two experiments queued side by side are twice as many processes of ours; ``queued_ratio`` is what they take relative to one.
+The batch holds random clips of 5 s, the only length that the reference network accepts. A step is forward,
+loss, backward and optimiser. Each network uses the machine as in real use. Ours runs as in the train stage:
+one process and one thread per core, with a fold each. The reference runs in one process with torch's choice
+of threads, once in its authors' memory layout and once channels-last. Two queued experiments are twice as
+many processes of ours; ``queued_ratio`` is their time relative to one experiment. A GPU, where there is one,
+is measured too, in fp32 and bf16.
 
-    python -m benchmarks.training                   # with a GPU at hand: on it too, fp32 and bf16
+    python -m benchmarks.training
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.record import record
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
-from ser.model.__main__ import build
+from ser.diagram.__main__ import build
 from ser.params import Params, load
 from ser.runtime.machine import passive_waiting, workers
 from ser.training import device
@@ -34,7 +36,7 @@ from ser.views.spectrum import frame_count
 SECONDS = 5
 WARM_UP = 2
 PATIENCE = 300.0
-"""Seconds that a process waits for the last one to be ready: they import, build and warm up at the same time."""
+"""Seconds that a process waits until all others have imported, built and warmed up."""
 
 
 def main() -> None:
@@ -51,7 +53,7 @@ def main() -> None:
 
 
 def measure(params: Params, batch: int, steps: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """All rows, and the figures drawn from them."""
+    """Measure all rows; return the figures derived from them, and the rows."""
     cores = workers(params.runtime)
     rows = []
 
@@ -62,7 +64,7 @@ def measure(params: Params, batch: int, steps: int) -> tuple[dict[str, Any], lis
 
     plain = row("reference, plain eager", 1, side_by_side(reference_clips, 1, (batch, steps, False, "cpu")))
     row("reference, channels-last", 1, side_by_side(reference_clips, 1, (batch, steps, True, "cpu")))
-    passive_waiting()  # for the processes to come: they inherit it
+    passive_waiting()  # inherited by all later processes
     alone = row("ours, one core", 1, side_by_side(our_clips, 1, (params, batch, steps, "cpu", False)))
     ours = row("ours, a fold on each core", cores, side_by_side(our_clips, cores, (params, batch, steps, "cpu", False)))
     queued = row("ours, two experiments at once", 2 * cores, side_by_side(our_clips, 2 * cores, (params, batch, steps, "cpu", False)))
@@ -90,10 +92,11 @@ def measure(params: Params, batch: int, steps: int) -> tuple[dict[str, Any], lis
 
 
 def side_by_side(clips: Callable[..., int], processes: int, arguments: tuple[Any, ...], patience: float = PATIENCE) -> float:
-    """Clips per second of all processes together, from the moment the last is ready to the moment the last has ended.
+    """Clips per second of all processes together, from the last one's start to the last one's end.
 
     Raises:
-        SerError: if one fails, or is ready more than ``patience`` seconds after another; all have ended by then.
+        SerError: if one fails, or is ready more than ``patience`` seconds after another; all have ended by
+            then.
     """
     context = multiprocessing.get_context("spawn")
     barrier, times = context.Barrier(processes), context.SimpleQueue()
@@ -110,7 +113,7 @@ def side_by_side(clips: Callable[..., int], processes: int, arguments: tuple[Any
 
 
 def _timed(clips: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, times: Any, patience: float) -> None:
-    """In a process of its own: hand back the number of clips, when all were ready, and when this one ended."""
+    """In a child process: put the number of clips, the common start and the end into ``times``."""
     started: list[float] = []
 
     def ready() -> None:
@@ -122,13 +125,13 @@ def _timed(clips: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, 
     except threading.BrokenBarrierError:
         sys.exit(f"{clips.__name__}: another process failed, or was not ready within {patience:g} s")
     except BaseException:
-        barrier.abort()  # nobody waits for this one
+        barrier.abort()  # so that no other process waits for this one
         raise
     times.put((done, started[0], time.monotonic()))
 
 
 def our_clips(params: Params, batch: int, steps: int, place: str, half: bool, ready: Callable[[], None]) -> int:
-    """Train the network of params.yaml on one batch again and again; the number of clips after ``ready`` was called."""
+    """Train the network of params.yaml on one batch repeatedly; return the clips after ``ready``."""
     device.set_up(params.runtime.model_copy(update={"device": place}))
     network = build(params, CLASSES).to(place)
     optimizer = torch.optim.AdamW(network.parameters(), lr=params.train.lr)
@@ -143,7 +146,7 @@ def noise(params: Params, batch: int, place: str) -> tuple[dict[str, Tensor], Te
 
 
 def reference_clips(batch: int, steps: int, channels_last: bool, place: str, ready: Callable[[], None]) -> int:
-    """The same for the reference network, trained with SGD as its authors do."""
+    """Train the reference network in the same way, with SGD as its authors do."""
     network = ReferenceNetwork().to(place)
     image = torch.randn(batch, 1, ROWS, FRAMES, device=place)
     if channels_last:

@@ -1,4 +1,4 @@
-"""What all stage scripts share: arguments, the checked parameters, and errors as one clear message with exit status 1."""
+"""What all stage scripts share: arguments, checked parameters, and errors as one message with status 1."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ser.params import Params, load
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Argument parser with ``--dataset``; a stage with more options adds them before ``run``."""
+    """Argument parser with ``--dataset``. A stage adds its own options before ``run``."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--dataset", required=True, metavar="NAME", help="corpus to work on, a key of `corpora` in params.yaml")
     return made
@@ -22,7 +22,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Namespace], None]) -> None:
     """Parse the command line, check all of params.yaml before any work, run the stage.
 
-    Errors the user can mend (``SerError``, inputs of a stage that was not run) end in one message and exit status 1, Ctrl-C in 130.
+    Errors that the user can fix (``SerError``, a missing output of an earlier stage) end with one message and
+    exit status 1, Ctrl-C with 130.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = arguments.parse_args()
@@ -37,7 +38,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     except FileNotFoundError as error:
         if error.filename is None or Path(error.filename).is_absolute():
             raise
-        sys.exit(f"error: {error.filename} not found: it is made by an earlier stage; `dvc repro` runs what is missing")
+        sys.exit(f"error: {error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages")
     except KeyboardInterrupt:
-        print("interrupted; a rerun goes on from what is finished", file=sys.stderr)
+        print("interrupted; a rerun resumes from what is finished", file=sys.stderr)
         sys.exit(130)

@@ -1,11 +1,11 @@
-"""Compare two runs clip by clip: is the second better than the first, or is it chance?
+"""Compare two runs clip by clip: is the second better than the first, or is the difference chance?
 
-REV_A and REV_B are git revisions, names of DVC experiments, or `workspace` for the files that lie here. Their predictions come from DVC's
-cache (`dvc pull` fetches what another machine computed). Markdown goes to the screen.
+REV_A and REV_B are git revisions, names of DVC experiments, or `workspace` for the files of the working tree. Their
+predictions come from DVC's cache; `dvc pull` fetches those that another machine computed. Prints Markdown.
 
     python -m stages.compare HEAD workspace
     python -m stages.compare main concat --dataset ravdess --json comparison.json
-    python -m stages.compare main main --knowing-speakers b     # what is it worth to know the speaker's other clips?
+    python -m stages.compare main main --knowing-speakers b     # what is adaptation to the speaker worth?
 """
 
 from __future__ import annotations
@@ -24,85 +24,89 @@ from dvc.scm import SCMError
 
 from ser import SerError
 from ser.evaluation import predictions
-from ser.evaluation.adaptation import FEWEST, knowing_speakers
+from ser.evaluation.adaptation import FEWEST, speaker_adapted
 from ser.evaluation.comparison import compare, markdown
-from ser.evaluation.scoring import rounded
 from ser.params import Params
 from ser.signal.clips import read_table
 from stages import command
+from stages.paths import Paths
 
 WORKSPACE = "workspace"
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
-    """Print the comparison of each corpus, write all of them where ``--json`` says."""
+    """Print the comparison of each corpus; with ``--json``, write all of them to a file."""
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    found = {}
+    comparisons = {}
     for name in [options.dataset] if options.dataset else params.datasets:
         table = _clips(name, options.rev_a)
         runs, names = [], []
         for run, revision in (("a", options.rev_a), ("b", options.rev_b)):
             answers, title = _predictions(name, revision), revision
             if options.knowing_speakers in (run, "both"):
-                answers, title = _knowing(answers, table, f"{name} at {revision}"), f"{title}, knowing speakers"
+                answers, title = _adapted(answers, table, f"{name} at {revision}"), f"{title}, knowing speakers"
             if options.ensemble in (run, "both"):
                 answers, title = predictions.ensemble(predictions.out_of_fold(answers, table)), f"{title}, ensemble"
             runs.append(answers)
             names.append(title)
-        result = compare(runs[0], runs[1], table, params.evaluate)
-        print(markdown(result, name, names[0], names[1]))
-        found[name] = {"rev_a": names[0], "rev_b": names[1], **rounded(result, digits=None)}
+        comparison = compare(runs[0], runs[1], table, params.evaluate)
+        print(markdown(comparison, name, names[0], names[1]))
+        comparisons[name] = {"rev_a": names[0], "rev_b": names[1], **comparison.plain()}
     if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(comparisons, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _predictions(name: str, revision: str) -> pd.DataFrame:
-    path = f"data/predictions/{name}.csv"
+    path = Paths(name).predictions
     return predictions.read(io.StringIO(_text(path, name, revision)), f"{path} at {revision}")
 
 
-def _knowing(answers: pd.DataFrame, table: pd.DataFrame, where: str) -> pd.DataFrame:
-    found = knowing_speakers(predictions.out_of_fold(answers, table))
-    if found is None:
+def _adapted(answers: pd.DataFrame, table: pd.DataFrame, where: str) -> pd.DataFrame:
+    adapted = speaker_adapted(predictions.out_of_fold(answers, table))
+    if adapted is None:
         raise SerError(f"{where}: no speaker has the {FEWEST} test clips that --knowing-speakers needs")
-    return found
+    return adapted
 
 
 def _clips(name: str, revision: str) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "clips.csv").write_text(_text(f"data/clips/{name}/clips.csv", name, revision), encoding="utf-8")
+        Path(folder, "clips.csv").write_text(_text(Paths(name).clips / "clips.csv", name, revision), encoding="utf-8")
         return read_table(folder)
 
 
-def _text(path: str, name: str, revision: str) -> str:
-    """Content of a file of the pipeline at a revision."""
+def _text(path: Path, name: str, revision: str) -> str:
+    """Content of a file of the pipeline at a revision.
+
+    Raises:
+        SerError: if it cannot be read.
+    """
     try:
         if revision == WORKSPACE:
-            return Path(path).read_text(encoding="utf-8")
-        return dvc.api.read(path, repo=".", rev=revision)
+            return path.read_text(encoding="utf-8")
+        return dvc.api.read(str(path), repo=".", rev=revision)
     except (OSError, DvcException, SCMError) as error:
         where = "in the workspace" if revision == WORKSPACE else f"at {revision}"
         raise SerError(
             f"{path} {where} cannot be read: {error}\n"
             f"Is {revision} a git revision or an experiment (dvc exp show) that ran with {name} in `datasets`? "
-            "What another machine computed comes with `dvc pull` or `dvc exp pull`."
+            "`dvc pull` or `dvc exp pull` fetches what another machine computed."
         ) from None
 
 
 if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("rev_a", metavar="REV_A", help="what to compare with")
-    arguments.add_argument("rev_b", metavar="REV_B", help="what is compared")
+    arguments.add_argument("rev_a", metavar="REV_A", help="baseline")
+    arguments.add_argument("rev_b", metavar="REV_B", help="compared with the baseline")
     arguments.add_argument("--dataset", metavar="NAME", help="corpus to compare on; default: all in `datasets`")
     arguments.add_argument(
         "--knowing-speakers",
         choices=["a", "b", "both"],
-        help="centre this run's answers on each speaker's clips; another protocol",
+        help="adapt this run's answers to each speaker's unlabelled clips; a protocol of its own",
     )
     arguments.add_argument(
         "--ensemble",
         choices=["a", "b", "both"],
-        help="judge this run by the mean of its seeds' probabilities instead of by the mean of their scores",
+        help="score this run's seed ensemble (mean of the probabilities) instead of the mean of its seeds' scores",
     )
-    arguments.add_argument("--json", metavar="FILE", help="write the figures to this file too")
+    arguments.add_argument("--json", metavar="FILE", help="also write the figures to this file")
     command.run(arguments, main)

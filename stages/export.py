@@ -6,12 +6,12 @@ Reads models/NAME and, where it exists, metrics/corpora/NAME.json; writes export
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 
+from ser.evaluation import result
 from ser.params import Params
 from ser.runtime.machine import passive_waiting
 from stages.command import parser, run
+from stages.paths import Paths
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
@@ -19,15 +19,13 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     from ser.serving.export import export
 
-    name = options.dataset
-    path = Path("metrics/corpora") / f"{name}.json"
-    metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    folder = Path("exports") / name
-    facts = export(Path("models") / name, folder, params.corpora[name].source, metrics)
+    paths = Paths(options.dataset)
+    evaluated = result.read(paths.result) if paths.result.exists() else None
+    facts = export(paths.models, paths.export, params.corpora[paths.corpus].source, evaluated)
     if facts.networks:
-        print(f"{folder}: {len(facts.networks)} network(s); try `ser predict RECORDING --bundle {folder}`")
+        print(f"{paths.export}: {len(facts.networks)} network(s); try `ser predict RECORDING --bundle {paths.export}`")
     else:
-        print(f"{folder}: the model card only, for a baseline (model.kind svm) is not exported")
+        print(f"{paths.export}: the model card only, for a baseline (model.kind svm) is not exported")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def checked(name: str, folder: Path = FOLDER, params: Path = Path("params.yaml")
         SerError: if there is no such preset, or the result breaks the schema.
     """
     if name not in names(folder):
-        raise SerError(f"no preset {name!r} in {folder}/; there are: {', '.join(names(folder))}")
+        asked = f"no preset {name!r} in {folder}/" if name else "no preset is named"
+        raise SerError(f"{asked}; there are: {', '.join(names(folder))}")
     yaml = YAML(typ="safe", pure=True)
     preset = yaml.load(folder / f"{name}.yaml")
     parse(merged(yaml.load(params), preset), f"{params} with preset {name}")

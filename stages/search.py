@@ -1,9 +1,11 @@
-"""Search for better parameters of `model` and `train` with Optuna: many trials of the same training, beside the pipeline.
+"""Search for better parameters of `model` and `train` with Optuna, by many trials beside the pipeline.
 
-A trial's score is the UA on the validation clips, mean over the folds. Test clips are never used: choose on validation, then report on
-test once, with the `dvc exp run` line that is printed at the end. Reads data/features, data/clips and data/folds as `dvc repro` left them.
+A trial's score is the UA on the validation clips, averaged over the folds. Test clips are never used: choose
+on validation, then report on test once, with the `dvc exp run` line that is printed at the end. Reads
+data/features, data/clips and data/folds as `dvc repro` left them.
 
-The same command again goes on with the search after Ctrl-C or a crash; in further shells it uses further cores. docs/search.md has more.
+After Ctrl-C or a crash, the same command resumes the search. Run it in more shells to use more cores. See
+docs/search.md.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tqdm import tqdm
 from ser import SerError
 from ser.params import Params
 from ser.runtime.machine import cache_dir, passive_waiting
+from ser.runtime.text import markdown_table, percent
 from stages import command, preset
 
 if TYPE_CHECKING:
@@ -29,11 +32,11 @@ if TYPE_CHECKING:
     from ser.search.trials import Search
 
 ROWS = 10
-"""Trials in the table of the best."""
+"""Rows of the table of the best trials."""
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
-    """Work on a search, then show its best trials."""
+    """Run a search, then print its best trials."""
     passive_waiting()
     try:
         from ser.search import study
@@ -44,18 +47,22 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
     name = options.name or options.dataset
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise SerError(f"--name {name}: letters, digits, dots, dashes and underscores only, for it becomes a folder")
+        raise SerError(f"--name {name}: letters, digits, dots, dashes and underscores only, because it names a folder")
     folder = cache_dir(params.runtime) / "search" / name
     found = study.find(folder) if options.show else _searched(_asked(params, options, folder), options.trials)
     _show(study.outcomes(found), study.importances(found), params, options.dataset)
 
 
 def _asked(params: Params, options: argparse.Namespace, folder: Path) -> Search:
-    """What the command line asks for, if the stages before training have run."""
+    """The search that the command line describes.
+
+    Raises:
+        SerError: if a stage before training has not run, or an option is wrong.
+    """
     from ser.search import space, trials
 
     if options.space is None:
-        raise SerError("--space FILE is needed: which keys to search; docs/search-space.yaml is an example")
+        raise SerError("--space FILE is needed: it names the keys to search; docs/search-space.yaml is an example")
     axes = space.read(options.space, params)
     corpus = options.dataset
     paths = Path("data/features", corpus), Path("data/clips", corpus), Path("data/folds", f"{corpus}.csv")
@@ -70,7 +77,7 @@ def _asked(params: Params, options: argparse.Namespace, folder: Path) -> Search:
 
 
 def _searched(search: Search, count: int) -> Study:
-    """Work on a search until it has ``count`` trials."""
+    """Run trials until the search has ``count`` of them."""
     from ser.search import study, trials
 
     opened = trials.begin(search)
@@ -78,7 +85,7 @@ def _searched(search: Search, count: int) -> Study:
     with tqdm(total=count, unit="trial", desc="search") as bar:
 
         def count_all() -> None:
-            """Trials of other processes move the bar too."""
+            """Count the trials of other processes too."""
             bar.n = sum(one.state != "running" for one in study.outcomes(opened))
             bar.refresh()
 
@@ -99,20 +106,20 @@ def _searched(search: Search, count: int) -> Study:
 def _warn(share: float) -> None:
     if share:
         print(
-            f"\nNote: {share:.0%} of these validation clips are test clips of another fold. A score over all folds with the values found "
-            "here is\na little too good; docs/search.md shows the strict way (one fold for both)."
+            f"\nNote: {percent(share, 0)}% of these validation clips are test clips of another fold, so a score over all folds with "
+            "these values is\nslightly too good. docs/search.md shows the strict way: one fold for both."
         )
 
 
 def line(outcome: Outcome) -> str:
     """A trial in one line."""
-    score = f"UA {100 * outcome.ua:5.1f}  " if outcome.ua is not None else ""
+    score = f"UA {percent(outcome.ua):>5}  " if outcome.ua is not None else ""
     note = f"  ({outcome.note})" if outcome.note else ""
     return f"trial {outcome.number}: {score}{outcome.state:<8}  {' '.join(_pairs(outcome.chosen))}{note}"
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """The best trials as a Markdown table: UA in per cent, its folds, and every searched key."""
+    """The best trials as a Markdown table: UA in per cent, UA of each fold, and every searched key."""
     best = outcomes[:ROWS]
     keys = sorted({key for one in best for key in one.chosen})
     folds = sorted({fold for one in best for fold in one.fold_ua})
@@ -127,9 +134,7 @@ def table(outcomes: list[Outcome]) -> str:
         ]
         for one in best
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    written = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in [head, *rows]]
-    return "\n".join([written[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *written[1:]])
+    return markdown_table(head, rows)
 
 
 def experiment(chosen: dict[str, Any], params: Params, corpus: str) -> str:
@@ -147,16 +152,16 @@ def _show(outcomes: list[Outcome], importances: dict[str, float], params: Params
     )
     if not counts["finished"]:
         notes = [one.note for one in outcomes if one.state == "refused"]
-        raise SerError("no trial was finished" + (f"; the last refused one: {notes[-1]}" if notes else ""))
+        raise SerError("no trial finished" + (f"; the last refused one: {notes[-1]}" if notes else ""))
     print(table(outcomes))
     if importances:
-        shares = ", ".join(f"{key} {share:.0%}" for key, share in importances.items())
-        print(f"\nWhat sets the best tenth apart: {shares}")
-    print(f"\nThe best, to be tested once:\n\n{experiment(outcomes[0].chosen, params, corpus)}")
+        shares = ", ".join(f"{key} {percent(share, 0)}%" for key, share in importances.items())
+        print(f"\nKeys that distinguish the best tenth: {shares}")
+    print(f"\nTest the best one once:\n\n{experiment(outcomes[0].chosen, params, corpus)}")
 
 
 def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
+    return "" if share is None else percent(share)
 
 
 def _pairs(chosen: dict[str, Any]) -> list[str]:
@@ -164,11 +169,11 @@ def _pairs(chosen: dict[str, Any]) -> list[str]:
 
 
 def _at_least(lowest: int) -> Callable[[str], int]:
-    """Reads a whole number of the command line, not below ``lowest``."""
+    """A parser of whole numbers on the command line, from ``lowest``."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]+", text) or int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"found {text}, needed is a whole number from {lowest}")
+            raise argparse.ArgumentTypeError(f"found {text}; expected a whole number from {lowest}")
         return int(text)
 
     return read
@@ -178,11 +183,11 @@ def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = command.parser(__doc__)
     parser.add_argument("--space", metavar="FILE", help="YAML file of keys to search; docs/search-space.yaml is an example")
-    parser.add_argument("--trials", type=_at_least(1), default=50, metavar="N", help="trials that the search has in the end (default: 50)")
-    parser.add_argument("--folds", type=int, nargs="+", metavar="FOLD", help="folds whose validation clips judge (default: all)")
+    parser.add_argument("--trials", type=_at_least(1), default=50, metavar="N", help="total number of trials (default: 50)")
+    parser.add_argument("--folds", type=int, nargs="+", metavar="FOLD", help="folds whose validation clips give the score (default: all)")
     parser.add_argument("--seed", type=_at_least(0), default=0, help="seed of the draws (default: 0); seeds of training are train.seeds")
-    parser.add_argument("--name", help="name of the search (default: that of the corpus); another one begins another search")
-    parser.add_argument("--show", action="store_true", help="only show the best trials so far")
+    parser.add_argument("--name", help="name of the search (default: the corpus); another name begins another search")
+    parser.add_argument("--show", action="store_true", help="only print the best trials so far")
     return parser
 
 

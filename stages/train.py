@@ -1,4 +1,4 @@
-"""Train one network per fold and seed; an interrupted training goes on from its last finished epoch.
+"""Train one network per fold and seed; an interrupted training resumes from its last finished epoch.
 
 Reads data/features/<corpus>, data/folds/<corpus>.csv and clips.csv; writes models/<corpus>.
 """
@@ -50,7 +50,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     ]
     history = jobs.train(planned, params.runtime)
     if not history:
-        return  # one of several processes that torchrun started: the first has it all
+        return  # a rank above 0, started by torchrun: rank 0 writes the outputs
     pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
     trained.write(out)
     shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Which files of the project a stage script needs, found by reading its imports (also those inside functions).
 
-``python -m tests.dependencies`` (``make deps``) writes them into dvc.yaml; ``tests/test_dvc_yaml.py`` compares.
+``make deps`` runs ``python -m tests.dependencies``, which writes them into dvc.yaml; ``tests/test_dvc_yaml.py`` compares.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("ser/params", "ser/corpora")
-"""Packages that are always one dependency each."""
+ROOMS = ("ser/corpora", "ser/model")
+"""Rooms that are always one dependency each, because they import some of their modules by name."""
+UNTRACKED = ("ser/__init__.py", "ser/params", "ser/runtime", "stages/__init__.py", "stages/command.py")
+"""What no stage depends on, although all import it; the head of dvc.yaml gives the reasons."""
 
 
 def needed_by(script: str) -> set[str]:
@@ -40,12 +40,25 @@ def needed_by(script: str) -> set[str]:
     return {next((room for room in whole if path.startswith(room + "/")), path) for path in found}
 
 
+def tracked_by(script: str) -> set[str]:
+    """Of what a script needs, the paths that its stage lists under ``deps``."""
+    return {path for path in needed_by(script) if not path.startswith(UNTRACKED) and not _bare(path)}
+
+
+def _bare(path: str) -> bool:
+    """Whether a file is the ``__init__`` of a room and holds a docstring and nothing else."""
+    if not path.endswith("/__init__.py"):
+        return False
+    body = ast.parse((ROOT / path).read_text()).body
+    return all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+
 def _rooms() -> list[str]:
     return [path.parent.relative_to(ROOT).as_posix() for path in sorted((ROOT / "ser").glob("*/__init__.py"))]
 
 
 def _modules(room: str) -> set[str]:
-    return {path.relative_to(ROOT).as_posix() for path in (ROOT / room).glob("*.py")}
+    return {path.relative_to(ROOT).as_posix() for path in (ROOT / room).rglob("*.py")}
 
 
 def _files(name: str) -> list[str]:
@@ -58,20 +71,24 @@ def _files(name: str) -> list[str]:
 
 
 def is_code(dep: str) -> bool:
-    """Whether a dependency of dvc.yaml is a Python file or a room, that is, neither data nor a file read at run time."""
-    return dep.startswith(("benchmarks", "ser", "stages")) and not dep.endswith((".csv", "templates"))
+    """Whether a dependency of dvc.yaml is code, a file or a room, and not data."""
+    return dep.startswith(("benchmarks/", "ser/", "stages/"))
 
 
 def write() -> None:
-    """Write the dependencies on code of every stage into dvc.yaml; what else stands there is kept."""
-    yaml = YAML()
-    yaml.width = 4096
-    pipeline = yaml.load(ROOT / "dvc.yaml")
-    for name, stage in pipeline["stages"].items():
-        code = sorted(needed_by(f"stages/{name}.py"))
-        others = [dep for dep in stage["deps"] if not is_code(dep)]
-        stage["deps"][:] = code + others
-    yaml.dump(pipeline, ROOT / "dvc.yaml")
+    """Write the dependencies on code of every stage into dvc.yaml, before those on data; every other line stays as it is."""
+    lines: list[str] = []
+    stage, in_deps = "", False
+    for line in (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines():
+        if in_deps and line.startswith("    - ") and is_code(line.removeprefix("    - ")):
+            continue
+        lines.append(line)
+        in_deps = line == "    deps:" or (in_deps and line.startswith("    - "))
+        if line.startswith("  ") and line[2] not in " #":
+            stage = line.strip(" :")
+        elif line == "    deps:":
+            lines += [f"    - {path}" for path in sorted(tracked_by(f"stages/{stage}.py"))]
+    (ROOT / "dvc.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

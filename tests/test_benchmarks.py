@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import threading
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from benchmarks import record, training
 from ser import SerError
-from ser.model.__main__ import build
+from ser.diagram.__main__ import build
 from ser.params import Params
 from ser.views.features import widths
 from ser.views.spectrum import frame_count
@@ -42,12 +41,6 @@ def test_a_benchmark_names_the_sections_it_depends_on(tmp_path, monkeypatch):
     assert list(recorded("tried")["params"]) == ["preprocess", "evaluate"]
     with pytest.raises(KeyError):
         record.record("tried", {}, params=made.params(), sections=("modle",))
-
-
-def test_the_circumstances_can_be_told_without_affinity_as_on_macos(monkeypatch):
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert record.circumstances()["cores"] == 7
 
 
 # training
@@ -157,3 +150,32 @@ def test_multiply_adds_are_counted_for_the_frames_that_five_seconds_have(monkeyp
     params = made.params(features__frames__n_fft=n_fft)
     model._ours("ours", params, 1)
     assert seen == [frame_count(5 * params.preprocess.sample_rate, params.features.frames)]
+
+
+def test_the_products_are_those_of_the_encoder():
+    """Counted by torch while our network runs on as many tokens."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks import encode
+    from ser.encoders.whisper import Shape, WhisperEncoder
+
+    network = WhisperEncoder(Shape.of(encode.WHISPER_BASE, "benchmark"), encode.LAYERS).eval()
+    with (
+        FlopCounterMode(display=False) as counted,
+        torch.inference_mode(),
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
+        network(torch.zeros(1, 80, 100))
+    assert 2 * sum(n * a * b * c for n, a, b, c in encode.products(50, encode.WHISPER_BASE, 3)) == counted.get_total_flops()
+
+
+def test_what_the_encoding_benchmark_makes_is_a_store_and_an_encoder(tmp_path, capfd):
+    from benchmarks import encode
+
+    encode.measure(str(encode.random_whisper(tmp_path / "whisper")), str(encode.noise(tmp_path / "clips", 3)), 1)
+    found = json.loads(capfd.readouterr().out)
+    assert found["tokens"] == sum(-(-(int(n) + encode.RATE) // 320) for n in (19_200, 37_600, 56_000))
+    assert found["audio_seconds"] == pytest.approx(found["tokens"] / 50 - 3)
+    assert found["products"] > 0
+    assert found["encode"] > 0

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from tests.dependencies import needed_by, tracked_by
 from tests.pipeline import ROOT, Project
 
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -67,29 +68,35 @@ def test_same_seed_same_bytes(finished):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_needs_no_more_than_it_declares(finished, tmp_path, name):
-    """Each command in an empty folder with its declared dependencies only: a forgotten one fails here."""
+    """Each command in an empty folder with its declared dependencies only: a forgotten file, or a key it reads unseen, fails here."""
     shutil.copy(finished.folder / "params.yaml", tmp_path)
-    for dep in STAGES[name]["deps"]:
+    for dep in [*STAGES[name]["deps"], *(needed_by(f"stages/{name}.py") - tracked_by(f"stages/{name}.py"))]:
         # A matrix in the dependencies of the report lists one path per corpus.
         source, target = (folder / dep.replace("${item.dataset}", "demo") for folder in (finished.folder, tmp_path))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
-    command = STAGES[name]["cmd"].replace("${item.dataset}", "demo").split()
+    command = STAGES[name]["cmd"].replace("${item.dataset}", "demo").replace("-m", f"{ROOT / 'tests/reads.py'} reads.json").split()
     done = subprocess.run(command, cwd=tmp_path, env=finished.environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     for kind in ("outs", "metrics", "plots"):
         for out in STAGES[name].get(kind, []):
             path = (out if isinstance(out, str) else next(iter(out))).replace("${item.dataset}", "demo")
             assert (tmp_path / path).exists(), path
+    listed = tuple(key.replace("${item.dataset}", "demo") for key in STAGES[name].get("params", []))
+    read = json.loads((tmp_path / "reads.json").read_text())
+    assert read
+    assert [key for key in read if not key.startswith("runtime.") and not f"{key}.".startswith(tuple(f"{one}." for one in listed))] == []
 
 
 AFTER = {
-    "download": {"download", "preprocess", "split", "features", "train", "evaluate", "export", "report"},
-    "preprocess": {"preprocess", "split", "features", "train", "evaluate", "export", "report"},
+    "download": {"download", "preprocess", "split", "features", "encode", "train", "evaluate", "export", "report"},
+    "preprocess": {"preprocess", "split", "features", "encode", "train", "evaluate", "export", "report"},
     "split": {"split", "train", "evaluate", "export", "report"},
     "features": {"features", "train", "evaluate", "export", "report"},
+    "encode": {"encode", "train", "evaluate", "export", "report"},
     "train": {"train", "evaluate", "export", "report"},
     "evaluate": {"evaluate", "export", "report"},
+    "export": {"export"},
     "report": {"report"},
     "nothing": set(),
 }
@@ -107,6 +114,7 @@ AFTER = {
         ("split.seed", 5, "split"),
         ("features.log_mel.n_mels", 40, "features"),
         ("features.functionals", "egemaps", "features"),
+        ("features.encoder", {"name": "whisper-base", "layers": [1, 2]}, "encode"),
         ("features.normalise", "clip", "train"),
         ("model.fusion", "concat", "train"),
         ("train.lr", 0.5, "train"),
@@ -128,6 +136,31 @@ def test_a_parameter_reruns_what_depends_on_it(finished, key, value, first):
     follows = set().union(*(AFTER[name] for name in changed)) if changed else set()
     assert follows == AFTER[first]
     assert changed <= AFTER[first]
+
+
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [
+        ("ser/params/train.py", "nothing"),
+        ("ser/params/base.py", "nothing"),
+        ("ser/runtime/workers.py", "nothing"),
+        ("ser/diagram/picture.py", "nothing"),
+        ("ser/model/fusions/concat.py", "train"),
+        ("ser/splits/leaks.py", "split"),
+        ("ser/report/page.py", "report"),
+    ],
+)
+def test_a_docstring_reruns_what_depends_on_its_file(finished, path, first):
+    """What the schema says is no input of any stage; what a stage computes with is."""
+    file = finished.folder / path
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before.replace(b'"""', b'"""Said in other words. ', 1))
+        assert file.read_bytes() != before
+        changed = {name.split("@")[0] for name in json.loads(finished.run("dvc", "status", "--json").stdout)}
+    finally:
+        file.write_bytes(before)
+    assert set().union(*(AFTER[name] for name in changed)) == AFTER[first]
 
 
 def test_params_survive_an_override_with_a_one_line_diff(finished):
@@ -228,18 +261,18 @@ def test_ctrl_c_in_training_goes_on_from_the_last_epoch_but_never_with_other_par
     project.run("dvc", "checkout", "--force", "-q", check=False)
     project.set({"train.epochs": 30})
     said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   5/30")
-    assert "goes on after" not in said
+    assert "resumes after" not in said
     assert "interrupted" in said
     time.sleep(1)
     (interrupted,) = (Path(project.environment["SER_CACHE_DIR"]) / "checkpoints").iterdir()
 
     project.set({"train.lr": 0.0123, "train.epochs": 30})
     said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   1/30")
-    assert "goes on after" not in said
+    assert "resumes after" not in said
 
     project.set({"train.lr": project_default("train.lr")})
     done = project.run("dvc", "repro", "train@demo")
-    assert "goes on after epoch" in done.stdout + done.stderr
+    assert "resumes after epoch" in done.stdout + done.stderr
     history = pd.read_csv(project.folder / "models/demo/history.csv")
     assert list(history["epoch"]) == [*range(1, 31)] * 3
     assert not interrupted.exists(), "the finished training's checkpoints are gone"

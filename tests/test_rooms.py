@@ -14,9 +14,11 @@ ORDER = (
     "corpora",
     "download",
     "signal",
+    "encoders",
     "views",
     "splits",
     "model",
+    "diagram",
     "training",
     "evaluation",
     "report",
@@ -34,7 +36,8 @@ def imported(path: str) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level, f"{path}: relative import"
+            assert node.module, f"{path}: relative import"
+            assert not node.level, f"{path}: relative import"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 

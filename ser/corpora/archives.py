@@ -1,4 +1,4 @@
-"""Reads members of foreign archives where they lie, packed, without trusting a name, a length or a link in them.
+"""Reads the members of archives from elsewhere without unpacking them, and trusts no name, length or link in them.
 
 >>> with open_archive(path) as archive:  # doctest: +SKIP
 ...     for member in archive.members():
@@ -27,14 +27,11 @@ from tqdm import tqdm
 
 from ser import SerError
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-"""Archives that can be read, by the end of their name."""
-
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER = 1 << 30  # bytes: 90 minutes of 48 kHz stereo in 16 bit
 MAX_TOTAL = 64 << 30
 MAX_RATIO = 200  # unpacked over packed; speech deflates to about two thirds, FLAC not at all
-SMALL = 1 << 20  # below this a ratio says nothing: a second of silence packs a thousandfold
+SMALL = 1 << 20  # bytes; smaller members may have any ratio, since a second of silence shrinks a thousandfold
 
 _BROKEN = (
     zipfile.BadZipFile,
@@ -48,15 +45,15 @@ _BROKEN = (
     OverflowError,
     RuntimeError,  # zipfile: encrypted, or packed by a method it does not know
 )
-"""What the standard library raises on archives that are not what they say."""
+"""What the standard library raises on damaged archives."""
 
 
 class ArchiveError(SerError):
-    """A whole archive that cannot be used."""
+    """An archive that cannot be used at all."""
 
 
 class MemberError(SerError):
-    """One member that cannot be read; ``reason`` and ``detail`` are made for ``rejected.csv``."""
+    """One member that cannot be read. ``reason`` and ``detail`` go into ``rejected.csv``."""
 
     def __init__(self, reason: str, detail: str):
         super().__init__(f"{reason}: {detail}")
@@ -80,13 +77,14 @@ class Member:
 
 
 class Archive:
-    """An open zip or tar. Each process opens its own; ``open_archive`` makes it."""
+    """An open zip or tar, made by ``open_archive``. Each process opens its own."""
 
     def __init__(self, path: Path, packed: zipfile.ZipFile | tarfile.TarFile):
         self.path = path
         self._packed = packed
         self._entries: dict[str, zipfile.ZipInfo | tarfile.TarInfo] = {}
         self._members: list[Member] = []
+        self._numbers: dict[str, int] = {}  # name that occurs twice → last number given to a duplicate
         total = 0
         for count, (name, size, entry, problem) in enumerate(_entries(packed)):
             total += size
@@ -101,7 +99,7 @@ class Archive:
         self._problems = {member.name: member.problem for member in self._members if member.problem}
 
     def members(self) -> list[Member]:
-        """Every file of the archive (folders are none), sorted by name; those with a ``problem`` cannot be read."""
+        """Every file of the archive, without folders, sorted by name. Those with a ``problem`` cannot be read."""
         return list(self._members)
 
     def read(self, name: str) -> bytes:
@@ -118,7 +116,7 @@ class Archive:
         try:
             with self._open(entry) as stream:
                 data = stream.read(size)
-                rest = stream.read(1)  # reaching the end is what makes zipfile check the CRC
+                rest = stream.read(1)  # zipfile checks the CRC only at the end
         except _BROKEN as error:
             raise MemberError("damaged", f"{type(error).__name__}: {error}") from None
         if len(data) != size or rest:
@@ -136,9 +134,11 @@ class Archive:
         return stream
 
     def _free(self, name: str) -> str:
-        number = 2
+        """A name that no member has yet. Counting on from the last duplicate keeps many of one name from taking quadratic time."""
+        number = self._numbers.get(name, 1) + 1
         while (free := f"{name} ({number})") in self._entries:
             number += 1
+        self._numbers[name] = number
         return free
 
 

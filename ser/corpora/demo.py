@@ -1,7 +1,7 @@
 """The demo corpus: sentences spoken by espeak-ng's voices with acted emotions. Synthetic: not a result about human emotion.
 
-It is packed as real corpora are: ``Speaker_01/03-01-EE-II-SS-RR-AA.flac`` in RAVDESS' code, so that everything after the download, from
-``ser.corpora.ravdess.labels`` on, treats it as it treats them. Pauses before, in and after the speech, a different background for
+It is packed as real corpora are: ``Speaker_01/03-01-EE-II-SS-RR-AA.flac`` in RAVDESS' code. So everything after the download, from
+``ser.corpora.catalogue.demo`` on, treats it as it treats them. Pauses before, in and after the speech, a different background for
 every speaker and takes of different loudness give voice activity detection something to do.
 """
 
@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from ser import SerError
 from ser.corpora import espeak
+from ser.corpora.catalogue.demo import CLASSES
 from ser.corpora.expression import FINAL, HABITS, OWN, RULES, SPREAD, Expression, colour, draw, perturb, room
-from ser.corpora.labels import vocabulary
 from ser.params.corpora import Synthetic
 
 ARCHIVE = "demo.zip"
@@ -87,7 +87,7 @@ def takes(source: Synthetic) -> list[Take]:
     made = [
         Take(speaker, emotion, statement, repetition)
         for speaker in range(1, source.speakers + 1)
-        for emotion in vocabulary("demo")
+        for emotion in CLASSES
         for statement in range(1, source.sentences + 1)
         for repetition in range(1, source.repetitions + 1)
     ]
@@ -138,7 +138,7 @@ def _voice(seed: int, speaker: int) -> Voice:
 def _plan(seed: int, take: Take, voice: Voice) -> tuple[Expression, np.random.Generator, list[espeak.Request]]:
     """The take's expression, its generator and what espeak-ng has to say for it."""
     rng = np.random.default_rng([seed, take.speaker, int(take.emotion), take.statement, take.repetition])
-    emotion = vocabulary("demo")[take.emotion]
+    emotion = CLASSES[take.emotion]
     strength = voice.expressive * (1.15 if take.intensity == 2 else 0.9) * float(2 ** rng.normal(0.0, 0.2))
     expression = voice.own.plus(voice.habits[emotion]).plus(RULES[emotion], strength).plus(draw(SPREAD, rng))
     opening, closing = SENTENCES[take.statement - 1]

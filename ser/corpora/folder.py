@@ -1,7 +1,7 @@
 """The user's own recordings: a table (path, label, speaker; gender and language if known) or folders ``label/speaker/recording``.
 
-They are packed once into a stored zip with their table inside, so that everything after the download treats them as any corpus, and a
-run can be repeated after the folder has changed. Archives of a corpus that has no module of its own are read in the same two layouts.
+The download packs them into a stored zip with their table inside. So the later stages treat them as any corpus, and a run can be
+repeated after the folder has changed. The archives of a corpus that has no module in the catalogue are read in the same two layouts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from ser import SerError
 from ser.corpora.archives import Archive, pack, readable
-from ser.corpora.labels import Recording, Reject, not_audio
+from ser.corpora.labels import AUDIO, Recording, Reject, not_audio
+from ser.corpora.names import check_spellings, clean
 from ser.params.corpora import Folder
 
 ARCHIVE = "recordings.zip"
@@ -22,10 +23,12 @@ TABLE = "labels.csv"
 NEEDED = ("path", "label", "speaker")
 OPTIONAL = ("gender", "language")
 _GENDER = {"": "", "f": "female", "female": "female", "m": "male", "male": "male"}
+_SUFFIXES = ", ".join(suffix.removeprefix(".") for suffix in AUDIO)
 HOW = (
     "two ways: a CSV with the columns path, label, speaker (gender, language if known), named in `table`; "
-    "or folders label/speaker/recording.wav (wav, flac, ogg, mp3)"
+    f"or folders label/speaker/recording.wav ({_SUFFIXES})"
 )
+"""How to lay out own recordings, for messages."""
 
 
 def write_archive(path: Path, name: str, source: Folder) -> None:
@@ -34,7 +37,8 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
     Only recordings are packed, none of the folder's other files.
 
     Raises:
-        SerError: if the folder or a recording of the table is missing, the table has gaps, or fewer than two labels are found.
+        SerError: if the folder or a recording of the table is missing, the table has gaps, two names differ in spelling only, or
+            there are fewer than two labels.
     """
     root = Path(source.path)
     if not root.is_dir():
@@ -52,46 +56,56 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
         labelled = read_table(_text(table, name), str(table), root)
         if unknown := sorted(labelled.keys() - recordings.keys()):
             listed = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
-            raise SerError(f"{table}: {len(unknown)} of {len(labelled)} paths are no recording (wav, flac, ogg, mp3) in {root}: {listed}")
+            raise SerError(f"{table}: {len(unknown)} of {len(labelled)} paths are no recording ({_SUFFIXES}) in {root}: {listed}")
     if len({recording.emotion for recording in labelled.values()}) < 2:
         raise SerError(f"{name}: {root} has one label only; a classifier needs recordings of two or more")
+    _check_names(labelled, str(root))
     pack(path, recordings, {TABLE: _table(labelled)}, f"{name}: packing")
 
 
 def labelled_members(archive: Archive) -> dict[str, Recording]:
-    """Labels of an archive's members by their name: from its ``labels.csv`` (beside them or at the top), else from ``label/speaker/…``."""
+    """Labels of an archive's members by their name: from its ``labels.csv`` (beside them or at the top), else from ``label/speaker/…``.
+
+    Raises:
+        SerError: if the table cannot be read, or two labels or two speakers differ in spelling only.
+    """
     names = [member.name for member in archive.members() if member.problem is None]
     tables = sorted((name for name in names if PurePosixPath(name).name == TABLE), key=lambda name: (name.count("/"), name))
     if not tables:
-        return tree(names)
-    top = tables[0].removesuffix(TABLE)
-    text = archive.read(tables[0]).decode("utf-8-sig", errors="replace")
-    return {top + path: recording for path, recording in read_table(text, f"{archive.path}: {tables[0]}").items()}
+        labelled = tree(names)
+    else:
+        top = tables[0].removesuffix(TABLE)
+        text = archive.read(tables[0]).decode("utf-8-sig", errors="replace")
+        labelled = {top + path: recording for path, recording in read_table(text, f"{archive.path}: {tables[0]}").items()}
+    _check_names(labelled, str(archive.path))
+    return labelled
 
 
 def labels(member: str, labelled: Mapping[str, Recording]) -> Recording | Reject:
-    """The table's row of a member."""
+    """The labels of a member, or the reason why it has none."""
     if reject := not_audio(member):
         return reject
-    return labelled.get(member) or Reject("not_in_table", f"no row of {TABLE} and no label/speaker/ folders name it")
+    if recording := labelled.get(member):
+        return recording
+    if not all(clean(part) for part in member.split("/")[:-1]):
+        return Reject("nameless", "the name of a folder above it shows nothing, so it is neither a label nor a speaker")
+    return Reject("not_in_table", f"no row of {TABLE} and no label/speaker/ folders name it")
 
 
 def tree(members: Iterable[str], rooted: bool = False) -> dict[str, Recording]:
     """Labels from the folders ``label/speaker/…/recording``.
 
     Args:
-        members: paths of files; those that are no recordings, or lie less deep, get no labels.
+        members: paths of files. Those that are no recordings, lie less deep, or have a label or speaker without a visible name get
+            no labels.
         rooted: labels are the uppermost folders; otherwise folders that all recordings share are taken for the archive's root.
     """
     paths = {member: PurePosixPath(member).parts for member in members if not_audio(member) is None}
     shared = 0
     while not rooted and len({parts[shared] for parts in paths.values()}) == 1 and all(len(parts) > shared + 3 for parts in paths.values()):
         shared += 1
-    return {
-        member: Recording(emotion=parts[shared].strip(), speaker=parts[shared + 1].strip())
-        for member, parts in paths.items()
-        if len(parts) >= shared + 3
-    }
+    named = {member: (clean(parts[shared]), clean(parts[shared + 1])) for member, parts in paths.items() if len(parts) >= shared + 3}
+    return {member: Recording(emotion=label, speaker=speaker) for member, (label, speaker) in named.items() if label and speaker}
 
 
 def read_table(text: str, where: str, root: Path | None = None) -> dict[str, Recording]:
@@ -117,6 +131,7 @@ def read_table(text: str, where: str, root: Path | None = None) -> dict[str, Rec
         labelled: dict[str, Recording] = {}
         for row in rows:
             fields = {column: (row.get(columns[column]) or "").strip() if column in columns else "" for column in NEEDED + OPTIONAL}
+            fields |= {column: clean(fields[column]) for column in ("label", "speaker", "language")}
             if empty := [column for column in NEEDED if not fields[column]]:
                 raise SerError(f"{where}, line {rows.line_num}: {', '.join(empty)} is empty; each recording needs path, label and speaker")
             gender = _GENDER.get(fields["gender"].lower())
@@ -133,6 +148,11 @@ def read_table(text: str, where: str, root: Path | None = None) -> dict[str, Rec
     if not labelled:
         raise SerError(f"{where} has no rows")
     return labelled
+
+
+def _check_names(labelled: Mapping[str, Recording], where: str) -> None:
+    check_spellings((recording.emotion for recording in labelled.values()), "label", where)
+    check_spellings((recording.speaker for recording in labelled.values()), "speaker", where)
 
 
 def _inside(path: str, root: Path | None) -> str | None:

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ser.corpora.labels import Recording, common
+from ser.corpora.description import Description
+from ser.corpora.labels import Recording
+
+WORDS = {
+    "anger": "angry",
+    "bored": "boredom",
+    "calm": "neutral",
+    "disgusted": "disgust",
+    "excited": "happy",
+    "fear": "fearful",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "surprise": "surprised",
+}
+"""Words that people use as labels of their own recordings → the common vocabulary, where the two differ."""
 
 
-def join(member: str, layout: str, recording: Recording) -> Recording:
+def join(member: str, described: Description | None, recording: Recording) -> Recording:
     """A member corpus' recording as one of the joint corpus: common emotion, and a speaker that no other corpus has.
 
     Args:
         member: name of the member corpus.
-        layout: whose vocabulary its emotions are from (a key of ``vocabulary.csv``).
+        described: the member's description; None for the user's own recordings.
         recording: labels within the member.
     """
-    known = common(layout)
-    emotion = known.get(recording.emotion) or common("any").get(recording.emotion.lower(), recording.emotion.lower())
+    if described is not None:
+        emotion = described.common.get(recording.emotion, recording.emotion)
+    else:
+        emotion = WORDS.get(recording.emotion.lower(), recording.emotion.lower())
     return replace(recording, emotion=emotion, speaker=f"{member}:{recording.speaker}", corpus=member)

@@ -1,7 +1,7 @@
-"""Brings a corpus' archives into ``data/raw/<corpus>/``, whole, verified, still packed, and writes down what came (``source.json``).
+"""Brings a corpus' archives into ``data/raw/<corpus>/``, whole, verified, still packed, and records them in ``source.json``.
 
-In this order: the mirror, archives kept from an earlier run, the official address (for Zenodo as its API names it), Kaggle.
-``source.json`` names the bytes and not the way they took: the same bytes give the same file on every machine.
+It tries the mirror first, then archives kept from an earlier run, the official address (for Zenodo as its API names it) and Kaggle.
+``source.json`` names the bytes and not where they came from: the same bytes give the same file on every machine.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 from ser import SerError
 from ser.corpora import folder
-from ser.download.sources import FetchError, Published, entry_of, source_record
-from ser.params.corpora import Corpus, Folder, Joint, Links, Synthetic, Zenodo
-from ser.runtime.disk import whole
+from ser.download.failure import FetchError
+from ser.download.sources import Published, entry_of, source_record
+from ser.params.corpora import SYNTHETIC_NOTICE, Corpus, Folder, Joint, Links, Synthetic, Zenodo
+from ser.runtime.disk import owned, whole
 
 __all__ = ["FetchError", "fetch", "obstacle"]
 
@@ -26,27 +27,28 @@ _LOG = logging.getLogger(__name__)
 
 
 def fetch(
-    name: str, corpus: Corpus, target: Path, *, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus] | None = None
+    name: str, corpus: Corpus, raw: Path, *, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus] | None = None
 ) -> dict[str, Any]:
-    """Fill ``target`` with the corpus' archives and ``source.json`` (its content: docs/data.md), and with nothing else.
+    """Fill ``raw/<name>`` with the corpus' archives and ``source.json`` (its content: docs/data.md), and with nothing else.
 
-    ``source.json`` is removed first and written last, so that a target that has one is whole. Archives are replaced only by verified ones.
+    ``source.json`` is removed first and written last, so that a folder that has one is whole. Only verified archives replace others.
 
     Args:
         name: key of the corpus in ``params.yaml``; also its folder in a mirror.
         corpus: its source and labels.
-        target: ``data/raw/<name>``, made if needed.
-        mirror: folder or address that is looked at first; None for none.
-        cache: folder outside the repository; archives are kept in ``archives/`` of it.
-        corpora: all corpora of ``params.yaml``; a joint corpus finds its members there.
+        raw: ``data/raw``; made if needed.
+        mirror: folder or address that is tried first; None for none.
+        cache: folder outside the repository; its folder ``archives`` keeps archives for later runs.
+        corpora: all corpora of ``params.yaml``, among which a joint corpus finds its members.
 
     Returns:
         The content of ``source.json``.
 
     Raises:
-        FetchError: if an archive cannot be had; a rerun goes on from what has come.
-        SerError: if the user's own recordings cannot be used as they are.
+        FetchError: if an archive cannot be fetched; a rerun resumes.
+        SerError: if the user's own recordings cannot be used as they are, or ``raw/<name>`` is not a folder of its own.
     """
+    target, kept = owned(raw, name), owned(cache / "archives", name)
     target.mkdir(parents=True, exist_ok=True)
     before = _read(target / "source.json")
     (target / "source.json").unlink(missing_ok=True)
@@ -55,7 +57,7 @@ def fetch(
         from ser.corpora import demo  # only this corpus needs the synthesiser
 
         demo.write_archive(target / demo.ARCHIVE, given)
-        source = source_record(name, [entry_of(target, demo.ARCHIVE, None, "synthetic")], ["synthetic: not a result about human emotion"])
+        source = source_record(name, [entry_of(target, demo.ARCHIVE, None, "synthetic")], [SYNTHETIC_NOTICE])
     elif isinstance(given, Folder):
         part = target / f"{folder.ARCHIVE}.part"
         folder.write_archive(part, name, given)
@@ -65,61 +67,61 @@ def fetch(
         source = _fetch_joint(name, given, target, mirror, cache, corpora or {})
     else:
         try:
-            source = Published(name, given, target, mirror, cache / "archives" / name).fetch()
+            source = Published(name, given, target, mirror, kept).fetch()
         except FetchError as error:
             if not error.unreachable or not _still_here(before, given, target):
                 raise
-            _LOG.warning("%s\ngoing on with what is in %s (%s), which is as its source.json says", error, target, before["edition"])
+            _LOG.warning("%s\nusing the archives in %s (%s), which match its source.json", error, target, before["edition"])
             source = before
     source["source"] = given.model_dump()
-    _clear(target, {entry["name"].split("/")[0] for entry in source["archives"]})
+    _clear(raw, name, {entry["name"].split("/")[0] for entry in source["archives"]})
     _write(target / "source.json", source)
     return source
 
 
-def obstacle(name: str, corpus: Corpus, target: Path, *, mirror: str | None, cache: Path) -> FetchError | None:
-    """Why a published corpus cannot be fetched now, found out within seconds and without fetching anything.
+def obstacle(name: str, corpus: Corpus, raw: Path, *, mirror: str | None, cache: Path) -> FetchError | None:
+    """Why a published corpus cannot be fetched now, within seconds and without fetching anything.
 
-    Asked is only whether its archives lie in the mirror or among those kept, or their host answers. Arguments are those of ``fetch``.
+    It only checks whether the archives are in the mirror or kept, or whether their host answers. Arguments are those of ``fetch``.
 
     Returns:
-        An error such as ``fetch`` would raise; None where nothing is known to stand in the way, and for what is made here or joined.
+        An error such as ``fetch`` would raise. None where there is no known obstacle, and for corpora that are made here or joined.
     """
     if isinstance(corpus.source, Synthetic | Folder | Joint):
         return None
-    return Published(name, corpus.source, target, mirror, cache / "archives" / name).obstacle()
+    return Published(name, corpus.source, owned(raw, name), mirror, owned(cache / "archives", name)).obstacle()
 
 
 def _still_here(before: dict[str, Any], given: Zenodo | Links, target: Path) -> bool:
-    """Whether an earlier run, or ``dvc pull``, left this very corpus here whole: without a network that is good enough."""
+    """Whether an earlier run, or ``dvc pull``, left the whole corpus here. Without a network that is enough."""
     if before.get("source") != given.model_dump():
         return False
     return all(whole(target / entry["name"], f"sha256:{entry['sha256']}") for entry in before["archives"])
 
 
 def _fetch_joint(name: str, given: Joint, target: Path, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
-    """Every member in a folder of its own, and how each is to be read, since the stages after this one see only this corpus."""
+    """Every member in a folder of its own, and how to read each, since the later stages see only the joint corpus."""
     archives: list[dict[str, Any]] = []
     editions: list[str] = []
     members = {member: corpora[member] for member in sorted(given.members)}
     if nested := [member for member, corpus in members.items() if isinstance(corpus.source, Joint)]:
         raise SerError(f"corpora.{name}.source.members: {', '.join(nested)} is joint itself; name its members instead")
     for member, corpus in members.items():
-        source = fetch(member, corpus, target / member, mirror=mirror, cache=cache)
+        source = fetch(member, corpus, target, mirror=mirror, cache=cache)
         archives += [{**entry, "name": f"{member}/{entry['name']}"} for entry in source["archives"]]
         editions.append(f"{member}: {source['edition']}")
     return source_record(name, archives, editions) | {"members": {member: corpus.model_dump() for member, corpus in members.items()}}
 
 
-def _clear(target: Path, wanted: set[str]) -> None:
-    """Remove what an earlier run with other settings left."""
-    for path in sorted(target.iterdir()):
+def _clear(raw: Path, name: str, wanted: set[str]) -> None:
+    """Remove what an earlier run with other settings left in the corpus' own folder, and nothing elsewhere."""
+    for path in sorted(owned(raw, name).iterdir()):
         if path.name not in wanted:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What an earlier run wrote; nothing if it is not there or broken."""
+    """What an earlier run wrote; empty if the file is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, unquote, urljoin
 
-from ser.corpora.archives import SUFFIXES
 from ser.download.transfer import ask, download, read_text
+from ser.params.corpora import SUFFIXES
 from ser.runtime.disk import TransferError, copy
 
 
@@ -36,24 +37,27 @@ def listed(mirror: str, corpus: str) -> list[str]:
     return sorted(name for name in names if name.lower().endswith(SUFFIXES))
 
 
-def own_checksum(mirror: str, corpus: str, name: str) -> str | None:
-    """``md5:…`` of the mirror's own edition, or None where it claims none.
+def own_checksum(mirror: str, corpus: str, name: str, kind: Literal["md5", "sha256"] = "md5") -> str | None:
+    """``md5:…`` (or ``sha256:…``) of the mirror's own edition, or None where it claims none.
 
     Raises:
-        TransferError: if the checksum file does not begin with an md5, or the address fails.
+        TransferError: if the checksum file does not begin with a checksum of this kind, or the address fails.
     """
-    where = place(mirror, corpus, name + ".md5")
+    beside = f"{name}.{kind}"
+    where = place(mirror, corpus, beside)
     if _is_address(mirror):
-        text = _text(_quoted(mirror, corpus, name + ".md5"))
+        text = _text(_quoted(mirror, corpus, beside))
     else:
-        file = Path(mirror).expanduser() / corpus / (name + ".md5")
+        file = Path(mirror).expanduser() / corpus / beside
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
     if text is None:
         return None
-    match = re.match(r"\s*\\?([0-9a-fA-F]{32})(\s|$)", text)
+    digits = {"md5": 32, "sha256": 64}[kind]
+    match = re.match(rf"\s*\\?([0-9a-fA-F]{{{digits}}})(\s|$)", text)
     if match is None:
-        raise TransferError(f"{where} does not begin with an md5 of 32 hexadecimal digits")
-    return f"md5:{match[1].lower()}"
+        article = "an" if kind == "md5" else "a"
+        raise TransferError(f"{where} does not begin with {article} {kind} of {digits} hexadecimal digits")
+    return f"{kind}:{match[1].lower()}"
 
 
 def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | None) -> dict[str, str] | None:

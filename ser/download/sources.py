@@ -8,40 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser import SerError
-from ser.corpora.archives import SUFFIXES, ArchiveError, open_archive
+from ser.corpora.archives import ArchiveError, open_archive
 from ser.download import kaggle, zenodo
 from ser.download import mirror as mirrors
+from ser.download.failure import FetchError, Wanted, failure
 from ser.download.transfer import ask, download
-from ser.params.corpora import Links, Zenodo
+from ser.params.corpora import SUFFIXES, Links, Zenodo
 from ser.runtime.disk import TransferError, alone, copy, hashes, whole
 
 OFFICIAL = "official"
 _LOG = logging.getLogger(__name__)
-
-
-class FetchError(SerError):
-    """An archive that did not come: which, from where, why, and the ways out.
-
-    Attributes:
-        corpus: key in ``params.yaml`` of the corpus it belongs to.
-        unreachable: there was no way to the host at all, as on a machine without a network.
-    """
-
-    def __init__(self, message: str, corpus: str, unreachable: bool = False):
-        super().__init__(message)
-        self.corpus = corpus
-        self.unreachable = unreachable
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """An archive to fetch: name, official address, ``md5:…`` or ``sha256:…``, bytes; what is not known yet is None."""
-
-    name: str
-    url: str | None
-    checksum: str | None
-    size: int | None = None
 
 
 @dataclass
@@ -282,34 +258,7 @@ class Published:
         return zenodo.address(self.given.record)
 
     def _error(self, what: str, where: str, why: Exception, missing: list[Wanted], hint: str = "") -> FetchError:
-        """The message of everything that can go wrong: what, from where, why, and the ways out."""
-        holder = self.mirror or "<folder>"
-        setting = (
-            " (the mirror is looked at first)"
-            if self.mirror
-            else ", and set SER_MIRROR=<folder> (or runtime.mirror in params.yaml; a folder or an http(s) address)"
-        )
-        if missing:
-            places = [f"put it at {mirrors.place(holder, self.name, one.name)}{setting}" for one in missing]
-        else:
-            places = [
-                f"put the zip or tar archives of this record, named as they are, into {mirrors.place(holder, self.name, '')}{setting}"
-            ]
-        if isinstance(self.given, Zenodo):
-            places.append(f"they are on the page https://zenodo.org/records/{self.given.record}")
-        else:
-            places += [f"{one.name} is at {one.url}" for one in missing if one.url]
-            if self.given.kaggle:
-                places.append(f"or Kaggle's {self.given.kaggle}: pip install kagglehub, and your token in ~/.kaggle/kaggle.json")
-        ways = [*places, *([hint] if hint else []), "run it again: what has come is kept, and a broken transfer goes on where it stopped"]
-        lines = [
-            f"{self.name}: {what} could not be fetched",
-            f"  from: {where}",
-            f"  why: {why}",
-            "  ways out:",
-            *(f"  - {way}" for way in ways),
-        ]
-        return FetchError("\n".join(lines), self.name, unreachable=isinstance(why, TransferError) and why.unreachable)
+        return failure(self.name, self.given, self.mirror, what, where, why, missing, hint)
 
 
 def entry_of(target: Path, name: str, url: str | None, origin: str, sums: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Do the probabilities mean what they say? Log loss, Brier score, calibration error, and temperature scaling."""
+"""How well probabilities match outcomes: log loss, Brier score, expected calibration error, and temperature scaling."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 SPREAD = 0.5
-"""Standard deviation of log T that is expected before any clip is seen."""
+"""Standard deviation of the prior of log T, which is normal around 0."""
 
 TINY = 1e-12
-"""Smallest probability that is taken at its word: a single log 0 would swallow all else."""
+"""Lower bound of a probability before its logarithm is taken: a single log 0 would outweigh everything else."""
 
 
 def softmax_at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log p / T), shape (clips, K): T > 1 makes the probabilities more modest, T < 1 bolder; the order of classes never changes."""
+    """softmax(log p / T), shape (clips, K): T > 1 makes them less confident, T < 1 more; the order of classes never changes."""
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, is {temperature}")
     logits = np.log(np.clip(_table(probabilities), TINY, None)) / temperature
@@ -24,32 +24,32 @@ def softmax_at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:
-    """The most probable temperature after held-out clips (Guo et al. 2017, arXiv 1706.04599), in [0.05, 20].
+    """Temperature scaling (Guo et al. 2017, arXiv 1706.04599): the most probable temperature given held-out clips, in [0.05, 20].
 
-    Before them log T is expected to be normal around 0, with deviation ``SPREAD``. A few hundred clips outvote that; a few dozen, which
-    one speaker can make nearly all right, do not make the probabilities as bold as they please.
+    The prior of log T is normal around 0 with deviation ``SPREAD``. It matters for a few dozen clips, nearly all of which may be
+    right for one easy speaker, and hardly for a few hundred.
 
     Args:
-        probabilities: shape (clips, K), of the validation clips, never of those that are tested.
+        probabilities: shape (clips, K), of validation clips, never of test clips.
         actual: class numbers, shape (clips,).
 
     Raises:
-        ValueError: naming the argument that is empty or of a wrong shape.
+        ValueError: if an argument is empty or has a wrong shape; it is named.
     """
     probabilities, actual = _pair(probabilities, actual)
     if len(actual) == 0:
         raise ValueError("probabilities is empty: a temperature needs validation clips")
-    found = minimize_scalar(
+    fit = minimize_scalar(
         lambda log_t: len(actual) * log_loss(softmax_at(probabilities, float(np.exp(log_t))), actual) + (log_t / SPREAD) ** 2 / 2,
         bounds=(np.log(0.05), np.log(20.0)),
         method="bounded",
         options={"xatol": 1e-4},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(fit.x))
 
 
 def log_loss(probabilities: np.ndarray, actual: np.ndarray) -> float:
-    """Mean −log of the probability given to the actual class, in nats, ≥ 0; log K for one that knows nothing. NaN without clips."""
+    """Mean −log of the probability given to the actual class, in nats, ≥ 0; log K for uniform probabilities. NaN without clips."""
     probabilities, actual = _pair(probabilities, actual)
     if len(actual) == 0:
         return float("nan")
@@ -57,7 +57,7 @@ def log_loss(probabilities: np.ndarray, actual: np.ndarray) -> float:
 
 
 def brier(probabilities: np.ndarray, actual: np.ndarray) -> float:
-    """Brier score: mean over clips of Σ_k (p_k − [k is actual])², in [0, 2]; 1 − 1/K for one that knows nothing. NaN without clips."""
+    """Brier score: mean over clips of Σ_k (p_k − [k is actual])², in [0, 2]; 1 − 1/K for uniform ones. NaN without clips."""
     probabilities, actual = _pair(probabilities, actual)
     if len(actual) == 0:
         return float("nan")
@@ -66,10 +66,10 @@ def brier(probabilities: np.ndarray, actual: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Reliability:
-    """The reliability diagram: clips by how sure the prediction was.
+    """The reliability diagram: clips binned by confidence, the probability of the predicted class.
 
     Attributes:
-        low, high: limits of each bin of confidence, equal widths over [0, 1], shape (bins,).
+        low, high: limits of each bin, of equal width over [0, 1], shape (bins,).
         clips: clips in each bin.
         confidence: mean confidence in each bin; NaN where empty.
         accuracy: share that is right in each bin; NaN where empty.
@@ -91,7 +91,7 @@ class Reliability:
 
 
 def reliability(probabilities: np.ndarray, actual: np.ndarray, bins: int) -> Reliability:
-    """Bin clips by the probability of the predicted class; a bin takes its upper limit in, (low, high]."""
+    """Bin clips by confidence; a bin includes its upper limit, (low, high]."""
     if bins < 1:
         raise ValueError(f"bins must be at least 1, is {bins}")
     probabilities, actual = _pair(probabilities, actual)

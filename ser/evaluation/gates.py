@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ser import SerError
-from ser.evaluation.scoring import DIGITS, SCORES
+from ser.evaluation import metrics
+from ser.evaluation.result import Measured
+from ser.evaluation.sections import DIGITS, Json
 from ser.params.evaluate import Gate
 
 
@@ -13,38 +13,45 @@ class GateError(SerError):
     """A bound of ``evaluate.gates`` is broken."""
 
 
-def check_gates(values: dict[str, Any], gates: list[Gate], corpus: str) -> None:
-    """Hold the metrics of a corpus against the user's bounds.
+def check_gates(result: Measured, gates: list[Gate], corpus: str) -> None:
+    """Check the result of a corpus against the user's bounds.
 
-    A gate whose number does not exist (a slice this corpus does not have) is broken too: a bound that cannot be checked protects nobody.
+    A gate whose number does not exist is broken too, e.g. that of a slice which the corpus does not have: a bound that cannot
+    be checked protects nobody.
 
     Raises:
         GateError: with one line for each broken gate and the main scores.
     """
+    values = result.plain()
     broken = [line for gate in gates if gate.corpus in (None, corpus) and (line := _broken(values, gate))]
     if broken:
-        scores = ", ".join(f"{name} {values[name]:.{DIGITS}f}" for name in SCORES)
+        scores = ", ".join(f"{metric.name} {_digits(result.scores[metric.name])}" for metric in metrics.METRICS)
         lines = "\n".join(f"  {line}" for line in broken)
         raise GateError(
-            f"{corpus} does not pass evaluate.gates:\n{lines}\n  {scores}, n {values['n']}, protocol {values['protocol']}\n"
+            f"{corpus} does not pass evaluate.gates:\n{lines}\n  {scores}, n {result.n}, protocol {result.protocol}\n"
             "Improve the model, or change the bound in params.yaml (evaluate.gates)."
         )
 
 
-def _broken(values: dict[str, Any], gate: Gate) -> str | None:
-    found: Any = values
+def _broken(values: dict[str, Json], gate: Gate) -> str | None:
+    """Why a gate is broken; None if it holds."""
+    value: Json = values
     for key in gate.metric.split("."):
-        if isinstance(found, dict) and key in found:
-            found = found[key]
-        elif isinstance(found, list) and key.isdigit() and int(key) < len(found):
-            found = found[int(key)]
+        if isinstance(value, dict) and key in value:
+            value = value[key]
+        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
         else:
-            known = ", ".join(found) if isinstance(found, dict) else "nothing more"
+            known = ", ".join(value) if isinstance(value, dict) else "nothing more"
             return f"{gate.metric}: no such number; {key!r} not found, known there: {known}"
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return f"{gate.metric}: is {found!r}, not a number; name another metric, or give the gate the corpus that has it"
-    if gate.at_least is not None and found < gate.at_least:
-        return f"{gate.metric} = {found:.{DIGITS}f} is below at_least {gate.at_least:g}"
-    if gate.at_most is not None and found > gate.at_most:
-        return f"{gate.metric} = {found:.{DIGITS}f} is above at_most {gate.at_most:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{gate.metric}: is {value!r}, not a number; name another metric, or give the gate the corpus that has it"
+    if gate.at_least is not None and value < gate.at_least:
+        return f"{gate.metric} = {_digits(value)} is below at_least {gate.at_least:g}"
+    if gate.at_most is not None and value > gate.at_most:
+        return f"{gate.metric} = {_digits(value)} is above at_most {gate.at_most:g}"
     return None
+
+
+def _digits(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.{DIGITS}f}"

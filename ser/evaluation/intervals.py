@@ -1,28 +1,29 @@
-"""How far a score can be trusted: intervals clustered by speaker, and tests between two runs on the same clips.
+"""How uncertain a score is: bootstrap intervals clustered by speaker, and tests between two runs on the same clips.
 
-Clips of one speaker are alike, so they are no independent evidence. Speakers are drawn, not clips (cluster bootstrap: Davison & Hinkley
-1997, §3.8; Field & Welsh 2007). Each speaker is one confusion matrix and a resample a weighted sum of them, so that thousands of resamples
-are one matrix product.
+Clips of one speaker are alike, so they are not independent evidence. The bootstrap therefore draws speakers, not clips
+(cluster bootstrap: Davison & Hinkley 1997, §3.8; Field & Welsh 2007). Each speaker is one confusion matrix and a resample is
+a weighted sum of them, so thousands of resamples are one matrix product.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from scipy import stats
 
-Score = Callable[[np.ndarray], np.ndarray]
-"""Confusion matrices (..., K, K) → scores (...,), e.g. ``metrics.ua``."""
+from ser.evaluation.metrics import Score
 
 Interval = tuple[float, float]
 
 CHUNK = 1000
-"""Resamples that are held as matrices at a time: bounds memory, changes no number."""
+"""Resamples that are held as matrices at a time. It limits memory and changes no number."""
 
 
 def resamples(clusters: int, count: int, seed: int) -> np.ndarray:
-    """How often each of ``clusters`` speakers is drawn in each of ``count`` resamples with replacement; int32, shape (count, clusters)."""
+    """Bootstrap weights: how often each of ``clusters`` speakers is drawn in each of ``count`` resamples with replacement.
+
+    Returns:
+        int32, shape (count, clusters); each row sums to ``clusters``.
+    """
     if clusters < 1:
         raise ValueError(f"clusters must be at least 1, is {clusters}")
     if count < 1:
@@ -42,7 +43,7 @@ def draws(counts: np.ndarray, weights: np.ndarray, score: Score) -> np.ndarray:
         score: what to compute of each summed matrix.
 
     Returns:
-        float64, shape (count,): of several seeds the mean, since that is the score that is reported. NaN where a resample has no clip.
+        float64, shape (count,): the mean over seeds, as it is reported. NaN where a resample has no clip.
 
     Raises:
         ValueError: naming the argument whose shape is wrong.
@@ -66,17 +67,18 @@ def draws(counts: np.ndarray, weights: np.ndarray, score: Score) -> np.ndarray:
 def interval(values: np.ndarray, confidence: float, clusters: int) -> Interval | None:
     """Expanded percentile interval of bootstrap draws (Hesterberg 2015, The American Statistician 69:371, §5.1).
 
-    Plain percentiles are too narrow for few clusters (about 91 % instead of 95 % for 12 speakers): the spread of a resample is short by
-    √((n − 1)/n) and normal quantiles stand in for Student's. Percentiles are therefore taken at Φ(∓ √(n/(n − 1)) · t), t the quantile of
-    Student's distribution with n − 1 degrees of freedom and n the number of clusters. The limits stay within the range of the score.
+    Plain percentiles are too narrow for few clusters: with 12 speakers they cover about 91 % instead of 95 %. The spread of a
+    resample is too small by √((n − 1)/n), and normal quantiles replace those of Student's t. Percentiles are therefore taken
+    at Φ(∓ √(n/(n − 1)) · t), where t is the quantile of Student's t with n − 1 degrees of freedom and n the number of clusters.
+    The limits stay within the range of the score.
 
     Args:
-        values: from ``draws``; NaN (no clip of the group in a resample) are left out.
+        values: from ``draws``; NaN (a resample without a clip of the group) is left out.
         confidence: nominal coverage, in (0, 1).
-        clusters: number of speakers n that were drawn from.
+        clusters: number of speakers n to draw from.
 
     Returns:
-        (low, high); None where one speaker (or none) says nothing about others, or nothing is left.
+        (low, high); None with fewer than two clusters, which carry no information about others, or if every value is NaN.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, is {confidence}")
@@ -91,14 +93,14 @@ def interval(values: np.ndarray, confidence: float, clusters: int) -> Interval |
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
-    """McNemar's exact test: do two classifiers err on the same share of the same clips?
+    """McNemar's exact test: do two classifiers make equally many errors on the same clips?
 
     Args:
         right_a, right_b: whether each clip is right under A and B, bool, shape (clips,).
 
     Returns:
-        Clips that only A has right, clips that only B has right, two-sided exact binomial p in (0, 1]; 1 when they never differ.
-        Clips count as independent here, which those of one speaker are not: read it beside ``swap_test``.
+        Clips that only A has right, clips that only B has right, and the two-sided exact binomial p in (0, 1], 1 if they never
+        differ. The test assumes independent clips, and those of one speaker are not: read it beside ``permutation_test``.
     """
     right_a, right_b = np.asarray(right_a), np.asarray(right_b)
     if right_a.dtype != bool or right_a.ndim != 1:
@@ -111,20 +113,20 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
     return only_a, only_b, float(stats.binomtest(only_a, only_a + only_b).pvalue)
 
 
-def swap_test(counts_a: np.ndarray, counts_b: np.ndarray, score: Score, count: int, seed: int) -> float:
-    """Paired permutation test that swaps the two runs **speaker by speaker**, so that the likeness of a speaker's clips is kept.
+def permutation_test(counts_a: np.ndarray, counts_b: np.ndarray, score: Score, count: int, seed: int) -> float:
+    """Paired permutation test that swaps the two runs **speaker by speaker**, which keeps the clips of a speaker together.
 
     Args:
-        counts_a, counts_b: confusion matrices per speaker of the same clips, shape (speakers, K, K) or (seeds, speakers, K, K);
-            the numbers of seeds may differ, the score is the mean over seeds.
-        score: of which the difference B − A is tested. Of several seeds it is the score of their mean counts: for UA and WA the mean of the
-            scores, for macro-F1 nearly.
-        count: number of random swaps; where there are no more than these in all, each is tried once.
-        seed: of the random swaps.
+        counts_a, counts_b: confusion matrices per speaker of the same clips, shape (speakers, K, K) or (seeds, speakers, K, K).
+            The numbers of seeds may differ.
+        score: its difference B − A is tested. With several seeds it is computed from their mean counts, which for UA and WA is
+            the mean of the scores, and nearly so for macro-F1.
+        count: number of random permutations; if there are no more than these in all, each is tried once.
+        seed: of the random permutations.
 
     Returns:
-        Two-sided p: the share of swaps with at least the observed |difference|; of random ones (1 + those) / (count + 1) (Phipson & Smyth
-        2010). In (0, 1]; where all swaps of n speakers are tried, never below 2 / 2^n.
+        Two-sided p in (0, 1]: the share of permutations with at least the observed |difference|. For random permutations it is
+        (1 + their number) / (count + 1) (Phipson & Smyth 2010). If all of n speakers are tried, it is never below 2 / 2^n.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, is {count}")
@@ -134,16 +136,16 @@ def swap_test(counts_a: np.ndarray, counts_b: np.ndarray, score: Score, count: i
         raise ValueError(f"counts_a must have the shape (speakers, K, K) or (seeds, speakers, K, K), has {counts_a.shape}")
     if b.ndim != 4 or b.shape[1:] != a.shape[1:]:
         raise ValueError(f"counts_b must have the speakers and classes of counts_a {counts_a.shape}, has the shape {counts_b.shape}")
-    # Seeds of the two runs have no partner in the other one. A speaker's share in a run is therefore the mean over the run's seeds.
+    # Seeds of the two runs are not paired, so a speaker's counts in a run are the mean over its seeds.
     a, b = a.mean(axis=0), b.mean(axis=0)
     observed = abs(float(score(b.sum(0)) - score(a.sum(0))))
     every = 2 ** len(a)
-    if every <= count:  # few speakers: all there are, among them the identity
+    if every <= count:  # few speakers: all permutations, including the identity
         swapped = (np.arange(every)[:, None] >> np.arange(len(a)) & 1).astype(bool)
     else:
         swapped = np.random.default_rng(seed).random((count, len(a))) < 0.5
     gained = (swapped.astype(np.float64) @ (a - b).reshape(len(a), -1)).reshape(len(swapped), *a.shape[1:])
     differences = np.abs(score(b.sum(0) + gained) - score(a.sum(0) - gained))
-    # The margin keeps ties (among them the identity) from being lost to rounding.
+    # The margin keeps ties, e.g. the identity, from being lost to rounding.
     hits = int((differences >= observed - 1e-12).sum())
     return hits / every if every <= count else (1 + hits) / (count + 1)

@@ -1,7 +1,11 @@
-"""Scores of a classifier, all from its confusion matrix, so that one formula serves a corpus, a fold and 2,000 resamples at once.
+"""Metrics of a classifier, all from its confusion matrix, so that one formula serves a corpus, a fold and 2,000 resamples at once.
 
-A confusion matrix has the shape (..., K, K), rows are the actual classes, columns the predicted ones; leading axes (resamples, speakers,
-seeds) are kept. Entries are counts and may be weighted. scikit-learn has no such vectorised form; the tests hold each score against it.
+A confusion matrix has the shape (..., K, K): rows are the actual classes, columns the predicted ones. Leading axes
+(resamples, speakers, seeds) are kept. Entries are counts and may be weighted. scikit-learn has no such vectorised form;
+the tests compare each metric with it.
+
+``METRICS`` lists what is reported. An entry there appears in the metrics file, with an interval, in comparisons, on the
+report page, and can be named by a gate.
 
 >>> import numpy as np
 >>> counts = confusion(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), classes=2)
@@ -11,9 +15,17 @@ seeds) are kept. Entries are counts and may be weighted. scikit-learn has no suc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+from ser.runtime.text import number, percent
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""Confusion matrices (..., K, K) → scores (...,), NaN where the score is not defined; e.g. ``ua``."""
 
 
 def confusion(actual: np.ndarray, predicted: np.ndarray, classes: int, groups: np.ndarray | None = None, n_groups: int = 0) -> np.ndarray:
@@ -45,7 +57,7 @@ def confusion(actual: np.ndarray, predicted: np.ndarray, classes: int, groups: n
 
 
 def wa(counts: np.ndarray) -> np.ndarray:
-    """Weighted accuracy: share of clips that are right (accuracy), in [0, 1]; NaN without clips. Shape (...,)."""
+    """Weighted accuracy, Σ_k TP_k / clips: the share of clips that are right, in [0, 1]; NaN without clips. Shape (...,)."""
     counts = _matrices(counts)
     return _share(_diagonal(counts).sum(-1), counts.sum((-2, -1)))
 
@@ -69,16 +81,19 @@ def f1(counts: np.ndarray) -> np.ndarray:
 
 
 def ua(counts: np.ndarray) -> np.ndarray:
-    """Unweighted average recall (balanced accuracy): mean recall **over the classes that occur**, in [0, 1]; NaN without clips.
+    """Unweighted average recall (balanced accuracy), mean_k TP_k / actual_k **over the classes that occur**, in [0, 1].
 
-    A class without a clip in a fold or slice has no recall; it is left out of the mean, as in ``sklearn.metrics.balanced_accuracy_score``.
-    Chance is 1 / (number of classes that occur). Shape (...,).
+    A class without a clip in a fold or slice has no recall. It is left out of the mean, as in
+    ``sklearn.metrics.balanced_accuracy_score``. Chance is 1 / (number of classes that occur). NaN without clips. Shape (...,).
     """
     return _mean(recall(counts))
 
 
 def macro_f1(counts: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that occur or are predicted (scikit-learn's ``average="macro"``), in [0, 1]. Shape (...,)."""
+    """Macro-F1, mean_k F1_k over the classes that occur or are predicted (scikit-learn's ``average="macro"``), in [0, 1].
+
+    NaN without clips. Shape (...,).
+    """
     return _mean(f1(counts))
 
 
@@ -101,15 +116,89 @@ def per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str,
 
 
 def baselines(counts: np.ndarray) -> dict[str, dict[str, float]]:
-    """What no listening reaches, for the clips of one (K, K) matrix.
+    """Scores that need no listening, for the clips of one (K, K) matrix.
 
-    majority: always the most frequent class. chance: a class drawn evenly from those that occur; expected value.
+    ``majority`` always answers the most frequent class. ``chance`` draws evenly from the classes that occur; its score is the
+    expected value.
     """
     support = _matrices(counts).sum(-1)
     if support.sum() == 0:
         raise ValueError("counts is empty: there is no clip to score")
     even = 1 / float((support > 0).sum())
     return {"majority": {"wa": float(support.max() / support.sum()), "ua": even}, "chance": {"wa": even, "ua": even}}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score that is reported for every corpus.
+
+    Attributes:
+        name: key in the metrics file and in ``evaluate.gates``: lower-case letters, digits and ``_``.
+        label: what tables and pages call it.
+        score: its value for confusion matrices; the docstring of this function gives the formula.
+        meaning: one or two sentences for the report's readers.
+        low, high: limits of its range. A score in [0, 1] is shown in per cent, any other as a number.
+        better: whether ``higher`` or ``lower`` values are better.
+    """
+
+    name: str
+    label: str
+    score: Score
+    meaning: str
+    low: float = 0.0
+    high: float = 1.0
+    better: Literal["higher", "lower"] = "higher"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ValueError(f"name must be lower-case letters, digits and _, is {self.name!r}")
+        if not self.low < self.high:
+            raise ValueError(f"low must be less than high, is {self.low:g}, with high {self.high:g}")
+
+    @property
+    def title(self) -> str:
+        """The label with its unit, and the direction where lower is better: ``UA %``, ``log loss (lower is better)``."""
+        return f"{self.label}{self.unit}{' (lower is better)' if self.better == 'lower' else ''}"
+
+    @property
+    def unit(self) -> str:
+        """`` %`` for a score that is shown in per cent, else nothing."""
+        return " %" if self._is_share else ""
+
+    def text(self, value: float | None, sign: bool = False) -> str:
+        """A value, or with ``sign`` a difference of two, as it is shown: in per cent without the sign %, or with 3 decimal places."""
+        return percent(value, sign=sign) if self._is_share else number(value, sign=sign)
+
+    @property
+    def _is_share(self) -> bool:
+        return (self.low, self.high) == (0.0, 1.0)
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("wa", "WA", wa, "Weighted accuracy: the share of all clips that was recognised. Large classes count more."),
+    Metric(
+        "ua",
+        "UA",
+        ua,
+        "Unweighted average recall (balanced accuracy): the mean over emotions of the share of clips that was recognised. "
+        "An emotion that does not occur in a fold or group is left out of its mean.",
+    ),
+    Metric("macro_f1", "macro-F1", macro_f1, "Mean over emotions of F1, the harmonic mean of precision and recall."),
+)
+"""The reported metrics, in the order of the metrics file."""
+
+HEADLINE = "ua"
+"""Name of the metric by which results are judged. It comes first wherever metrics are shown."""
+
+
+def listed() -> list[Metric]:
+    """The reported metrics in the order in which they are shown: the headline first, then as in ``METRICS``."""
+    return sorted(METRICS, key=lambda metric: metric.name != HEADLINE)
+
+
+def of_seeds(counts: np.ndarray) -> dict[str, float]:
+    """Every reported metric of confusion matrices of several seeds, shape (seeds, K, K), as the mean over the seeds."""
+    return {metric.name: float(metric.score(counts).mean()) for metric in METRICS}
 
 
 def _numbers(name: str, values: np.ndarray, count: int, length: int | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The table of predictions that ``evaluate`` writes, and its test clips joined with what is known about them.
+"""The table of predictions that ``evaluate`` writes, and its test clips joined with the clips table.
 
 Columns: ``clip, fold, seed, part, emotion, p_<class>…``, one row per network (fold, seed) and clip of its valid and test part.
 """
@@ -18,7 +18,7 @@ from ser.evaluation.metrics import confusion
 
 KEYS = ["clip", "fold", "seed", "part", "emotion"]
 DIGITS = "%.6g"
-"""Probabilities keep six digits in the table; scores are computed of what the table says, so that anyone can compute them again."""
+"""Probabilities keep six digits in the table. Scores are computed from the table, so that anyone can compute them again."""
 
 
 class PredictionsError(SerError):
@@ -36,10 +36,10 @@ def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame
 
     Args:
         source: path or open text.
-        where: what to call it in messages; the path if not given.
+        where: what to call it in messages; default: the path.
 
     Raises:
-        PredictionsError: if columns are missing or a row is no probability distribution over the classes.
+        PredictionsError: if columns are missing, or a row is not a probability distribution over the classes.
     """
     name = where or str(source)
     try:
@@ -51,10 +51,10 @@ def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame
 
 
 def check(predictions: pd.DataFrame, where: str = "predictions") -> pd.DataFrame:
-    """The table itself, once it is known to be usable.
+    """Check a table of predictions and return it.
 
     Raises:
-        PredictionsError: naming the column or clip that is wrong.
+        PredictionsError: if it cannot be scored; the faulty column or clip is named.
     """
     missing = [column for column in KEYS if column not in predictions]
     if missing:
@@ -89,16 +89,16 @@ def probabilities(predictions: pd.DataFrame) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """The test clips of one or more seeds, with what ``clips.csv`` knows about each.
+    """The test clips of one or more seeds, joined with their rows of ``clips.csv``.
 
     Attributes:
         rows: test rows of the predictions joined with the clips table, sorted by seed, fold and clip; every seed tests the same clips.
         classes: names of the K classes.
         probabilities: shape (rows, K).
         actual, predicted: class numbers, shape (rows,); among equal probabilities the first class is predicted.
-        seed, speaker: number of the seed and of the speaker of each row. A clip whose speaker is not known is a speaker of its own.
+        seed, speaker: index of the seed and of the speaker of each row. A clip whose speaker is not known counts as a speaker.
         seeds: the seeds, sorted.
-        speakers: the speakers, sorted; of a joint corpus with their corpus.
+        speakers: the speakers, sorted; in a joint corpus with the name of their corpus.
     """
 
     rows: pd.DataFrame
@@ -130,7 +130,7 @@ class OutOfFold:
 
 
 def ensemble(test: OutOfFold) -> pd.DataFrame:
-    """Predictions of the seeds together: the mean of their probabilities for each test clip, in the name of the first seed.
+    """Predictions of the seed ensemble: probabilities of each test clip averaged over seeds, labelled with the first seed.
 
     Returns:
         A table of predictions with n rows, test clips only, for ``out_of_fold``.

@@ -1,32 +1,27 @@
-"""The fusions: where two sequences of tokens, A and X, become one vector z. One small class each, all with the same signature.
+"""What a fusion is: two sequences of tokens, A and X, become one vector z. Each fusion is a module of ``ser.model.fusions``.
 
 Letters: A (B, N_a, d) are the CNN tokens and X (B, N_x, d) the Transformer tokens, both brought to width d (with the Transformer off,
-log-mel and MFCC take these places); V_a (B, N_a, v_a), V_x (B, N_x, v_x) are the same tokens in their own width, as their branches made
-them. Where a fusion only weighs tokens, A and X decide on the weights, as keys, and V_a, V_x are what is weighed. σ is the logistic
-function, ⊙ the product by element, [· ; ·] puts side by side.
+log-mel and MFCC take these places). V_a (B, N_a, v_a) and V_x (B, N_x, v_x) are the same tokens in their own width, as their branches
+made them. Where a fusion only weighs tokens, A and X are the keys, which decide on the weights; V_a and V_x are what is weighed.
+σ is the logistic function, ⊙ the elementwise product, [· ; ·] concatenation.
 
-Weights p over tokens M sum them up in pool(p, M) = Σ p M; with ``statistics: mean_std`` the standard deviation stands beside the mean,
+Weights p over tokens M sum them up in pool(p, M) = Σ p M. With ``statistics: mean_std`` the standard deviation stands beside the mean,
 pool(p, M) = [Σ p M ; √(Σ p M² − (Σ p M)²)] (attentive statistics pooling, Okabe et al. 2018, arXiv 1803.10963). s is the width of the
-outcome for tokens of width d, that is d or 2d. a, x (B, s) are A, X pooled with equal weights, v_a, v_x the same of V_a, V_x.
+result for tokens of width d, that is d or 2d. a and x (B, s) are A and X pooled with equal weights; v_a and v_x the same of V_a and V_x.
 Padded tokens are zero, get −∞ before every softmax and are left out of every mean.
-
-``forward(a, x, values)`` takes A and X of each level of depth, shallowest first (all but ``HierarchicalCoattention`` look at the last
-only), and V_a, V_x of the last.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from importlib import import_module
+from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from ser import SerError
 from ser.model.branches import Tokens
-from ser.model.weighing import Affinity, CrossLayer, Guided, Pool, weighted
-from ser.params.model import Model
-
-OWN_WIDTH = ("concat", "sum")
-"""Fusions that use V_a and V_x alone, so that nothing has to be brought to a common width."""
+from ser.model.weighing import Pool
+from ser.params.model import FUSIONS, Model
 
 Widths = tuple[int, int]  # v_a, v_x
 
@@ -45,182 +40,80 @@ class Fused(NamedTuple):
     x_weights: list[Tensor]
 
 
-class Concat(nn.Module):
-    """z = [v_a ; v_x]: the baseline of Zenkov's parallel CNN–Transformer and its kin."""
+class Fusion(nn.Module):
+    """Base of all fusions. A subclass states its facts, makes its layers and sets ``width`` in ``__init__``, and defines ``forward``.
 
-    def __init__(self, params: Model, values: Widths, levels: int) -> None:
-        super().__init__()
-        self.pool = Pool(params)
-        self.width = sum(map(self.pool.width, values))
-
-    def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """→ z, (B, as wide as both sides pooled)."""
-        return Fused(torch.cat([self.pool.evenly(side) for side in values], 1), [], [])
-
-
-class Sum(nn.Module):
-    """z = W_a v_a + W_x v_x + b: linear in both, the honest control for every gate."""
-
-    def __init__(self, params: Model, values: Widths, levels: int) -> None:
-        super().__init__()
-        self.pool = Pool(params)
-        self.width = _common(params)
-        self.a = nn.Linear(self.pool.width(values[0]), self.width)
-        self.x = nn.Linear(self.pool.width(values[1]), self.width, bias=False)
-
-    def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """→ z (B, d)."""
-        return Fused(self.a(self.pool.evenly(values[0])) + self.x(self.pool.evenly(values[1])), [], [])
-
-
-class Gate(nn.Module):
-    """α = σ(a + x); z = α ⊙ (a + x): level 1 of Hashem et al. 2025 (PeerJ CS 3254), without parameters of its own."""
-
-    def __init__(self, params: Model, values: Widths, levels: int) -> None:
-        super().__init__()
-        self.pool = Pool(params)
-        self.width = self.pool.width(_common(params))
-
-    def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """→ z (B, s)."""
-        return Fused(_gated(self.pool.evenly(a[-1]) + self.pool.evenly(x[-1])), [], [])
-
-
-class HierarchicalGate(nn.Module):
-    """The two levels that Hashem et al. 2025 (PeerJ CS 3254) call hierarchical co-attention, as coded there.
-
-    Level 1 joins the CNNs u, v: α = σ(u + v); c = α ⊙ u + α ⊙ v. Here a *is* u + v, for the CNNs' joint projection is the sum of
-    one projection each. Level 2 joins c and the Transformer's t = x: C = W_c c + b_c; T = W_t t + b_t;
-    α = σ(C ⊙ T) with ``gate_op: mul`` or σ(C + T) with ``add``; z = α ⊙ (C + T).
+    Attributes:
+        formula: how z is made, in one to three short lines; printed, and drawn in the picture of the network.
+        pooled: sees each side only as one vector, so that a CNN may hand over a single flattened token (``model.cnn.segments``).
+        own_width: uses V_a and V_x alone, so that nothing is projected to the common width d.
+        needs_dim: has layers of width d, so that ``model.dim`` may not be null.
+        every_depth: reads the tokens of each depth; all others get those of the last.
+        width: of z.
+        pool: sums tokens up as ``model.statistics`` says.
     """
 
+    formula: str
+    pooled: ClassVar[bool] = False
+    own_width: ClassVar[bool] = False
+    needs_dim: ClassVar[bool] = True
+    every_depth: ClassVar[bool] = False
+    width: int
+
     def __init__(self, params: Model, values: Widths, levels: int) -> None:
+        """Make the layers with random weights from torch's global generator.
+
+        Args:
+            params: the ``model`` section; it has passed ``check``.
+            values: widths v_a and v_x.
+            levels: number of depths in ``a`` and ``x``, 1 unless ``every_depth``.
+        """
         super().__init__()
         self.pool = Pool(params)
-        self.width = _common(params)
-        self.op = params.gate_op
-        self.c = nn.Linear(self.pool.width(self.width), self.width)
-        self.t = nn.Linear(self.pool.width(self.width), self.width)
 
     def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """→ z (B, d)."""
-        c = self.c(_gated(self.pool.evenly(a[-1])))  # (B, d)
-        t = self.t(self.pool.evenly(x[-1]))  # (B, d)
-        gate = torch.sigmoid(c * t if self.op == "mul" else c + t)
-        return Fused(gate * (c + t), [], [])
+        """Join the sides of a batch.
+
+        Args:
+            a: A of each depth, shallowest first.
+            x: X of each depth.
+            values: V_a and V_x of the last depth.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def check(cls, params: Model) -> None:
+        """Refuse parameters that this fusion cannot work with; a subclass adds rules of its own.
+
+        Raises:
+            SerError: naming the key, and the fusions that could take its value.
+        """
+        if params.dim is None and cls.needs_dim:
+            takers = [name for name in FUSIONS.names() if not load(name).needs_dim]
+            raise SerError(f"model.dim: null is for fusion {', '.join(takers)} only; {params.fusion} needs a common width")
+        if params.cnn.segments is not None and not cls.pooled:
+            takers = [name for name in FUSIONS.names() if load(name).pooled]
+            raise SerError(f"model.cnn.segments: {params.fusion} attends over time and needs null; a number is for {', '.join(takers)}")
 
 
-class ParallelCoattention(nn.Module):
-    """Parallel co-attention of Lu et al. 2016 (arXiv 1606.00061): each side attends by its affinity to the other, both at once.
+def load(name: str) -> type[Fusion]:
+    """The class of a fusion: the one subclass of ``Fusion`` that its module defines.
 
-    S = tanh(A W_b Xᵀ); H_a = tanh(A W_a + S (X W_x)); H_x = tanh(X W_x + Sᵀ (A W_a));
-    p_a = softmax(H_a w_a); p_x = softmax(H_x w_x); â = pool(p_a, V_a); x̂ = pool(p_x, V_x); z = [â ; x̂].
+    Raises:
+        SerError: if there is no such module, or it does not define exactly one.
     """
-
-    def __init__(self, params: Model, values: Widths, levels: int) -> None:
-        super().__init__()
-        self.pool = Pool(params)
-        self.width = sum(map(self.pool.width, values))
-        self.attend = Affinity(_common(params))
-
-    def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """→ z, (B, as wide as both sides pooled)."""
-        p_a, p_x = self.attend(a[-1], x[-1])
-        return Fused(torch.cat([self.pool(p_a, values[0]), self.pool(p_x, values[1])], 1), [p_a], [p_x])
+    if name not in FUSIONS.names():
+        raise SerError(f"no fusion {name!r}; known: {', '.join(FUSIONS.names())}")
+    module = import_module(f"{FUSIONS.package}.{name}")
+    defined = [
+        one for one in vars(module).values() if isinstance(one, type) and issubclass(one, Fusion) and one.__module__ == module.__name__
+    ]
+    if len(defined) != 1:
+        raise SerError(f"{module.__file__} must define exactly one subclass of Fusion; found {len(defined)}")
+    return defined[0]
 
 
-class AlternatingCoattention(nn.Module):
-    """Alternating co-attention of Lu et al. 2016 (arXiv 1606.00061): three looks, each guided by what the last one saw.
-
-    look(M, g): H = tanh(M W_m + g W_g); p = softmax(H w), each look with weights of its own.
-    p_s = look(A, 0); p_x = look(X, Σ p_s A); p_a = look(A, Σ p_x X); z = [pool(p_a, V_a) ; pool(p_x, V_x)].
-    """
-
-    def __init__(self, params: Model, values: Widths, levels: int) -> None:
-        super().__init__()
-        self.pool = Pool(params)
-        self.width = sum(map(self.pool.width, values))
-        dim = _common(params)
-        self.summary = Guided(dim, guided=False)
-        self.look_x = Guided(dim, guided=True)
-        self.look_a = Guided(dim, guided=True)
-
-    def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """→ z, (B, as wide as both sides pooled)."""
-        p_x = self.look_x(x[-1], weighted(self.summary(a[-1], None), a[-1].values))
-        p_a = self.look_a(a[-1], weighted(p_x, x[-1].values))
-        return Fused(torch.cat([self.pool(p_a, values[0]), self.pool(p_x, values[1])], 1), [p_a], [p_x])
-
-
-class HierarchicalCoattention(nn.Module):
-    """Parallel co-attention at several depths (Lu et al. 2016 over words, phrases, question; here over the stages of the branches).
-
-    Level k gives p_a, p_x as in ``ParallelCoattention``; â_k = pool(p_a, A_k), x̂_k = pool(p_x, X_k);
-    h_1 = tanh(W_1 (â_1 + x̂_1)); h_k = tanh(W_k [(â_k + x̂_k) ; h_{k−1}]);
-    z = h of the last level.
-    """
-
-    def __init__(self, params: Model, values: Widths, levels: int) -> None:
-        super().__init__()
-        self.pool = Pool(params)
-        self.width = _common(params)
-        self.attend = nn.ModuleList(Affinity(self.width) for _ in range(levels))
-        seen = self.pool.width(self.width)
-        self.encode = nn.ModuleList(nn.Linear(seen if level == 0 else seen + self.width, self.width) for level in range(levels))
-
-    def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """Tokens of width d at each level → z (B, d)."""
-        a_weights, x_weights, code = [], [], None
-        for attend, encode, a_level, x_level in zip(self.attend, self.encode, a, x, strict=True):
-            p_a, p_x = attend(a_level, x_level)
-            seen = self.pool(p_a, a_level) + self.pool(p_x, x_level)  # (B, s)
-            code = torch.tanh(encode(seen if code is None else torch.cat([seen, code], 1)))  # (B, d)
-            a_weights.append(p_a)
-            x_weights.append(p_x)
-        assert code is not None
-        return Fused(code, a_weights, x_weights)
-
-
-class CrossAttention(nn.Module):
-    """Cross-attention as in ViLBERT (Lu et al. 2019, arXiv 1908.02265): each side queries the other.
-
-    A' = LN(A + MHA(A, X, X)); X' = LN(X + MHA(X, A, A)); each goes through M'' = LN(M' + FFN(M')); z = [a'' ; x''].
-    The weights shown are the attention that each token receives, averaged over heads and over the other side's tokens.
-    """
-
-    def __init__(self, params: Model, values: Widths, levels: int) -> None:
-        super().__init__()
-        self.pool = Pool(params)
-        dim = _common(params)
-        self.width = 2 * self.pool.width(dim)
-        self.a = CrossLayer(dim, params.heads)
-        self.x = CrossLayer(dim, params.heads)
-
-    def forward(self, a: list[Tokens], x: list[Tokens], values: tuple[Tokens, Tokens]) -> Fused:
-        """→ z (B, 2s)."""
-        a_seen, x_weights = self.a(a[-1], x[-1])
-        x_seen, a_weights = self.x(x[-1], a[-1])
-        return Fused(torch.cat([self.pool.evenly(a_seen), self.pool.evenly(x_seen)], 1), [a_weights], [x_weights])
-
-
-def _common(params: Model) -> int:
-    """Width d."""
-    assert params.dim is not None, "checked with the parameters"
+def common_width(params: Model) -> int:
+    """Width d, for fusions with ``needs_dim``."""
+    assert params.dim is not None, "Fusion.check has refused null"
     return params.dim
-
-
-def _gated(total: Tensor) -> Tensor:
-    return torch.sigmoid(total) * total
-
-
-Fusion = Concat | Sum | Gate | HierarchicalGate | ParallelCoattention | AlternatingCoattention | HierarchicalCoattention | CrossAttention
-FUSIONS: dict[str, type[Fusion]] = {
-    "concat": Concat,
-    "sum": Sum,
-    "gate": Gate,
-    "hierarchical_gate": HierarchicalGate,
-    "parallel_coattention": ParallelCoattention,
-    "alternating_coattention": AlternatingCoattention,
-    "hierarchical_coattention": HierarchicalCoattention,
-    "cross_attention": CrossAttention,
-}

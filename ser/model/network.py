@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch, token_mask
-from ser.model.fusion import FUSIONS, OWN_WIDTH, Fused, Fusion
+from ser.model.fusion import Fused, Fusion, load
 from ser.model.weighing import Pool
 from ser.params.model import Model
 
@@ -53,8 +53,8 @@ class Network(nn.Module):
             self.register_buffer(f"mean_{view}", torch.zeros(count))
             self.register_buffer(f"scale_{view}", torch.ones(count))
 
-        fused = len(model.branches) > 1
-        levels = len(model.cnn.channels) if fused and model.fusion == "hierarchical_coattention" else 1
+        joins = load(model.fusion)
+        levels = len(model.cnn.channels) if len(model.branches) > 1 and joins.every_depth else 1
         read = [view for view in widths if f"{view}_cnn" in model.branches]
         # With the Transformer off, the CNN of the first view meets those of the others.
         groups = [read] if "transformer" in model.branches else [read[:1], read[1:]]
@@ -73,9 +73,9 @@ class Network(nn.Module):
         self.pool = Pool(model)
         width = self.pool.width(tokens[0][-1])
         if len(tokens) == 2:
-            if model.dim is not None and model.fusion not in OWN_WIDTH:
+            if model.dim is not None and not joins.own_width:
                 self.projections.extend(Projection(side, model.dim, model.token_norm) for side in tokens)
-            self.fusion = FUSIONS[model.fusion](model, (tokens[0][-1], tokens[1][-1]), levels)
+            self.fusion = joins(model, (tokens[0][-1], tokens[1][-1]), levels)
             width = self.fusion.width
         self.dropout = nn.Dropout(model.dropout)
         self.classifier = nn.Linear(width, n_classes)

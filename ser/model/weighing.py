@@ -45,6 +45,11 @@ class Pool(nn.Module):
         return self(tokens.mask / tokens.mask.sum(1, keepdim=True), tokens)
 
 
+def gated(total: Tensor) -> Tensor:
+    """σ(t) ⊙ t, (B, s) → (B, s)."""
+    return torch.sigmoid(total) * total
+
+
 def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return torch.softmax(scores.masked_fill(~mask, -math.inf), -1)
 

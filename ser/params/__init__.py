@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params.base import Section
-from ser.params.corpora import Corpus
+from ser.params.corpora import NAME, Corpus
 from ser.params.evaluate import Evaluate
 from ser.params.explain import explain
 from ser.params.features import Features
@@ -82,6 +82,19 @@ class Params(Section):
                 f"train.augment: noise on mel power and band_shift change mel bands, and {', '.join(apart)} cannot be computed again from "
                 f"them; {shared}set noise_domain to waveform and band_shift to 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def corpora_have_plain_names(self) -> Params:
+        first: dict[str, str] = {}
+        for name in self.corpora:
+            if not NAME.fullmatch(name):
+                raise ValueError(
+                    f"corpora: {name!r} cannot be the name of a corpus; allowed: letters, digits, _ and -, at most 64, "
+                    "the first a letter or a digit"
+                )
+            if (other := first.setdefault(name.lower(), name)) != name:
+                raise ValueError(f"corpora: {other!r} and {name!r} differ in case only, and some disks would give them one folder")
         return self
 
     @model_validator(mode="after")

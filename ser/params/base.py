@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Section(BaseModel):
@@ -13,3 +19,29 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class ModuleOf:
+    """Limits a text field to the modules of a package: whoever adds a module adds a value.
+
+    The folder is listed and nothing is imported, so that the schema needs no library that only the modules need.
+
+    Attributes:
+        package: dotted name; modules whose names begin with an underscore do not count.
+    """
+
+    package: str
+
+    def names(self) -> list[str]:
+        """The allowed values, in alphabetical order."""
+        return sorted(path.stem for path in _ROOT.joinpath(*self.package.split(".")).glob("[!_]*.py"))
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Text first, then the list."""
+        return core_schema.no_info_after_validator_function(self._listed, handler(source))
+
+    def _listed(self, value: str) -> str:
+        if value not in self.names():
+            raise PydanticCustomError("module_of", "allowed: {names}", {"names": " | ".join(self.names())})
+        return value

@@ -1,27 +1,47 @@
-"""``corpora``: where each corpus comes from and which labels count. The archives' inside is known to ``ser/corpora/``."""
+"""``corpora``: where each corpus comes from and which labels count. What its archives hold, ``ser/corpora/`` knows."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ser.params.base import Section
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""Names of corpora. They are parts of paths and shell commands, and of DVC's keys, in which a dot would divide."""
+
+_TAKEN = ("source.json", ".part", ".lock")
+"""Ends of file names that the download uses for itself."""
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+"""Archives that can be read, by the end of their name."""
+
+SYNTHETIC_NOTICE = "synthetic: not a result about human emotion"
+"""Stands beside every number of a synthetic corpus: in the metrics file, on the page, in the bundle and its card."""
 
 
 class Archive(Section):
     """One packed file of a corpus."""
 
-    name: str = Field(min_length=1, pattern=r"^[^/\\]+$")
+    name: str = Field(pattern=r"^[\p{L}\p{N}][^/\\\p{C}]*$")
     """File name under ``data/raw/<corpus>/`` and in a mirror (``<mirror>/<corpus>/<name>``)."""
     url: str | None = Field(None, pattern=r"^https?://")
     """Official address; null asks the record's API."""
-    checksum: str | None = Field(None, pattern=r"^(md5|sha256):[0-9a-f]+$")
+    checksum: str | None = Field(None, pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")
     """``md5:…`` or ``sha256:…`` of the official file; null takes the record API's and records it."""
+
+    @field_validator("name")
+    @classmethod
+    def name_is_free(cls, name: str) -> str:
+        if name.lower().endswith(_TAKEN) or name[-1] in ". " or len(name.encode()) > 200:
+            raise ValueError(f"{name!r} cannot name an archive: at most 200 bytes, no dot or blank at the end, not {', '.join(_TAKEN)}")
+        return name
 
 
 class Synthetic(Section):
-    """Speech made on the spot with espeak-ng: for trying the laboratory, never a result about human emotion."""
+    """Speech made by espeak-ng, for trying the laboratory. Its scores are no results about human emotion."""
 
     kind: Literal["synthetic"]
     seed: int = Field(ge=0)
@@ -35,13 +55,13 @@ class Synthetic(Section):
 
 
 class Zenodo(Section):
-    """A record on Zenodo. Archives that are not named here are asked of the record's API."""
+    """A record on Zenodo. Its API lists the archives that are not named here."""
 
     kind: Literal["zenodo"]
     record: int = Field(ge=1)
-    """Record number, which alone says the version (Zenodo's own "Version 2" is another record)."""
+    """Record number. Each version of a data set has its own (what Zenodo calls "Version 2" is another record)."""
     archives: list[Archive]
-    """Files to fetch; an empty list takes every archive (zip, tar) of the record."""
+    """Files to fetch. An empty list takes every archive (zip, tar) of the record."""
 
 
 class Links(Section):
@@ -49,7 +69,7 @@ class Links(Section):
 
     kind: Literal["links"]
     archives: list[Archive] = Field(min_length=1)
-    kaggle: str | None = Field(None, pattern=r"^[^/]+/[^/]+$")
+    kaggle: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Kaggle data set ``owner/name``, used when the user has a token and ``kagglehub`` is installed."""
 
 
@@ -79,8 +99,8 @@ class Labels(Section):
 
     classes: list[str]
     """Emotions of the task in report order; clips of others are left out and counted. Empty: every label found (own folder)."""
-    edition: Literal["official", "corrected", "filename"]
-    """Label set: ``corrected`` or ``filename`` for ShEMO, ``official`` elsewhere."""
+    edition: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """Label set, as the corpus' module names it: ``corrected`` or ``filename`` for ShEMO, ``official`` elsewhere."""
 
     @model_validator(mode="after")
     def classes_are_named_once(self) -> Labels:

@@ -10,16 +10,17 @@ from ser.params.base import Section
 
 
 class Gate(Section):
-    """A bound that fails the stage when it is broken."""
+    """A bound on a metric; the stage fails if it is broken."""
 
     metric: str = Field(min_length=1)
-    """Dotted path into metrics/corpora/<corpus>.json, e.g. ``ua``, ``slices.gender.gap`` or ``ci.ua.0`` (the lower limit)."""
+    """Dotted path into metrics/corpora/<corpus>.json, such as ``ua``, ``slices.gender.gap`` or
+    ``ci.ua.0`` (the lower limit)."""
     corpus: str | None = None
-    """Only for this corpus; null: for all."""
+    """Corpus that the gate applies to; null: all."""
     at_least: float | None = None
-    """Broken when the number is smaller."""
+    """Lower bound: the gate is broken if the metric is smaller."""
     at_most: float | None = None
-    """Broken when the number is greater."""
+    """Upper bound: the gate is broken if the metric is greater."""
 
     @model_validator(mode="after")
     def has_a_bound(self) -> Gate:
@@ -29,33 +30,33 @@ class Gate(Section):
 
 
 class Robustness(Section):
-    """What is done to test clips to see how much of the score is left."""
+    """Changes to test clips that show how robust the score is."""
 
     snr_db: list[float]
-    """White noise added to the test clips at these signal-to-noise ratios."""
+    """Signal-to-noise ratios, in dB, of white noise added to the test clips."""
     gain_db: list[float]
-    """Test clips made louder or softer by these gains (with clipping at full scale)."""
+    """Gains applied to the test clips, in dB; values are clipped at full scale."""
     telephone: bool
-    """300–3400 Hz band, 8 kHz, and back."""
+    """Band-limited to 300–3400 Hz, resampled to 8 kHz and back."""
     mp3: bool
     """Re-encoded as low-rate MP3 through libsndfile."""
     max_clips: int = Field(ge=0)
-    """At most this many test clips per condition, drawn by seed; 0 switches the study off."""
+    """Maximum number of test clips per condition, drawn by seed; 0: no robustness study."""
 
 
 class Evaluate(Section):
     bootstrap: int = Field(ge=100, le=100_000)
-    """Resamples of the interval, clustered by speaker."""
+    """Number of bootstrap resamples, clustered by speaker."""
     confidence: float = Field(gt=0.5, lt=1)
     """Nominal coverage of every interval."""
     seed: int = Field(ge=0)
-    """Seed of resamples, of noise and of the clips that are drawn."""
+    """Seed of the resamples, of the noise and of drawn clips."""
     calibration: Literal["temperature", "none"]
-    """Temperature fitted on validation clips."""
+    """temperature: one per network, fitted on its validation clips."""
     bins: int = Field(ge=2, le=100)
     """Bins of the reliability diagram."""
     examples: int = Field(ge=0, le=50)
-    """Test clips, half right and half wrong, whose spectrogram, attention and sound the report shows."""
+    """Test clips in the report, half right and half wrong, with spectrogram, attention and sound."""
     robustness: Robustness
     gates: list[Gate]
-    """Bounds; a broken one fails the stage."""
+    """Bounds on metrics; a broken one fails the stage."""

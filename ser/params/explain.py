@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from ser.params.base import ModuleOf
+
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "at least {} entries", "max_length": "at most {} entries"}
 
 
@@ -84,6 +86,9 @@ def _tag(model: type[BaseModel]) -> str | None:
 def _allowed(field: FieldInfo | None) -> str:
     if field is None:
         return ""
+    for part in field.metadata:
+        if isinstance(part, ModuleOf):
+            return "allowed: " + " | ".join(part.names())
     bounds = [
         text.format(getattr(part, name))
         for part in field.metadata

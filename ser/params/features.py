@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ser.params.base import Section
+from ser.params.encoder import Encoder
 
 FunctionalSet = Literal["egemaps", "compare"]
 
@@ -83,6 +84,8 @@ class Features(Section):
     functionals: FunctionalSet | None = None
     """Computed beside the views by openSMILE (an optional package with a non-commercial licence), and read by model.kind svm instead of
     them. egemaps: eGeMAPSv02, 88 for each clip. compare: ComParE_2016, 6,373. null: none."""
+    encoder: Encoder | None = None
+    """A frozen pretrained speech encoder, read by the stage encode. null: none, and nothing is downloaded."""
     normalise: Literal["corpus", "speaker", "clip"]
     """Read by train and evaluate, not by features. corpus: statistics of the training clips. speaker: each speaker by the
     speaker's own unlabelled clips (a protocol of its own). clip: each clip by itself."""

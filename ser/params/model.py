@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ser.params.base import Section
+from ser.params.base import ModuleOf, Section
 
-FusionName = Literal[
-    "concat",
-    "sum",
-    "gate",
-    "hierarchical_gate",
-    "parallel_coattention",
-    "alternating_coattention",
-    "hierarchical_coattention",
-    "cross_attention",
-]
-POOLED_FUSIONS = ("concat", "sum", "gate", "hierarchical_gate")
-"""Fusions that see each side only as one vector, so that the CNN may hand over a single flattened token."""
+FUSIONS = ModuleOf("ser.model.fusions")
+"""One module for each fusion."""
 
 
 class Cnn(Section):
@@ -43,7 +33,7 @@ class Cnn(Section):
     """Share of whole channels dropped after each stage."""
     segments: int | None = Field(ge=1, le=64)
     """null: one token per pooled step. A number: the clip is averaged into that many equal parts, which are flattened into one vector
-    (the fixed grid of the published systems, for any clip length); only for the fusions concat, sum, gate and hierarchical_gate."""
+    (the fixed grid of the published systems, for any clip length); only for fusions that see each side as one vector."""
     blocks: int = Field(ge=1, le=4)
     """Parallel CNNs over each view (Zenkov's system has two on the same input)."""
 
@@ -101,9 +91,9 @@ class Model(Section):
     these: the baseline every reader asks for."""
     branches: list[str] = Field(min_length=1)
     """Branches switched on, for ablations: transformer, and VIEW_cnn for any view of ``features``."""
-    fusion: FusionName
-    """How the CNN branches and the Transformer meet (ser/model/fusion.py has each formula); with the Transformer off, log-mel
-    and MFCC meet; a single branch has nothing to fuse."""
+    fusion: Annotated[str, FUSIONS]
+    """How the CNN branches and the Transformer meet (`python -m ser.model.fusions` prints each formula). With the Transformer off,
+    log-mel and MFCC meet; a single branch has nothing to fuse."""
     gate_op: Literal["mul", "add"]
     """hierarchical_gate only: σ(C ⊙ T) or σ(C + T)."""
     dim: int | None = Field(ge=4, le=2048)
@@ -120,15 +110,7 @@ class Model(Section):
     """Dropout before the classifier."""
 
     @model_validator(mode="after")
-    def parts_fit(self) -> Model:
+    def branches_differ(self) -> Model:
         if len(set(self.branches)) != len(self.branches):
             raise ValueError("model.branches: a branch is named twice")
-        if self.dim is None and self.fusion != "concat":
-            raise ValueError(f"model.dim: null is for fusion concat only; {self.fusion} needs a common width")
-        if self.fusion == "cross_attention" and self.dim is not None and self.dim % self.heads:
-            raise ValueError(f"model.dim {self.dim} must be a multiple of model.heads {self.heads} for cross_attention")
-        if self.cnn.segments is not None and self.fusion not in POOLED_FUSIONS:
-            raise ValueError(
-                f"model.cnn.segments: {self.fusion} attends over time and needs null; a number is for {', '.join(POOLED_FUSIONS)}"
-            )
         return self

@@ -15,14 +15,17 @@ class Runtime(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     """auto: cuda, else mps, else cpu."""
     devices: Count
-    """GPUs (on a CPU: processes) that train one network together, from 1; auto: one, or more where GPUs outnumber folds × seeds."""
+    """GPUs (on a CPU: processes) that train one network together, from 1. auto: one, or more if GPUs
+    outnumber folds × seeds."""
     threads: Count
-    """torch CPU threads of each training, from 1; auto: one, with folds side by side."""
+    """torch CPU threads of each training, from 1; auto: one, with folds in parallel."""
     workers: Count
-    """Processes of preprocess and features, and of trainings on a CPU, from 1; auto: one per core."""
+    """Worker processes of preprocess, features and encode, and of training on a CPU, from 1; auto: one per core."""
     scheduler: str | None = Field(pattern=r"^(tcp|tls)://")
-    """Address of a Dask scheduler that preprocess and features shall use instead of local processes."""
+    """Address of a Dask scheduler for preprocess, features and encode, instead of local processes."""
     mirror: str | None
-    """Folder or http(s) address with ``<corpus>/<archive>``, looked at before the official one; SER_MIRROR wins."""
+    """Folder or http(s) address with ``<corpus>/<archive>`` and ``encoders/<name>/``, tried before the
+    official one; SER_MIRROR takes precedence."""
     cache_dir: str | None
-    """Where archives and checkpoints live outside the repository; SER_CACHE_DIR wins; null: ~/.cache/ser."""
+    """Folder of archives, encoders and checkpoints, outside the repository; null: ~/.cache/ser. SER_CACHE_DIR
+    takes precedence."""

@@ -1,4 +1,4 @@
-"""``split``: the protocol, without which a score says nothing."""
+"""``split``: the protocol. A score without its protocol cannot be compared."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from ser.params.base import Section
 
 class Split(Section):
     protocol: Literal["auto", "speaker", "official", "random", "cross_corpus"]
-    """auto: the corpus' published folds where they are speaker-independent, else speaker. speaker: speaker-disjoint k folds.
-    official: the published folds. random: 80/10/10 per class by utterance, speakers shared (the papers').
-    cross_corpus: train_on → test_on."""
+    """auto: the corpus' published folds if they are speaker-independent, else speaker. speaker: k folds with
+    disjoint speakers. official: the published folds. random: 80/10/10 per class by clip, as in many papers;
+    speakers are shared between training and test. cross_corpus: train_on → test_on."""
     folds: int = Field(ge=2, le=100)
     """Number of folds k of the speaker protocol."""
     valid_share: float = Field(gt=0, lt=0.5)
-    """Share of the training speakers (random: of all clips, as for test) held out for validation."""
+    """Share of the training speakers held out for validation. random: share of all clips, for validation and
+    again for test."""
     seed: int = Field(ge=0)
-    """Seed of the assignment; clips are sorted first."""
+    """Seed of the assignment. Clips are sorted first."""
     train_on: list[str]
     """cross_corpus only: members of the joint corpus to train on."""
     test_on: list[str]
     """cross_corpus only: members of the joint corpus to test on."""
     fold_file: str | None
-    """official only: CSV (path, fold, part) of published folds that do not travel with the project."""
+    """official only: CSV (path, fold, part) of published folds that do not ship with the project."""
     use_folds: list[int]
-    """Only these folds (numbered from 1) are written, for quick studies; empty: all. Named in the metrics."""
+    """Folds to write, numbered from 1, for quick studies; empty: all. The metrics record them."""

@@ -12,44 +12,46 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class Augment(Section):
-    """What happens to a training batch, and only to it; each draw is keyed by (seed, epoch, clip)."""
+    """Augmentation of training batches; each random draw is keyed by (seed, epoch, clip)."""
 
     noise_snr_db: Range | None
-    """White noise at a ratio drawn from [low, high] dB; null: none."""
+    """White noise at a signal-to-noise ratio drawn from [low, high] dB; null: none."""
     noise_domain: Literal["mel", "waveform"]
-    """mel: added to the mel power of a batch, at no cost. waveform: added to the recordings, whose features are computed again in every
-    epoch, on one core; for MFCC with bands of their own, for deltas, and for systems that are known to have done so."""
+    """mel: noise is added to the mel power of a batch, at no cost. waveform: it is added to the recordings.
+    Their features are then recomputed in every epoch, on one core. Use waveform for MFCC with bands of their
+    own, for deltas, and for published systems that worked this way."""
     noise_share: float = Field(ge=0, le=1)
     """Share of clips that get noise."""
     gain_db: float = Field(ge=0, le=40)
     """Level changed by up to ± this many dB."""
     shift_seconds: float = Field(ge=0, le=10)
-    """Start shifted by up to this much silence."""
+    """Silence of up to this many seconds before the clip."""
     speed: float = Field(ge=0, lt=0.5)
-    """Time axis stretched by a factor from 1 ± this."""
+    """Time axis stretched by a factor drawn from 1 ± this."""
     band_shift: int = Field(ge=0, le=16)
-    """Log-mel shifted by up to ± this many bands (a crude change of vocal-tract length)."""
+    """Log-mel shifted by up to ± this many bands: a rough change of vocal-tract length."""
     freq_masks: int = Field(ge=0, le=10)
     """SpecAugment: number of masked bands."""
     freq_width: int = Field(ge=0, le=128)
-    """SpecAugment: greatest width of a masked band, in bins."""
+    """SpecAugment: maximum width of a masked band, in bins."""
     time_masks: int = Field(ge=0, le=10)
-    """SpecAugment: number of masked stretches."""
+    """SpecAugment: number of masked time spans."""
     time_width: float = Field(ge=0, le=0.5)
-    """SpecAugment: greatest width of a masked stretch, as a share of the clip."""
+    """SpecAugment: maximum width of a masked time span, as a share of the clip."""
     mixup_alpha: float = Field(ge=0, le=10)
     """Beta(α, α) of mixup; 0: none."""
 
 
 class Train(Section):
     seeds: list[int] = Field(min_length=1)
-    """One network per fold and seed; scores are mean ± sd over seeds, predictions their mean."""
+    """One network per fold and seed. Scores are mean ± sd over seeds; predictions are averaged over seeds."""
     epochs: int = Field(ge=1, le=10_000)
-    """Passes over the training clips, at most: see ``patience``."""
+    """Maximum passes over the training clips; see ``patience``."""
     batch_size: int = Field(ge=2, le=4096)
-    """Clips per step over all devices together."""
+    """Clips per step, over all devices together."""
     max_seconds: float = Field(gt=0, le=600)
-    """Longer clips are cropped at random in training and cut into windows whose probabilities are averaged at test."""
+    """Longer clips are cropped at random in training. At test they are cut into windows, whose
+    probabilities are averaged."""
     optimizer: Literal["adamw", "sgd"]
     """adamw: Loshchilov & Hutter 2019; sgd: with ``momentum``."""
     lr: float = Field(gt=0, le=10)
@@ -57,13 +59,13 @@ class Train(Section):
     momentum: float = Field(ge=0, lt=1)
     """sgd only."""
     weight_decay: float = Field(ge=0, le=10)
-    """Share of the weights taken off in each step, times the learning rate (sgd: the L2 penalty's factor)."""
+    """adamw: share of the weights subtracted per step, times the learning rate. sgd: L2 penalty's factor."""
     schedule: Literal["cosine", "one_cycle", "constant"]
-    """How the learning rate goes on after the warm-up."""
+    """Learning rate schedule after the warm-up."""
     warmup: float = Field(ge=0, lt=1)
-    """Share of all steps in which the rate rises."""
+    """Share of all steps in which the learning rate rises."""
     clip_norm: float = Field(ge=0)
-    """Greatest norm of the gradient; 0: no clipping."""
+    """Maximum norm of the gradient; 0: no clipping."""
     patience: int = Field(ge=0, le=10_000)
     """Stop after this many epochs without a better validation UA; 0: never."""
     keep: Literal["best", "last"]
@@ -71,7 +73,7 @@ class Train(Section):
     ema: float = Field(ge=0, lt=1)
     """Decay of the weights' exponential moving average, which is validated and kept; 0: none."""
     loss: Literal["cross_entropy", "focal"]
-    """What training makes small."""
+    """Training loss."""
     label_smoothing: float = Field(ge=0, lt=1)
     """cross_entropy only."""
     focal_gamma: float = Field(ge=0, le=10)
@@ -79,15 +81,15 @@ class Train(Section):
     class_weight: Literal["none", "inverse", "effective"]
     """effective: (1 − β)/(1 − β^n) of Cui et al. 2019."""
     effective_beta: float = Field(gt=0, lt=1)
-    """β of ``class_weight: effective``; nothing else reads it."""
+    """β of ``class_weight: effective``; otherwise unused."""
     sampling: Literal["natural", "balanced"]
     """balanced: every class equally often in an epoch."""
     precision: Literal["fp32", "bf16"]
-    """bf16: autocast, made for CUDA; a CPU can do it too, most of them slowly."""
+    """bf16: autocast, meant for CUDA; most CPUs run it slowly."""
     compile: bool
     """torch.compile the network."""
     fast: bool
-    """Allow non-deterministic kernels; said in the metrics."""
+    """Allow non-deterministic kernels; the metrics record it."""
     augment: Augment
 
     @model_validator(mode="after")

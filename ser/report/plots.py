@@ -1,11 +1,12 @@
-"""Every picture of the report, as SVG that takes its colours from the page: dark on light, light on dark, black on paper.
+"""The pictures of the report, as SVG in the colours of the page: dark on light, light on dark, black on paper.
 
-All functions return an ``<svg>`` element to be put into a page that defines the variables named in ``ser.report.svg.COLOURS``.
+All functions return an ``<svg>`` element for a page that defines the variables of ``ser.report.svg.COLOURS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -16,30 +17,46 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
 from ser.evaluation.examples import Example
+from ser.evaluation.sections import Fold, Group, Robustness, Slice
 from ser.report.svg import ACCENT, INK, LINE, MUTED, PAPER, SECOND, STYLE, as_svg, new_axes, new_figure
+from ser.runtime.text import percent
 
 MOST_NAMES = 30
-"""More speakers than this are drawn without their names."""
+"""With more speakers than this, their names are left out."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One corpus in the overview.
+
+    Attributes:
+        name: of the corpus.
+        ua: its UA.
+        ci: interval of UA, or None.
+        chance: UA by chance.
+        published: (UA, whether speaker-independent) of other systems.
+    """
+
+    name: str
+    ua: float
+    ci: tuple[float, float] | None
+    chance: float
+    published: list[tuple[float, bool]]
 
 
 @matplotlib.rc_context(STYLE)
-def overview(rows: Sequence[dict[str, Any]]) -> str:
-    """UA of every corpus with its interval, the published figures beside it and chance under it.
-
-    Args:
-        rows: dicts with ``name``, ``ua``, ``ci`` ([low, high] or None), ``chance`` and ``published``, a list of
-            ``(ua, speaker_independent)``.
-    """
+def overview(rows: Sequence[Overview]) -> str:
+    """UA of every corpus with its interval, published scores and chance level."""
     figure, axes = new_axes(5.4, 0.75 + 0.5 * len(rows))
     for y, row in enumerate(reversed(rows)):
-        axes.plot([row["chance"]] * 2, [y - 0.32, y + 0.32], color=MUTED, lw=1.2)
-        for value, independent in row["published"]:
+        axes.plot([row.chance] * 2, [y - 0.32, y + 0.32], color=MUTED, lw=1.2)
+        for value, independent in row.published:
             axes.plot(value, y + 0.24, "o" if independent else "x", mfc="none", mec=SECOND, ms=5.5)
-        if row["ci"]:
-            axes.plot(row["ci"], [y, y], color=ACCENT, lw=5, alpha=0.35, solid_capstyle="round")
-        axes.plot(row["ua"], y, "o", color=ACCENT, ms=8)
-        axes.annotate(f"{row['ua']:.1%}", (row["ua"], y), (0, -14), textcoords="offset points", ha="center", fontsize=9, color=INK)
-    axes.set_yticks(range(len(rows)), [row["name"] for row in reversed(rows)], fontsize=10.5, color=INK)
+        if row.ci:
+            axes.plot(row.ci, [y, y], color=ACCENT, lw=5, alpha=0.35, solid_capstyle="round")
+        axes.plot(row.ua, y, "o", color=ACCENT, ms=8)
+        axes.annotate(f"{percent(row.ua)}%", (row.ua, y), (0, -14), textcoords="offset points", ha="center", fontsize=9, color=INK)
+    axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)], fontsize=10.5, color=INK)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     _percent(axes.xaxis, axes.set_xlim)
     axes.set_xlabel("unweighted average recall (UA)")
@@ -49,7 +66,7 @@ def overview(rows: Sequence[dict[str, Any]]) -> str:
 
 @matplotlib.rc_context(STYLE)
 def confusion(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float | None]], classes: Sequence[str]) -> str:
-    """Row-normalised confusion matrix: each row says what became of the clips of one emotion; counts in small print."""
+    """Row-normalised confusion matrix: each row shows how the clips of one emotion were classified, in per cent."""
     size = len(classes)
     figure, axes = new_axes(1.4 + 0.58 * size, 0.9 + 0.46 * size)
     for i in range(size):
@@ -59,7 +76,7 @@ def confusion(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float |
             if counts[i][j]:
                 ink = PAPER if share > 0.55 else INK
                 axes.text(
-                    j, i - 0.02, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=10, alpha=1 if share > 0.05 else 0.6
+                    j, i - 0.02, percent(share, 0), ha="center", va="center", color=ink, fontsize=10, alpha=1 if share > 0.05 else 0.6
                 )
     axes.set_xticks(range(size), classes, rotation=40, ha="left", rotation_mode="anchor", color=INK)
     axes.set_yticks(range(size), classes, color=INK)
@@ -75,7 +92,7 @@ def confusion(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float |
 
 @matplotlib.rc_context(STYLE)
 def reliability(table: pd.DataFrame) -> str:
-    """Accuracy against confidence, before and after temperature scaling; on the diagonal the probabilities mean what they say."""
+    """Accuracy against confidence, before and after temperature scaling; on the diagonal they agree."""
     figure, axes = new_axes(4.4, 3.7)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls=(0, (4, 3)))
     most = table["clips"].max() if len(table) else 1
@@ -103,7 +120,7 @@ def losses(table: pd.DataFrame) -> str:
 
 @matplotlib.rc_context(STYLE)
 def validation(table: pd.DataFrame) -> str:
-    """Validation UA over epochs: mean over folds strong, each fold faint."""
+    """Validation UA over epochs: the mean over folds as a strong line, each fold as a faint one."""
     figure, axes = new_axes(5, 3.1)
     for name in table.columns[table.columns.str.startswith("valid_ua_fold")]:
         axes.plot(table["epoch"], table[name], color=ACCENT, lw=0.8, alpha=0.4)
@@ -115,16 +132,16 @@ def validation(table: pd.DataFrame) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def folds(each: Sequence[dict[str, Any]], chance: float) -> str:
+def folds(each: Sequence[Fold], chance: float) -> str:
     """UA of each fold, their mean ± sample standard deviation, and chance."""
-    values = np.array([entry["ua"] for entry in each])
+    values = np.array([fold.scores["ua"] for fold in each], dtype=float)
     figure, axes = new_axes(3.9, 3.1)
     if len(values) > 1:
         axes.axhspan(values.mean() - values.std(ddof=1), values.mean() + values.std(ddof=1), color=ACCENT, alpha=0.13, lw=0)
     axes.axhline(values.mean(), color=ACCENT, lw=1.4)
     _chance(axes, chance)
     axes.plot(range(len(values)), values, "o", color=ACCENT, ms=7)
-    axes.set_xticks(range(len(values)), [str(entry["fold"]) for entry in each])
+    axes.set_xticks(range(len(values)), [str(fold.fold) for fold in each])
     axes.set(xlabel="fold", ylabel="UA", xlim=(-0.6, len(values) - 0.4))
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
@@ -132,18 +149,18 @@ def folds(each: Sequence[dict[str, Any]], chance: float) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def noise(study: dict[str, Any], chance: float) -> str:
-    """UA over the level of white noise, with its interval, from clean to worst."""
-    entries = study["conditions"]
-    clean = [entry for entry in entries if entry["kind"] == "clean"]
-    levels = clean + sorted((entry for entry in entries if entry["kind"] == "noise"), key=lambda entry: -entry["value"])
+def noise(study: Robustness, chance: float) -> str:
+    """UA under white noise with its interval, from clean to the worst signal-to-noise ratio."""
+    entries = study.conditions
+    clean = [entry for entry in entries if entry.kind == "clean"]
+    levels = clean + sorted((entry for entry in entries if entry.kind == "noise"), key=lambda entry: -(entry.value or 0.0))
     figure, axes = new_axes(5, 3.1)
-    axes.plot(range(len(levels)), [entry["ua"] for entry in levels], "o-", color=ACCENT)
-    if all(entry["ci"] for entry in levels):
-        low, high = zip(*(entry["ci"] for entry in levels), strict=True)
+    axes.plot(range(len(levels)), [entry.ua for entry in levels], "o-", color=ACCENT)
+    if (limits := [entry.ci for entry in levels if entry.ci]) and len(limits) == len(levels):
+        low, high = zip(*limits, strict=True)
         axes.fill_between(range(len(levels)), low, high, color=ACCENT, alpha=0.15, lw=0)
     _chance(axes, chance)
-    axes.set_xticks(range(len(levels)), ["clean" if entry["value"] is None else f"{entry['value']:g} dB" for entry in levels])
+    axes.set_xticks(range(len(levels)), ["clean" if entry.value is None else f"{entry.value:g} dB" for entry in levels])
     axes.set(xlabel="signal-to-noise ratio", ylabel="UA")
     _percent(axes.yaxis, axes.set_ylim)
     axes.grid(axis="y")
@@ -151,19 +168,19 @@ def noise(study: dict[str, Any], chance: float) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def conditions(study: dict[str, Any]) -> str:
-    """UA with interval under each condition that is no noise level."""
-    entries = [entry for entry in study["conditions"] if entry["kind"] != "noise"]
+def conditions(study: Robustness) -> str:
+    """UA with interval under each condition other than noise."""
+    entries = [entry for entry in study.conditions if entry.kind != "noise"]
     figure, axes = new_axes(5, 3.1)
-    _interval_rows(axes, [(entry["condition"], entry["ua"], entry["ci"]) for entry in entries], study["clean_ua"])
-    return as_svg(figure, "conditions", "UA at other levels, through a telephone band and after lossy coding")
+    _interval_rows(axes, [(entry.condition, entry.ua, entry.ci) for entry in entries], study.clean_ua)
+    return as_svg(figure, "conditions", "UA at other gains, through a telephone band and after lossy coding")
 
 
 @matplotlib.rc_context(STYLE)
-def groups(slices: dict[str, Any], overall: float) -> str:
-    """UA with interval of every group of every slice but the speakers, who have a picture of their own."""
-    shown = {name: entry["groups"] for name, entry in slices.items() if name != "speaker" and len(entry["groups"]) > 1}
-    rows = [(f"{name} · {group['group']}", group["ua"], group["ci"]) for name, entry in shown.items() for group in entry]
+def groups(slices: Mapping[str, Slice], overall: float) -> str:
+    """UA with interval of every group of every slice, except speakers, which have a picture of their own."""
+    shown = {name: one.groups for name, one in slices.items() if name != "speaker" and len(one.groups) > 1}
+    rows = [(f"{name} · {group.group}", group.ua, group.ci) for name, entry in shown.items() for group in entry]
     figure, axes = new_axes(5.6, 0.8 + 0.27 * len(rows))
     _interval_rows(axes, rows, overall)
     position = len(rows)
@@ -174,15 +191,15 @@ def groups(slices: dict[str, Any], overall: float) -> str:
 
 
 @matplotlib.rc_context(STYLE)
-def speakers(entries: Sequence[dict[str, Any]], overall: float) -> str:
+def speakers(entries: Sequence[Group], overall: float) -> str:
     """UA of each speaker, from worst to best."""
-    ordered = sorted(entries, key=lambda entry: (entry["ua"] is None, entry["ua"], entry["group"]))
+    ordered = sorted(entries, key=lambda entry: (entry.ua, entry.group))
     figure, axes = new_axes(3.9, 3.1)
     axes.axhline(overall, color=ACCENT, lw=1.2)
-    axes.bar(range(len(ordered)), [entry["ua"] for entry in ordered], color=ACCENT, alpha=0.45, width=0.75)
+    axes.bar(range(len(ordered)), [entry.ua for entry in ordered], color=ACCENT, alpha=0.45, width=0.75)
     axes.set_xlim(-0.6, len(ordered) - 0.4)
     if len(ordered) <= MOST_NAMES:
-        axes.set_xticks(range(len(ordered)), [entry["group"] for entry in ordered], rotation=90, fontsize=7)
+        axes.set_xticks(range(len(ordered)), [entry.group for entry in ordered], rotation=90, fontsize=7)
     else:
         axes.set_xticks([])
     axes.set(xlabel="speaker", ylabel="UA")
@@ -193,12 +210,12 @@ def speakers(entries: Sequence[dict[str, Any]], overall: float) -> str:
 
 @matplotlib.rc_context(STYLE)
 def removed(shares: dict[str, float]) -> str:
-    """Share of the signal that voice activity detection took away, by emotion."""
+    """Share of the signal that voice activity detection removed, by emotion."""
     names = list(shares)
     figure, axes = new_axes(3.9, 0.8 + 0.27 * len(names))
     axes.barh(range(len(names)), [shares[name] for name in names], color=ACCENT, alpha=0.45, height=0.7)
     for y, name in enumerate(names):
-        axes.text(shares[name], y, f" {shares[name]:.0%}", va="center", fontsize=9, color=MUTED)
+        axes.text(shares[name], y, f" {percent(shares[name], 0)}%", va="center", fontsize=9, color=MUTED)
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.invert_yaxis()
     axes.set(xlim=(0, max([*shares.values(), 0.05]) * 1.2))
@@ -208,7 +225,7 @@ def removed(shares: dict[str, float]) -> str:
 
 @matplotlib.rc_context(STYLE)
 def attention(example: Example) -> str:
-    """Log-mel spectrogram of a clip, and under it where in time each side of the fusion looked (1 = evenly everywhere)."""
+    """Log-mel spectrogram of a clip, and below it the attention weights over time of each side of the fusion (1 = uniform)."""
     sides = list(example.attention.items())
     seconds = len(example.audio) / example.sample_rate
     figure = new_figure(4.2, 1.9 + 0.75 * bool(sides))
@@ -237,8 +254,8 @@ def attention(example: Example) -> str:
     return as_svg(figure, f"attention-{example.about['clip']}", f"Spectrogram and attention of {example.about['clip']}")
 
 
-def _interval_rows(axes: Axes, rows: Sequence[tuple[str, float | None, Sequence[float] | None]], reference: float) -> None:
-    """One dot with its interval per row, first row on top, and a line at the reference."""
+def _interval_rows(axes: Axes, rows: Sequence[tuple[str, float | None, tuple[float, float] | None]], reference: float) -> None:
+    """One dot with its interval per row, the first row on top, and a line at the reference."""
     axes.axvline(reference, color=ACCENT, lw=1.2, alpha=0.6)
     for y, (_, value, ci) in enumerate(reversed(rows)):
         if ci:

@@ -1,4 +1,4 @@
-"""How the report's pictures look: drawn in placeholder colours, put into the page as SVG that takes its colours from there."""
+"""The style of the report's pictures: drawn in placeholder colours, which become the colours of the page."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "lines.linewidth": 1.8,
 }
-"""Of matplotlib: text stays text, so that it can be searched and read aloud."""
+"""matplotlib settings. Text stays text, so that it can be searched and read aloud."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -53,20 +53,20 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of one pair of axes; size as in ``new_figure``."""
+    """A figure with one pair of axes; size as in ``new_figure``."""
     figure = new_figure(width, height)
     return figure, figure.subplots()
 
 
 def as_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element in the page's colours and type; the same figure gives the same bytes."""
+    """The figure as an ``<svg>`` element in the page's colours and font; the same figure gives the same bytes."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawn = out.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>", "", drawn, flags=re.DOTALL)
-    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # ids must be unique in the page; those that are referred to are not on groups
+    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # ids must be unique in the page; no group is referred to by its id
     drawn = re.sub(r"font-family: [^;]*; ?", "", drawn)
     for placeholder, variable in COLOURS.items():
         drawn = drawn.replace(placeholder, f"var(--{variable})")

@@ -1,4 +1,4 @@
-"""Files on their way into place: hashed, verified, whole or not there, with room checked first and progress shown."""
+"""Copy and verify files. A target appears whole or not at all; free space is checked first."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ BLOCK = 1 << 20
 
 
 class TransferError(SerError):
-    """A file that could not be brought; the message is the reason alone, without the ways out.
+    """A file could not be fetched or written; the message gives the reason only, not what to do.
 
     Attributes:
-        status: HTTP status that the server answered with, if it was that.
+        status: HTTP status of the server's answer, if that was the reason.
         unreachable: the host could not be reached at all.
     """
 
@@ -43,16 +43,16 @@ def hashes(path: Path) -> dict[str, str]:
 
 
 def verify(path: Path, checksum: str | None) -> dict[str, str]:
-    """The file's hashes, held against ``md5:…`` or ``sha256:…``.
+    """The file's hashes, after a check against ``md5:…`` or ``sha256:…``.
 
     Raises:
-        TransferError: naming both sums if they differ.
+        TransferError: if they differ; it names both sums.
     """
     return _agree(hashes(path), checksum, path.stat().st_size)
 
 
 def whole(path: Path, checksum: str) -> dict[str, str] | None:
-    """Hashes of a file that is there and has this checksum, else None."""
+    """Hashes of the file if it exists and has this checksum, else None."""
     try:
         return verify(path, checksum) if path.is_file() else None
     except TransferError:
@@ -63,7 +63,7 @@ def copy(source: Path, target: Path, *, checksum: str | None, title: str) -> dic
     """Copy a file; the target appears at once, whole and verified. Returns its hashes.
 
     Raises:
-        TransferError: if the checksum is another, or there is no room.
+        TransferError: if the checksum differs, or the disk has too little space.
     """
     size = source.stat().st_size
     check_room(target.parent, size)
@@ -81,6 +81,20 @@ def copy(source: Path, target: Path, *, checksum: str | None, title: str) -> dic
         raise
     os.replace(part, target)
     return agreed
+
+
+def owned(root: Path, name: str) -> Path:
+    """The folder ``root/name``, which a stage may fill and clear. Call it again right before anything is removed.
+
+    Raises:
+        SerError: if the name is no plain name of a folder, or ``root/name`` is a link or lies elsewhere than directly in ``root``.
+    """
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise SerError(f"{name!r} is no name of a folder in {root}")
+    folder = root / name
+    if folder.resolve() != root.resolve() / name:
+        raise SerError(f"{folder} is a link or lies elsewhere: nothing is written or removed there; remove the link, or link all of {root}")
+    return folder
 
 
 class _Sums:
@@ -101,43 +115,43 @@ def _agree(sums: dict[str, str], checksum: str | None, size: int) -> dict[str, s
     if checksum is not None:
         kind, _, wanted = checksum.partition(":")
         if sums[kind] != wanted:
-            raise TransferError(f"its {kind} is {sums[kind]} ({size} bytes), not {wanted} as it must be")
+            raise TransferError(f"its {kind} is {sums[kind]} ({size} bytes); expected {wanted}")
     return sums
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Only one process at a time works on ``path``; the others wait."""
+    """Hold the lock of ``path``: one process at a time works on it, the others wait."""
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def check_room(folder: Path, size: int) -> None:
-    """Refuse before starting what cannot be finished.
+    """Check the free space before a file is written.
 
     Raises:
-        TransferError: if the folder's file system has less room than ``size`` bytes.
+        TransferError: if the folder's file system has less than ``size`` bytes free.
     """
     free = shutil.disk_usage(folder).free
     if size > free:
-        raise TransferError(f"not enough room in {folder}: {_megabytes(size)} needed, {_megabytes(free)} free")
+        raise TransferError(f"not enough space in {folder}: {_megabytes(size)} needed, {_megabytes(free)} free")
 
 
 @contextmanager
 def no_room_told(part: Path) -> Iterator[None]:
-    """Turn a refusal of the disk into a TransferError that says so."""
+    """Turn the disk's write errors into a TransferError with the reason and the free space."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         free = _megabytes(shutil.disk_usage(part.parent).free)
-        raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free); what has come stays for a rerun") from None
+        raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free); the partial file is kept") from None
 
 
 def bar(title: str, whole: int | None, have: int) -> tqdm:
-    """Size, rate and time left; silent below 16 MiB, which take no time."""
+    """Progress bar with size, rate and time left; hidden below 16 MiB, which finish at once."""
     small = whole is not None and whole < 16 * BLOCK
     return tqdm(desc=title, total=whole, initial=have, unit="B", unit_scale=True, unit_divisor=1024, disable=small, leave=False)
 

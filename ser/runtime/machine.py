@@ -1,4 +1,7 @@
-"""How it runs, never what it computes: places outside the repository, devices, processes, threads. The environment wins over `runtime`."""
+"""How it runs, never what it computes: folders outside the repository, devices, processes, threads.
+
+Environment variables take precedence over `runtime` in params.yaml.
+"""
 
 from __future__ import annotations
 
@@ -13,28 +16,30 @@ from ser.params.runtime import Runtime
 
 
 def cache_dir(runtime: Runtime) -> Path:
-    """Where archives and checkpoints live: SER_CACHE_DIR, ``runtime.cache_dir`` or ~/.cache/ser."""
+    """Folder of archives and checkpoints: SER_CACHE_DIR, ``runtime.cache_dir`` or ~/.cache/ser."""
     return Path(os.environ.get("SER_CACHE_DIR") or runtime.cache_dir or "~/.cache/ser").expanduser()
 
 
 def mirror(runtime: Runtime) -> str | None:
-    """Folder or address that is looked at before the official one: SER_MIRROR or ``runtime.mirror``."""
+    """Folder or address to try before the official one: SER_MIRROR or ``runtime.mirror``."""
     return os.environ.get("SER_MIRROR") or runtime.mirror
 
 
 def workers(runtime: Runtime) -> int:
-    """Processes of preprocess and features: SER_WORKERS, ``runtime.workers`` or one per core that this process may use."""
+    """Number of worker processes: SER_WORKERS, ``runtime.workers`` or one per core of this process."""
     asked = os.environ.get("SER_WORKERS") or runtime.workers
     return cores() if asked == "auto" else _whole("SER_WORKERS", asked)
 
 
 def devices(runtime: Runtime, trainings: int, there: int) -> int:
-    """Devices (on a CPU: processes) that train one network together: SER_DEVICES, ``runtime.devices`` or what is right for the machine.
+    """Devices (CPU: processes) that train one network together: SER_DEVICES, ``runtime.devices`` or auto.
+
+    Auto gives each network one device. Only if devices outnumber networks do several devices share a network.
 
     Args:
         runtime: how it runs.
-        trainings: networks to train. Side by side they use devices best, so with auto only devices beyond their number share one.
-        there: devices of the machine; on a CPU 1.
+        trainings: number of networks to train.
+        there: number of devices of the machine; 1 on a CPU.
     """
     asked = os.environ.get("SER_DEVICES") or runtime.devices
     return max(1, there // trainings) if asked == "auto" else _whole("SER_DEVICES", asked)
@@ -43,7 +48,8 @@ def devices(runtime: Runtime, trainings: int, there: int) -> int:
 def passive_waiting() -> None:
     """Let idle OpenMP threads sleep instead of spin. Call it before torch is imported.
 
-    Two trainings on two cores with spinning threads were seen to slow each other 10–18 ×, because each waits for the other's spinning.
+    Two trainings with spinning threads on two cores slowed each other by 10–18 ×: each waits while the other
+    spins.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "0")
@@ -53,19 +59,26 @@ def passive_waiting() -> None:
 def threads(runtime: Runtime) -> int:
     """torch CPU threads of one training: SER_THREADS, ``runtime.threads`` or one.
 
-    The number follows neither load nor cores: sums in another order would give other bytes. Cores are used by training folds side by side.
+    The number depends on neither load nor cores, because another order of summation gives other bytes.
+    Several cores are used by training several folds at once.
     """
     asked = os.environ.get("SER_THREADS") or runtime.threads
     return 1 if asked == "auto" else _whole("SER_THREADS", asked)
 
 
 def cores() -> int:
-    """Cores that this process may use; macOS can only say how many there are."""
+    """Number of cores that this process may use; on macOS, of all cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end_with_the_parent(first: Callable[[], object] | None = None) -> None:
-    """In a process that multiprocessing started: end, after ``first``, as soon as the parent has ended. A killed one can end nobody."""
+    """End this child process, after calling ``first``, as soon as its parent has ended.
+
+    A parent that is killed cannot end its children itself.
+
+    Args:
+        first: called before the process ends.
+    """
     threading.Thread(target=_wait_and_end, args=(first,), daemon=True).start()
 
 
@@ -79,10 +92,11 @@ def _wait_and_end(first: Callable[[], object] | None) -> None:
 
 
 def _whole(variable: str, asked: str | int) -> int:
-    """What was asked for, as a number.
+    """The setting as a number.
 
     Raises:
-        SerError: if it is none; only the environment can say so, for ``runtime`` has been checked.
+        SerError: if it is not a whole number from 1. Only a variable can be wrong: ``runtime`` has been
+            checked.
     """
     if str(asked).isdecimal() and int(asked) >= 1:
         return int(asked)

@@ -1,4 +1,7 @@
-"""The same function over many tasks: in this process, in several, or on a Dask cluster. Results come in order and are the same bytes."""
+"""Run one function over many tasks: in this process, in several, or on a Dask cluster.
+
+Results come in the order of the tasks and are the same bytes in each case.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +32,26 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 AHEAD = 3
-"""Tasks under way for each worker. A bound: results wait in memory until their turn, however long the list of tasks is."""
+"""Tasks in progress per worker. It bounds memory, because finished results wait there for their turn."""
 
 
 def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: Runtime) -> Iterator[Result]:
     """Yield ``function(task)`` for each task, in the order of the tasks.
 
-    With ``runtime.scheduler`` the tasks run on that Dask cluster, whose workers must see the same files and have the same ``ser``;
-    tasks of a worker that dies are run again on another. Otherwise they run in ``ser.runtime.machine.workers`` local
-    processes; one means this process, without a pool. Numerical libraries run on one thread each, in every case.
+    With ``runtime.scheduler`` the tasks run on that Dask cluster. Its workers must see the same files and
+    have the same ``ser``; the tasks of a worker that dies run again on another. Otherwise they run in
+    ``ser.runtime.machine.workers`` local processes, where 1 means this process, without a pool. Numerical
+    libraries always use one thread.
 
     Args:
         function: defined at the top of a module; it and the tasks are pickled.
-        tasks: taken up only as results are fetched.
+        tasks: consumed only as results are fetched.
         runtime: how it runs.
 
     Raises:
-        SerError: when the cluster cannot be used, or a local process dies (usually killed for want of memory).
-        Exception: whatever ``function`` raised, at the place of its task.
+        SerError: if the cluster cannot be used, or a local process dies, probably killed by the out-of-memory
+            killer.
+        Exception: any exception of ``function``, when its result is due.
     """
     call = functools.partial(_on_one_thread, function)
     if runtime.scheduler is not None:
@@ -60,19 +65,19 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
             tempfile.TemporaryDirectory(prefix="ser-") as folder,
             ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, (folder,)) as executor,
         ):
-            # A task is handed out when the result that many before it has been taken: then its file is free again.
+            # A task starts only after the previous result in its file was taken, so that the file is free.
             places = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
             try:
                 yield from map(_take, _in_order(executor, functools.partial(_leave, call), zip(places, tasks, strict=False), AHEAD * count))
             except BrokenProcessPool:
-                raise SerError("a worker process died, most likely killed for want of memory; try again with SER_WORKERS=1") from None
+                raise SerError("a worker process died, probably killed by the out-of-memory killer; try again with SER_WORKERS=1") from None
 
 
 def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
-    """Let what ``spread(function, …)`` needs first be imported in the background, while the caller still gathers its tasks.
+    """Import the module of ``function`` in the background, while the caller prepares tasks for ``spread``.
 
-    Workers are not forked from this process, which may hold threads, locks and open files by now, but from a small server that has
-    nothing but imports.
+    Workers are forked from a small server that has done nothing but imports. This process may already hold
+    threads, locks and open files.
     """
     if runtime.scheduler is None and workers(runtime) > 1:
         multiprocessing.get_context("forkserver").set_forkserver_preload([function.__module__])
@@ -81,7 +86,10 @@ def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
 
 @dataclass(frozen=True)
 class _Left:
-    """A result whose arrays lie in a file: through the pipe between two processes they would go in pieces of 64 kB, copied five times."""
+    """A result whose arrays lie in a file.
+
+    The pipe between two processes would pass them in pieces of 64 kB, copied five times.
+    """
 
     pickled: bytes
     path: str
@@ -89,7 +97,10 @@ class _Left:
 
 
 def _leave(call: Callable[[Task], Result], place: tuple[str, Task]) -> _Left:
-    """Written over what lay there before: new files cost the system more, in pages to clear and to free, than the copying does."""
+    """Run the task and write its arrays over the file's old content.
+
+    A new file would cost more than the copy: the system clears and frees its pages.
+    """
     path, task = place
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(call(task), 5, buffer_callback=buffers.append)
@@ -99,7 +110,7 @@ def _leave(call: Callable[[Task], Result], place: tuple[str, Task]) -> _Left:
             file.writelines(pieces)
     except OSError as error:
         size, reason = sum(piece.nbytes for piece in pieces) / 1e6, error.strerror
-        raise SerError(f"a worker cannot leave {size:.1f} MB at {path}: {reason}; make room, or set TMPDIR to another folder") from None
+        raise SerError(f"a worker cannot write {size:.1f} MB to {path}: {reason}; free some space, or set TMPDIR elsewhere") from None
     return _Left(pickled, path, [piece.nbytes for piece in pieces])
 
 
@@ -107,14 +118,14 @@ def _take(left: _Left) -> Any:
     """The result, with arrays of its own.
 
     Raises:
-        SerError: when something else has cut the file short; the arrays would be filled up with zeros.
+        SerError: if the file was truncated by something else; the arrays would end in zeros.
     """
     content = memoryview(bytearray(sum(left.sizes)))
     with open(left.path, "rb") as file:
         found = file.readinto(content)
     if found != len(content):
-        raise SerError(f"{found} of {len(content)} bytes of a worker's result are in {left.path}; run it again, with TMPDIR a safer folder")
-    # Our own worker's, by the pool's private pipe, which pickles everything it carries; the file holds values of arrays and nothing else.
+        raise SerError(f"{left.path} holds {found} of {len(content)} bytes of a worker's result; run it again, with TMPDIR on a safer disk")
+    # The pickle is our own worker's, from the pool's private pipe. The file holds only the values of arrays.
     ends = list(itertools.accumulate(left.sizes, initial=0))
     return pickle.loads(left.pickled, buffers=[content[start:end] for start, end in itertools.pairwise(ends)])
 
@@ -134,7 +145,7 @@ def _in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterabl
 
 
 def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
-    """One task to one core; and BLAS splits a product by its threads, which changes last bits."""
+    """Run a task on one core. More BLAS threads would split products differently and change the last bits."""
     _keep_memory()
     with _thread_pools().limit(limits=1):
         return function(task)
@@ -144,12 +155,12 @@ def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
 def _keep_memory() -> None:
     """Keep freed memory, up to 64 MB, for the next clip.
 
-    Left alone, glibc hands the arrays of each clip back to the system and gets them again as fresh pages, filled with zeros:
-    on clips of 4 s that is half of all the time. Other C libraries have no such call and are left alone.
+    By default glibc returns the arrays of each clip to the system, and gets fresh zeroed pages for the next
+    clip. On clips of 4 s that takes half of the time. Other C libraries have no such call.
     """
     with contextlib.suppress(OSError, AttributeError):
         tune = ctypes.CDLL(None).mallopt
-        tune(-3, 32 << 20)  # M_MMAP_THRESHOLD: arrays up to its greatest value come from the heap
+        tune(-3, 32 << 20)  # M_MMAP_THRESHOLD at its maximum: arrays up to 32 MB come from the heap
         tune(-1, 64 << 20)  # M_TRIM_THRESHOLD
 
 
@@ -159,13 +170,13 @@ def _thread_pools() -> ThreadpoolController:
 
 
 def _begin(folder: str) -> None:
-    """A worker leaves interrupts to its parent, and does not outlive it."""
+    """Let the parent handle interrupts, and end this worker when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_the_parent(functools.partial(_remove, folder))
 
 
 def _remove(folder: str) -> None:
-    """Remove it, although the task at hand goes on writing there for a moment."""
+    """Remove the folder, although the current task may still write there for a moment."""
     for _ in range(100):
         shutil.rmtree(folder, ignore_errors=True)
         if not os.path.exists(folder):

@@ -1,4 +1,4 @@
-"""Search for parameters: ``space`` says what may be turned, ``study`` keeps the trials on disk, ``trials`` trains them.
+"""Search for parameters: ``space`` reads the searched keys, ``study`` stores trials, ``trials`` trains them.
 
 The last two need the optional package optuna.
 """

@@ -1,8 +1,13 @@
-"""Which keys of ``params.yaml`` a search may turn, and between which values: a small YAML file, checked before anything is trained.
+"""Search spaces: which keys of ``params.yaml`` a search varies, and between which values.
 
-One line for each key, with one of four kinds: ``train.lr: {log: [1e-4, 1e-2]}`` (a number, drawn evenly on a logarithmic scale),
-``model.dropout: {float: [0, 0.5]}`` (a number), ``train.augment.band_shift: {int: [0, 4]}`` (a whole number, both ends included),
-``model.dim: {choose: [64, 128]}`` (one of these, of any type that the key takes, lists and null too).
+A space is a small YAML file, checked before anything is trained. It has one line per key, with one of four
+kinds:
+
+- ``train.lr: {log: [1e-4, 1e-2]}``: a number, uniform on a logarithmic scale;
+- ``model.dropout: {float: [0, 0.5]}``: a number;
+- ``train.augment.band_shift: {int: [0, 4]}``: a whole number, both ends included;
+- ``model.dim: {choose: [64, 128]}``: one of these values, of any type that the key accepts, lists and null
+  too.
 """
 
 from __future__ import annotations
@@ -25,12 +30,12 @@ from ser.params.explain import explain
 
 KINDS = ("choose", "float", "int", "log")
 SEARCHED = ("model", "train")
-"""Sections that training alone reads. What another stage reads would need that stage to run again for each trial."""
+"""Sections that only training reads. Other sections would need other stages to run again for each trial."""
 MOST_CHOICES = 100
 
 
 class SpaceError(SerError):
-    """A search space cannot be used; the message names the file, the key and what to write instead."""
+    """A search space cannot be used. The message names the file, the key and a correct example."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class Axis:
     Attributes:
         key: dotted key of ``params.yaml``.
         kind: one of ``KINDS``.
-        values: the choices, as the schema returns them; of the other kinds the lowest and the highest value, both included.
+        values: the choices, as the schema returns them; for the other kinds the lowest and the highest value,
+            included.
     """
 
     key: str
@@ -48,14 +54,14 @@ class Axis:
     values: tuple[Any, ...]
 
     def holds(self, value: Any) -> bool:
-        """Whether a value of ``params.yaml`` can be drawn."""
+        """Whether a value of ``params.yaml`` lies in this axis."""
         if self.kind == "choose":
             return json.dumps(value) in map(json.dumps, self.values)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.values[0] <= value <= self.values[1] and (self.kind != "int" or value == int(value))
 
     def rounded(self, value: float) -> float:
-        """Four significant digits, never beyond the ends: a value that a person can type gives the very same training."""
+        """Round to four significant digits within the ends, so that a typed value gives the same training."""
         return min(max(float(f"{value:.4g}"), self.values[0]), self.values[1])
 
 
@@ -64,14 +70,15 @@ def read(path: str | Path, params: Params) -> list[Axis]:
 
     Args:
         path: YAML file of dotted keys.
-        params: the parameters that hold for all keys which are not searched.
+        params: the parameters of all keys that are not searched.
 
     Returns:
         Its axes, sorted by key.
 
     Raises:
-        SpaceError: if the file is missing, is no YAML, holds no key, or a key that is unknown, cannot be searched or whose values the
-            schema refuses. Rules between keys (a width that heads must divide) are looked at trial by trial.
+        SpaceError: if the file is missing, is not YAML or holds no key; if a key is unknown or cannot be
+            searched, or the schema refuses its values. Rules between keys (heads must divide a width) are
+            checked trial by trial.
     """
     try:
         found = YAML(typ="safe", pure=True).load(Path(path))
@@ -86,10 +93,10 @@ def read(path: str | Path, params: Params) -> list[Axis]:
 
 
 def put(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the plain values of ``params.yaml`` with others in place of some, by dotted key.
+    """A copy of the plain values of ``params.yaml``, with some replaced by dotted key.
 
     Raises:
-        SpaceError: if what stands before a dot is a value, not a section.
+        SpaceError: if a name before a dot is a value, not a section.
     """
     result = copy.deepcopy(dict(values))
     for key, value in chosen.items():
@@ -116,18 +123,18 @@ def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
     if not isinstance(key, str):
         raise SpaceError(f"{where}: found the key {key!r}; keys are those of params.yaml with dots, {example}")
     if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in KINDS:
-        raise SpaceError(f"{where}: {key}: found {given!r}; needed is one of {', '.join(KINDS)} with its values: {example}")
+        raise SpaceError(f"{where}: {key}: found {given!r}; expected one of {', '.join(KINDS)} with its values: {example}")
     kind, ends = next(iter(given.items()))
     found = _choices(ends, where, key) if kind == "choose" else _ends(ends, kind, where, key)
     returned = [_checked(key, value, values, where) for value in found]
     if key.split(".")[0] not in SEARCHED:
         raise SpaceError(
-            f"{where}: {key} cannot be searched here: only keys of {' and '.join(SEARCHED)} can, as they leave features and folds as they "
-            f"are. Try others with `dvc exp run --queue -S '{key}=…,…'`"
+            f"{where}: {key} cannot be searched here: only keys of {' and '.join(SEARCHED)} can, because they do not change features "
+            f"and folds. Try others with `dvc exp run --queue -S '{key}=…,…'`"
         )
     if key == "train.seeds":
         raise SpaceError(
-            f"{where}: {key} cannot be searched: a lucky seed is no better setting. More seeds in params.yaml steady the score"
+            f"{where}: {key} cannot be searched: a lucky seed is not a better setting. More seeds in params.yaml make the score steadier"
         )
     if len(set(map(json.dumps, returned))) < len(returned):
         raise SpaceError(f"{where}: {key}: a value is named twice in {ends!r}")
@@ -138,7 +145,7 @@ def _choices(given: Any, where: str, key: str) -> tuple[Any, ...]:
     if not isinstance(given, list) or not 2 <= len(given) <= MOST_CHOICES:
         raise SpaceError(f"{where}: {key}: choose needs a list of 2 to {MOST_CHOICES} values, found {given!r}")
     if any(isinstance(value, dict) for value in given):
-        raise SpaceError(f"{where}: {key}: choose takes values, not sections; give each key below {key} a line of its own")
+        raise SpaceError(f"{where}: {key}: choose accepts values, not sections; give each key below {key} a line of its own")
     return tuple(given)
 
 
@@ -149,14 +156,18 @@ def _ends(given: Any, kind: str, where: str, key: str) -> tuple[float, float]:
         name = "whole numbers" if kind == "int" else "numbers"
         raise SpaceError(f"{where}: {key}: {kind} needs two {name} [low, high] with low < high, found {given!r}")
     if kind == "log" and given[0] <= 0:
-        raise SpaceError(f"{where}: {key}: a logarithmic scale has no {given[0]}; the lower end must be above 0")
+        raise SpaceError(f"{where}: {key}: found {given[0]}; on a logarithmic scale the lower end must be above 0")
     return (given[0], given[1]) if kind == "int" else (float(given[0]), float(given[1]))
 
 
 def _checked(key: str, value: Any, values: dict[str, Any], where: str) -> Any:
-    """A value as the schema returns it (0 of a key that takes 0.5 is 0.0), unless it refuses the value of this key itself.
+    """A value as the schema returns it: 0 becomes 0.0 for a key of type float.
 
-    Rules between keys (always a ``value_error``) depend on the rest of a trial; a value that breaks one now is returned as it is.
+    Rules between keys (always a ``value_error``) depend on the other values of a trial. A value that breaks
+    only such a rule is returned unchanged.
+
+    Raises:
+        SpaceError: if the schema refuses the value of this key itself.
     """
     path = tuple(key.split("."))
     try:

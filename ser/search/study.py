@@ -1,7 +1,8 @@
 """The trials of a search on disk, for several processes and any number of interruptions.
 
-A search is a folder: its trials in an SQLite file, and a folder for each trial under way with a lock, checkpoints and the log. The lock
-of a trial is the system's and ends with its process, however that dies; whoever finds it free goes on with the trial.
+A search is a folder: an SQLite file of its trials, and a folder per running trial with a lock, checkpoints
+and a log. The lock is the operating system's and ends with its process, however that dies. A process that
+gets a free lock resumes the trial.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ from ser import SerError
 from ser.search.space import Axis
 
 BEFORE_PRUNING = 5
-"""Trials that are finished in full before a bad one is given up."""
+"""Trials that must be finished in full before a bad one is pruned."""
 BEFORE_IMPORTANCE = 20
+"""Trials that must be finished in full before importances mean anything."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
+    """State and score of a trial.
 
     Attributes:
-        number: of the trial, from 0.
-        state: ``finished``; ``pruned``: given up after a fold, for less than the median of the others; ``refused``: these values cannot be
-            trained together; ``running``, also if its process has died.
+        number: number of the trial, from 0.
+        state: ``finished``; ``pruned``: stopped after a fold, below the median of the others; ``refused``:
+            its values do not go together; ``running``, also if its process has died.
         ua: mean validation UA over the folds that were trained, 0–1, or None.
-        fold_ua: the same for each fold.
+        fold_ua: validation UA of each fold, 0–1.
         chosen: the value of each searched key.
         note: why it was refused, or which earlier trial had the same values.
     """
@@ -52,16 +54,16 @@ class Outcome:
 
 
 def begin(folder: Path, identity: dict[str, Any], space: list[Axis], now: dict[str, Any]) -> optuna.Study:
-    """Open a search, or begin it; its first trial has the values of now, if they lie in the space.
+    """Open a search, or begin it. Its first trial has the values of params.yaml, if they lie in the space.
 
     Args:
-        folder: where it lives.
-        identity: all that a score depends on, by names that a user knows.
+        folder: folder of the search.
+        identity: everything that a score depends on, by names that a user knows.
         space: the searched keys.
         now: their values in params.yaml.
 
     Raises:
-        SerError: if the folder holds a search about something else.
+        SerError: if the folder holds a search with another identity.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -74,16 +76,16 @@ def begin(folder: Path, identity: dict[str, Any], space: list[Axis], now: dict[s
         elif different := [name for name in identity if known.get(name) != identity[name]]:
             raise SerError(
                 f"the search {folder.name!r} was begun with other {', '.join(different)}: its scores and new ones do not compare. "
-                f"Choose another --name, put back what was changed, or remove {folder}"
+                f"Choose another --name, undo the change, or remove {folder}"
             )
     return study
 
 
 def find(folder: Path) -> optuna.Study:
-    """Open a search to look at it.
+    """Open a search to read it.
 
     Raises:
-        SerError: if there is none in the folder.
+        SerError: if the folder holds no search.
     """
     if not (folder / "study.sqlite").exists():
         others = sorted(path.parent.name for path in folder.parent.glob("*/study.sqlite"))
@@ -92,16 +94,17 @@ def find(folder: Path) -> optuna.Study:
 
 
 def take(folder: Path, study: optuna.Study, space: list[Axis], seed: int, trials: int) -> tuple[optuna.Trial, IO[str]] | None:
-    """The next trial to work on with its values drawn, and its lock: one whose process died, else a new one; None if there are enough.
+    """The next trial to train, with its values drawn, and its lock; None if the search has enough trials.
 
-    Trial n depends on ``seed``, on n and on the trials finished before, not on who makes it or how often the search was interrupted.
+    A trial whose process died comes first, else a new one. Trial n depends on ``seed``, on n and on the
+    trials finished before. It does not depend on the process that trains it, nor on interruptions.
 
     Args:
-        folder: of the search.
-        study: of the search.
+        folder: folder of the search.
+        study: the search, as ``begin`` opened it.
         space: the searched keys.
-        seed: of the draws.
-        trials: the number of trials that is enough, with those of other processes.
+        seed: seed of the draws.
+        trials: number of trials that the search needs, including those of other processes.
     """
     with _locked(folder):
         known = study.get_trials(deepcopy=False)
@@ -109,9 +112,9 @@ def take(folder: Path, study: optuna.Study, space: list[Axis], seed: int, trials
             if frozen.state == TrialState.RUNNING and (lock := _try_lock(folder, frozen.number)):
                 if study.trials[frozen.number].state == TrialState.RUNNING:
                     study.sampler = _sampler(seed, frozen.number)
-                    trial = optuna.Trial(study, frozen._trial_id)  # Optuna has no public way to go on with a trial
+                    trial = optuna.Trial(study, frozen._trial_id)  # Optuna has no public way to resume a trial
                     return _drawn(trial, space), lock
-                lock.close()  # its process finished it just now
+                lock.close()  # its process has just finished it
         begun = sum(frozen.state != TrialState.WAITING for frozen in known)
         if begun >= trials:
             return None
@@ -123,26 +126,27 @@ def take(folder: Path, study: optuna.Study, space: list[Axis], seed: int, trials
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """Where a trial under way keeps its lock, checkpoints and log."""
+    """Folder of a running trial: its lock, checkpoints and log."""
     return folder / f"trial{number}"
 
 
 def below_median(study: optuna.Study, step: int, mean: float) -> bool:
-    """Whether a trial's mean UA over its first ``step`` folds is less than the median of what the finished trials had there.
+    """Whether a trial's mean UA over its first ``step`` folds is below the finished trials' median there.
 
-    Optuna's MedianPruner would take the best of the trial's means so far: after a good first fold it gives up none.
+    Optuna's MedianPruner compares the best of the trial's means so far, so it prunes nothing after a good
+    first fold.
     """
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return len(finished) >= BEFORE_PRUNING and mean < statistics.median(trial.intermediate_values[step] for trial in finished)
 
 
 def clear(folder: Path, number: int) -> None:
-    """Remove the folder of a trial that the study knows to be over; its lock must be held."""
+    """Remove the folder of a trial that has ended in the study. The caller holds its lock."""
     shutil.rmtree(trial_folder(folder, number), ignore_errors=True)
 
 
 def outcome(trial: FrozenTrial) -> Outcome:
-    """A trial in our own words."""
+    """Optuna's trial as an ``Outcome``."""
     facts = trial.user_attrs
     names = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "refused" if facts.get("refused") else "pruned"}
     fold_ua = {int(fold): ua for fold, ua in facts.get("ua", {}).items()}
@@ -151,16 +155,17 @@ def outcome(trial: FrozenTrial) -> Outcome:
 
 
 def outcomes(study: optuna.Study) -> list[Outcome]:
-    """All trials of a search, best first: finished ones by UA, then pruned ones by UA, then the rest by number."""
+    """All trials of a search, best first: finished by UA, then pruned by UA, then the rest by number."""
     found = [outcome(trial) for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
     rank = {"finished": 0, "pruned": 1}
     return sorted(found, key=lambda one: (rank.get(one.state, 2), -(one.ua or 0.0), one.number))
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Share of each searched key in what sets the best tenth of the trials apart (PED-ANOVA, Watanabe et al. 2023), greatest first.
+    """Share of each searched key in what distinguishes the best tenth of the trials, largest first.
 
-    Empty with fewer than 20 finished trials, a single key, or a single score: then it would say nothing.
+    The shares sum to 1 (PED-ANOVA, Watanabe et al. 2023). Empty with fewer than ``BEFORE_IMPORTANCE``
+    finished trials, a single key, or a single score, where a share has no meaning.
     """
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(done) < BEFORE_IMPORTANCE or len(done[0].params) < 2 or len({trial.value for trial in done}) < 2:
@@ -171,19 +176,19 @@ def importances(study: optuna.Study) -> dict[str, float]:
 def _open(folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # a write waits for those of other processes; SQLite's own limit of 5 s is short on a busy disk
+    # a write waits for writes of other processes; SQLite's default limit of 5 s is too short on a busy disk
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.sqlite'}", engine_kwargs={"connect_args": {"timeout": 120}})
     return optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
 
 
 def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler for each trial, since the state of a single one would be lost in an interruption."""
+    """A sampler for one trial. The state of a shared one would be lost in an interruption."""
     key = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
     return optuna.samplers.TPESampler(seed=key, multivariate=True, constant_liar=True)
 
 
 def _drawn(trial: optuna.Trial, space: list[Axis]) -> optuna.Trial:
-    """Draw what is not drawn yet, and note it as values of params.yaml."""
+    """Draw the values that are not drawn yet, and store them as values of params.yaml."""
     chosen = {}
     for axis in space:
         if axis.kind == "choose":
@@ -197,7 +202,7 @@ def _drawn(trial: optuna.Trial, space: list[Axis]) -> optuna.Trial:
 
 
 def _stored(axis: Axis, value: Any) -> Any:
-    """A value as Optuna keeps it: choices as JSON, since it knows no lists."""
+    """A value as Optuna stores it: choices as JSON, because Optuna has no lists."""
     return json.dumps(value) if axis.kind == "choose" else value
 
 

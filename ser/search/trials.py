@@ -1,7 +1,7 @@
-"""Trials of parameters: the very same training as the pipeline's, judged on validation clips alone.
+"""Trials of parameters: the training of the pipeline, scored on validation clips only.
 
-Test clips are never used to choose: a trial's score is the UA of its networks on the validation parts, mean over folds and seeds. One
-network is trained at a time; other cores are for other processes that work on the same search.
+A trial's score is the UA of its networks on the validation clips, averaged over folds and seeds. Test clips
+are never used. One network is trained at a time; other cores are for other processes of the same search.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from ser.training.inference import Trained
 
 @dataclass(frozen=True)
 class Search:
-    """What a search is about.
+    """Inputs and settings of a search.
 
     Attributes:
-        folder: where it lives; its last part is its name.
+        folder: folder of the search; its last part is the search's name.
         corpus: name of the corpus.
-        features, clips, assignment: what the stages before training wrote: two folders and the CSV of folds.
-        params: the parameters that hold for all keys which are not searched.
+        features, clips, assignment: outputs of the stages before training: two folders and the CSV of folds.
+        params: the parameters of all keys that are not searched.
         space: the searched keys.
         folds: folds to train and validate on, in this order.
-        seed: of the draws.
+        seed: seed of the draws.
     """
 
     folder: Path
@@ -60,9 +60,10 @@ def folds_there_are(assignment: Path) -> list[int]:
 
 
 def validated_test_share(assignment: Path, folds: list[int]) -> float:
-    """Share of the validation clips of some folds that are test clips of another fold of the corpus.
+    """Share of the validation clips of ``folds`` that are test clips of another fold of the corpus, 0–1.
 
-    Where it is not 0, a score over all folds with the values found here is a little too good: choosing them saw some of its labels.
+    Above 0, a score over all folds with the chosen values is slightly too good: the choice has seen some of
+        its labels.
     """
     table = pd.read_csv(assignment, dtype={"clip": "string"})
     valid = table.loc[(table["part"] == "valid") & table["fold"].isin(folds), "clip"]
@@ -73,24 +74,24 @@ def begin(search: Search) -> Study:
     """Open a search, or begin it.
 
     Raises:
-        SerError: if the folder holds a search about something else.
+        SerError: if the folder holds a search with another identity.
     """
     values = search.params.model_dump()
     return stored.begin(search.folder, _identity(search), search.space, {axis.key: at(values, axis.key) for axis in search.space})
 
 
 def run(search: Search, study: Study, trials: int, started: Callable[[int, str], None], finished: Callable[[Outcome], None]) -> None:
-    """Work on a search until it has ``trials`` trials, whoever made them.
+    """Train trials until the search has ``trials`` of them, counting those of other processes.
 
     Args:
-        search: what it is about.
+        search: its inputs and settings.
         study: its trials, as ``begin`` opened them.
-        trials: number of trials that the search shall have in the end, with those it has already.
-        started: is told the number of a trial and what it is at.
-        finished: is told every outcome of this process.
+        trials: total number of trials, including those it already has.
+        started: called with the number of a trial and its current step.
+        finished: called with every outcome of this process.
 
     Raises:
-        SerError: if a training fails for another reason than values that do not go together; a later call takes the trial up again.
+        SerError: if a training fails for another reason than its values; a later call resumes the trial.
     """
     while taken := stored.take(search.folder, study, search.space, search.seed, trials):
         trial, lock = taken
@@ -99,25 +100,25 @@ def run(search: Search, study: Study, trials: int, started: Callable[[int, str],
                 _try(study, search, trial, started)
             except (SerError, torch.OutOfMemoryError) as error:
                 raise SerError(
-                    f"trial {trial.number} stopped the search: {error}\nThe same command takes it up again. If its values are too much for "
-                    f"this machine, begin another search (--name) without them: {json.dumps(trial.user_attrs['chosen'])}"
+                    f"trial {trial.number} stopped the search: {error}\nThe same command resumes it. If its values need more than this "
+                    f"machine has, begin another search (--name) without them: {json.dumps(trial.user_attrs['chosen'])}"
                 ) from error
             stored.clear(search.folder, trial.number)
         finished(stored.outcome(study.trials[trial.number]))
 
 
 def _try(study: Study, search: Search, trial: Trial, started: Callable[[int, str], None]) -> None:
-    """Train on one fold after the other, and tell the study what came out."""
+    """Train one fold after the other, and report the scores to the study."""
     chosen = trial.user_attrs["chosen"]
     try:
         trained = _planned(search, chosen)
     except SerError as error:
         trial.set_user_attr("refused", True)
         trial.set_user_attr("note", " ".join(str(error).split()))
-        study.tell(trial, state=TrialState.PRUNED)  # without a value: the sampler takes it for the worst and keeps away
+        study.tell(trial, state=TrialState.PRUNED)  # without a value the sampler ranks it worst and avoids it
         return
     twin = _twin(study, trial.number, chosen)
-    if twin is not None:  # the same bytes would come out
+    if twin is not None:  # training would give the same bytes
         trial.set_user_attr("note", f"same values as trial {twin.number}")
     fold_ua = dict((trial if twin is None else twin).user_attrs.get("ua", {}))
     reported = study.trials[trial.number].intermediate_values
@@ -138,30 +139,30 @@ def _try(study: Study, search: Search, trial: Trial, started: Callable[[int, str
 
 
 def _planned(search: Search, chosen: dict[str, Any]) -> Trained:
-    """What a trial trains.
+    """The training of a trial.
 
     Raises:
-        SerError: if its values do not go together, whatever the machine.
+        SerError: if its values do not go together, on any machine.
     """
     params = parse(put(search.params.model_dump(), chosen), "this trial")
     trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, notes={})
     if trained.model.kind == "network":
-        with torch.device("meta"):  # shapes alone: no memory, no draws
+        with torch.device("meta"):  # shapes only: no memory, no random draws
             inference.new_network(trained)
     return trained
 
 
 def _twin(study: Study, number: int, chosen: dict[str, Any]) -> FrozenTrial | None:
-    """An earlier trial with the same values that was judged."""
+    """A scored trial with the same values, or None."""
     judged = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     same = (trial for trial in judged if trial.user_attrs.get("chosen") == chosen and not trial.user_attrs.get("refused"))
     return next((trial for trial in same if trial.number != number), None)
 
 
 def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float:
-    """Validation UA of the weights that are kept, mean over seeds.
+    """Validation UA of the weights that are kept, averaged over seeds, 0–1.
 
-    What the training says in this process goes to ``log.txt`` in the trial's folder.
+    The output of the training in this process goes to ``log.txt`` in the trial's folder.
     """
     found = []
     for seed in trained.seeds:
@@ -174,12 +175,15 @@ def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float
 
 
 def _runtime(params: Params) -> Runtime:
-    """One device for a network unless another number is asked for: others are better used by other trials."""
+    """Use one device per network with ``devices: auto``: more devices are better used by other trials."""
     return params.runtime.model_copy(update={"devices": 1}) if params.runtime.devices == "auto" else params.runtime
 
 
 def _identity(search: Search) -> dict[str, Any]:
-    """All that a score depends on, by names that a user knows; a searched key's value in params.yaml is none of it."""
+    """Everything that a score depends on, by names that a user knows.
+
+    The values of searched keys in params.yaml are left out: a trial replaces them.
+    """
     base = put(search.params.model_dump(), {axis.key: None for axis in search.space})
     settings = [*(base[section] for section in ("preprocess", "features", "model", "train")), base["corpora"][search.corpus]["labels"]]
     inputs = jobs.inputs(search.features, search.clips, search.assignment, search.params.features)

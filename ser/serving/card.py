@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from ser.params.corpora import Folder, Joint, Source, Synthetic
+from ser.corpora.catalogue import catalogue
+from ser.corpora.description import Description
+from ser.corpora.listing import describe
+from ser.params.corpora import Folder, Joint, Source
+from ser.runtime.text import percent
 from ser.serving.bundle import MODEL, Bundle
 from ser.views.functionals import SETS
 
-_LICENCES = {
-    "ravdess": "CC BY-NC-SA 4.0 (Livingstone & Russo 2018): not for commercial use, and what is derived is shared alike",
-    "asvp_esd_v1": "CC BY 4.0, as stated by second-hand cards (Landry et al. 2020); check the record",
-    "asvp_esd_v2": "CC BY 4.0, as stated by second-hand cards (Landry et al. 2020); check the record",
-    "shemo": "free for academic use (Mohamad Nezami et al. 2019)",
-    "emodb": "CC BY 4.0 (Burkhardt et al. 2005)",
-}
-
 
 def licence(corpus: str, source: Source) -> str:
-    """Under what terms the recordings came that the networks learned from."""
-    if isinstance(source, Synthetic):
-        return "no recordings: speech made by espeak-ng"
+    """Terms of the recordings that the networks learned from, as the description of each corpus states them."""
     if isinstance(source, Folder):
         return "the user's own recordings"
     if isinstance(source, Joint):
-        return "; ".join(f"{member}: {_LICENCES.get(member, 'see the corpus')}" for member in source.members)
-    return _LICENCES.get(corpus, "see the corpus")
+        return "; ".join(f"{member}: {_terms_of(catalogue().get(member))}" for member in source.members)
+    return _terms_of(describe(corpus, source))
+
+
+def _terms_of(described: Description | None) -> str:
+    return "see the corpus" if described is None else described.licence
 
 
 def card(bundle: Bundle, parameters: int) -> str:
@@ -64,11 +62,11 @@ def _score(bundle: Bundle) -> str:
     interval = ""
     if score.ua_interval:
         low, high = score.ua_interval
-        interval = f" ({score.confidence:.0%} interval by speaker {low:.1%} to {high:.1%})"
+        interval = f" ({percent(score.confidence, 0)}% interval by speaker {percent(low)}% to {percent(high)}%)"
     sharing = "no test speaker was heard in training" if bundle.speaker_independent else "**test speakers were heard in training**"
     return (
-        f"UA {score.ua:.1%}{interval}, WA {score.wa:.1%}, macro-F1 {score.macro_f1:.1%} on {score.clips:,} clips, each judged by a network "
-        f"that had not heard it; chance is {score.chance_ua:.1%}. Protocol: {bundle.protocol}; {sharing}."
+        f"UA {percent(score.ua)}%{interval}, WA {percent(score.wa)}%, macro-F1 {percent(score.macro_f1)}% on {score.clips:,} clips, each "
+        f"judged by a network that did not train on it; chance is {percent(score.chance_ua)}%. Protocol: {bundle.protocol}; {sharing}."
     )
 
 
@@ -97,9 +95,9 @@ def _input(bundle: Bundle) -> str:
     }[bundle.features.normalise]
     seconds = bundle.max_frames * bundle.features.frames.hop_length / rate
     return (
-        f"WAV, FLAC, OGG or MP3 of any rate and channels; mono, {rate} Hz, voice activity detection {vad.method} ({vad.keep}); features "
-        f"are normalised {normalise}. Recordings longer than {seconds:.1f} s are cut into equal windows whose probabilities are averaged. "
-        f"`{MODEL}` takes the features of `bundle.json`; the networks hold their own normalisation."
+        f"WAV, FLAC, OGG, Opus, MP3 or AIFF of any rate and channels; mono, {rate} Hz, voice activity detection {vad.method} "
+        f"({vad.keep}); features are normalised {normalise}. Recordings longer than {seconds:.1f} s are cut into equal windows whose "
+        f"probabilities are averaged. `{MODEL}` takes the features of `bundle.json`; the networks hold their own normalisation."
     )
 
 

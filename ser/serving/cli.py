@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ser import SerError
+from ser.runtime.text import percent
 
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ser", description="Speech emotion recognition with a trained model.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    predict = commands.add_parser("predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, mp3).")
+    predict = commands.add_parser(
+        "predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, opus, mp3, aiff)."
+    )
     predict.add_argument("paths", nargs="+", metavar="FILE", help="recording, or folder of recordings")
     predict.add_argument("--bundle", metavar="FOLDER", help="exported model; default: the one in exports/")
     predict.add_argument(
@@ -106,7 +109,7 @@ def _about(bundle: Bundle) -> str:
     parts = [f"{bundle.corpus}, {len(bundle.networks)} network(s)"]
     if bundle.score is not None:
         sharing = "" if bundle.speaker_independent else ", test speakers heard in training"
-        parts.append(f"UA {bundle.score.ua:.1%} (protocol {bundle.protocol}{sharing})")
+        parts.append(f"UA {percent(bundle.score.ua)}% (protocol {bundle.protocol}{sharing})")
     return "; ".join([*parts, *([bundle.notice] if bundle.notice else [])])
 
 
@@ -117,7 +120,7 @@ def _bars(prediction: Prediction) -> str:
     wide = max(len(name) for name in prediction.probabilities)
     for name, p in sorted(prediction.probabilities.items(), key=lambda entry: -entry[1]):
         full = round(p * _BAR)
-        lines.append(f"  {name:<{wide}}  {'█' * full}{'·' * (_BAR - full)} {p:6.1%}")
+        lines.append(f"  {name:<{wide}}  {'█' * full}{'·' * (_BAR - full)} {percent(p) + '%':>6}")
     return "\n".join(lines) + "\n"
 
 

@@ -6,9 +6,8 @@ import contextlib
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,32 +16,32 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from ser import SerError
+from ser.evaluation.result import Result
 from ser.model.network import Network
-from ser.params.corpora import Source, Synthetic
+from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
 from ser.serving.bundle import CARD, FACTS, MODEL, Bundle, Member, Score
 from ser.serving.card import card, licence
 from ser.signal.clips import written_whole
 from ser.training.inference import Trained, describe, load_network
 
 LENGTHS, OUTPUT = "lengths", "probabilities"
-NOTICE = "synthetic: not a result about human emotion"
 
 
-def export(models: Path, folder: Path, source: Source, metrics: Mapping[str, Any] | None) -> Bundle:
+def export(models: Path, folder: Path, source: Source, result: Result | None) -> Bundle:
     """Write the bundle of a corpus; the folder appears only when it is whole.
 
     Args:
         models: ``models/<corpus>``.
         folder: ``exports/<corpus>``.
         source: where the corpus comes from, for licence and notice.
-        metrics: content of ``metrics/corpora/<corpus>.json``, or None where it was not evaluated.
+        result: of ``metrics/corpora/<corpus>.json``; None if it was not evaluated.
 
     Raises:
         SerError: if the models are missing or the exported graph disagrees with them.
     """
     trained = describe(models)
     members = [
-        Member(fold=fold, seed=seed, temperature=_temperature(metrics, fold, seed)) for fold in trained.folds for seed in trained.seeds
+        Member(fold=fold, seed=seed, temperature=_temperature(result, fold, seed)) for fold in trained.folds for seed in trained.seeds
     ]
     model = b""
     if trained.model.kind == "network":
@@ -57,12 +56,12 @@ def export(models: Path, folder: Path, source: Source, metrics: Mapping[str, Any
         preprocess=trained.preprocess,
         features=trained.features,
         max_frames=trained.max_frames,
-        notice=NOTICE if isinstance(source, Synthetic) else "",
+        notice=SYNTHETIC_NOTICE if isinstance(source, Synthetic) else "",
         licence=licence(trained.corpus, source),
-        edition=str(metrics.get("edition", "")) if metrics else "",
-        protocol=str(metrics["protocol"]) if metrics else "",
-        speaker_independent=metrics["speaker_independent"] if metrics else None,
-        score=_score(metrics),
+        edition=(result.edition or "") if result else "",
+        protocol=result.protocol if result else "",
+        speaker_independent=result.speaker_independent if result else None,
+        score=_score(result),
         model_sha256=hashlib.sha256(model).hexdigest() if model else "",
     )
     with written_whole(folder) as partial:
@@ -174,23 +173,23 @@ def _side_by_side(graph: GraphProto, weights: list[dict[str, np.ndarray]]) -> Gr
     return helper.make_graph(nodes, "ser", list(graph.input), [output], tensors)
 
 
-def _temperature(metrics: Mapping[str, Any] | None, fold: int, seed: int) -> float | None:
-    found = metrics["calibration"]["temperatures"] if metrics else []
-    return next((entry["temperature"] for entry in found if (entry["fold"], entry["seed"]) == (fold, seed)), None)
+def _temperature(result: Result | None, fold: int, seed: int) -> float | None:
+    temperatures = result.calibration.temperatures if result else []
+    return next((one.temperature for one in temperatures if (one.fold, one.seed) == (fold, seed)), None)
 
 
-def _score(metrics: Mapping[str, Any] | None) -> Score | None:
-    if metrics is None:
+def _score(result: Result | None) -> Score | None:
+    if result is None:
         return None
-    ci = metrics["ci"]
-    return Score(
-        ua=metrics["ua"],
-        ua_interval=ci["ua"],
-        confidence=ci["confidence"],
-        wa=metrics["wa"],
-        macro_f1=metrics["macro_f1"],
-        clips=metrics["n"],
-        chance_ua=metrics["baselines"]["chance"]["ua"],
+    limits = result.ci.limits["ua"]
+    return Score.model_validate(
+        {
+            **{name: result.scores[name] for name in ("ua", "wa", "macro_f1")},
+            "ua_interval": list(limits) if limits else None,
+            "confidence": result.ci.confidence,
+            "clips": result.n,
+            "chance_ua": result.baselines.chance.ua,
+        }
     )
 
 

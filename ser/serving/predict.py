@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from ser import SerError
-from ser.corpora.labels import AUDIO
+from ser.corpora.labels import AUDIO, not_audio
 from ser.evaluation.adaptation import FEWEST, centred
 from ser.evaluation.calibration import softmax_at
 from ser.serving.bundle import BundleError, read
@@ -167,7 +167,8 @@ def recordings(paths: Iterable[str]) -> list[str]:
     for name in paths:
         path = Path(name)
         if path.is_dir():
-            inside = sorted(str(entry) for entry in path.rglob("*") if entry.suffix.lower() in AUDIO and entry.is_file())
+            below = (entry for entry in path.rglob("*") if not_audio(entry.relative_to(path).as_posix()) is None)
+            inside = sorted(str(entry) for entry in below if entry.is_file())
             if not inside:
                 raise SerError(f"{name}: no recording in this folder ({', '.join(AUDIO)})")
             found += inside

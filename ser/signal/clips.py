@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+from ser import SerError
 
 if TYPE_CHECKING:
     import pandas as pd  # imported where a table is read: a predictor, which has none, starts without it
@@ -87,6 +91,17 @@ def read(folder: str | Path, sample_rate: int) -> Clips:
     return Clips(read_table(folder), np.load(Path(folder) / "audio.npy", mmap_mode="r"), sample_rate)
 
 
+def check_store(folder: str | Path, starts: np.ndarray, lengths: np.ndarray) -> None:
+    """Whether ``audio.npy`` of a clips folder holds exactly the clips that ``clips.csv`` lists.
+
+    Raises:
+        SerError: when it does not.
+    """
+    audio = np.load(Path(folder) / "audio.npy", mmap_mode="r", allow_pickle=False)
+    if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
+        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run preprocess again")
+
+
 class ArrayWriter:
     """An ``.npy`` file that grows row by row; ``growing_array`` makes it."""
 
@@ -105,6 +120,19 @@ class ArrayWriter:
         self._file.write(np.ascontiguousarray(rows).data)
         self.length += len(rows)
 
+    def keep(self, rows: int) -> None:
+        """Go on behind the first rows of the file, right after the header was written."""
+        self._file.truncate(self._file.seek(rows * self._row_bytes(), os.SEEK_CUR))
+        self.length = rows
+
+    def flush(self) -> None:
+        """Bring what was appended to the disk, so that it is there after a crash."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _row_bytes(self) -> int:
+        return self._dtype.itemsize * math.prod(self._shape)
+
     def write_header(self) -> None:
         """Write the header for the length so far; numpy leaves room in it for the first axis to grow, so its size stays the same."""
         description = np.lib.format.dtype_to_descr(self._dtype)
@@ -114,17 +142,19 @@ class ArrayWriter:
 
 
 @contextlib.contextmanager
-def growing_array(path: str | Path, dtype: type[np.generic], shape: tuple[int, ...] = ()) -> Iterator[ArrayWriter]:
+def growing_array(path: str | Path, dtype: type[np.generic], shape: tuple[int, ...] = (), kept: int = 0) -> Iterator[ArrayWriter]:
     """Write an ``.npy`` piece by piece, never all of it in memory; in the end its bytes are those of ``numpy.save`` of the whole.
 
     Args:
         path: file to write.
         dtype: type of the values.
         shape: of one row; () for a one-dimensional array.
+        kept: rows of an interrupted run's file that stay; what lies behind them is dropped. The file must have them.
     """
-    with open(path, "wb") as file:
+    with open(path, "r+b" if kept else "wb") as file:
         writer = ArrayWriter(file, dtype, shape)
         writer.write_header()
+        writer.keep(kept)
         yield writer
         writer.write_header()
 

@@ -20,8 +20,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ser import SerError
-from ser.corpora import Found, list_recordings
 from ser.corpora.archives import Archive, MemberError, open_archive
+from ser.corpora.listing import Found, list_recordings
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
 from ser.params.runtime import Runtime

@@ -14,18 +14,14 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
+from ser.corpora.catalogue import catalogue
+from ser.corpora.description import PublishedFolds
 from ser.params.split import Split
 from ser.splits import fold_file
 from ser.splits.holdout import hold_out, hold_out_speakers
 from ser.splits.leaks import SplitError, independent, leak_report, refuse_leaks
 
-__all__ = ["PUBLISHED", "Folds", "SplitError", "assign", "leak_report"]
-
-PUBLISHED = {
-    # EmoBox (Ma et al. 2024, arXiv 2406.07162): test actors of each fold; speaker-independent
-    "ravdess": ("01 11 20 21", "04 10 12 14", "08 09 19 23", "03 05 07 24", "02 15 16 18", "06 13 17 22"),
-}
-"""Test speakers of published speaker-independent folds."""
+__all__ = ["Folds", "SplitError", "assign", "leak_report"]
 
 
 @dataclass(frozen=True)
@@ -89,8 +85,8 @@ def _resolve(table: pd.DataFrame, corpus: str, split: Split) -> tuple[str, str]:
         asked, remark = "auto", "the demo has no published folds; "
     if asked != "auto":
         return asked, remark
-    published = {speaker for fold in PUBLISHED.get(corpus, ()) for speaker in fold.split()}
-    whole = bool(published) and published == set(table["speaker"])
+    folds = _published_folds(corpus)
+    whole = folds is not None and folds.speakers() == set(table["speaker"])
     return ("official" if whole else "speaker"), remark
 
 
@@ -122,21 +118,28 @@ def _dealt(table: pd.DataFrame, split: Split) -> list[np.ndarray]:
     return [drawn[fold :: split.folds] for fold in range(split.folds)]
 
 
+def _published_folds(corpus: str) -> PublishedFolds | None:
+    described = catalogue().get(corpus)
+    return described.folds if described is not None else None
+
+
 def _published(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.ndarray], str]:
-    if corpus not in PUBLISHED:
+    folds = _published_folds(corpus)
+    if folds is None:
+        having = ", ".join(name for name, described in catalogue().items() if described.folds is not None)
         raise SplitError(
-            f"{corpus}: no published folds travel with the project (only for {', '.join(PUBLISHED)}); "
+            f"{corpus}: no published folds travel with the project (only for {having}); "
             "give theirs as a CSV (path, fold, part) in split.fold_file, or set split.protocol to speaker"
         )
-    tests = [table["speaker"].isin(fold.split()).to_numpy() for fold in PUBLISHED[corpus]]
-    known = {speaker for fold in PUBLISHED[corpus] for speaker in fold.split()}
-    if known != set(table["speaker"]):
-        missing, more = sorted(known - set(table["speaker"])), sorted(set(table["speaker"]) - known)
+    known, there = folds.speakers(), set(table["speaker"])
+    if known != there:
         raise SplitError(
             f"{corpus}: the published folds need exactly their {len(known)} speakers; "
-            f"missing: {', '.join(missing) or 'none'}; unknown: {', '.join(more) or 'none'}. Set split.protocol to speaker"
+            f"missing: {', '.join(sorted(known - there)) or 'none'}; unknown: {', '.join(sorted(there - known)) or 'none'}. "
+            "Set split.protocol to speaker"
         )
-    return _with_validation(table, tests, corpus, split), f"{len(tests)} published speaker-independent folds (EmoBox)"
+    tests = [table["speaker"].isin(fold).to_numpy() for fold in folds.tests()]
+    return _with_validation(table, tests, corpus, split), f"{len(tests)} published speaker-independent folds ({folds.source})"
 
 
 def _from_file(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.ndarray], str]:

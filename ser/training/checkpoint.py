@@ -1,6 +1,7 @@
-"""Where an interrupted training goes on: a file outside the pipeline's outputs, found again only by an identical training.
+"""Checkpoints of interrupted trainings, outside the pipeline's outputs, used only by an identical training.
 
-Tensors are stored as safetensors and the rest as its JSON metadata, so that reading a checkpoint runs no code from it.
+Tensors are stored as safetensors and the rest as its JSON metadata, so reading a checkpoint runs no code from
+it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from torch import Tensor
 
 
 def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
-    """Name of a training: changes with any parameter, any byte of an input and any line of the code.
+    """Name of a training: it changes with any parameter, any byte of an input and any line of the code.
 
     Args:
-        settings: everything JSON can say about the training (parameters, versions, device type).
-        files: inputs and sources, hashed by content; folders are walked in sorted order.
+        settings: parameters, versions and device type, as JSON values.
+        files: inputs and sources, hashed by content; folders are read in sorted order.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted(Path(file) for file in files):
@@ -35,9 +36,9 @@ def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
 
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Replace the file at once: whenever the process dies, either the old or the new checkpoint is there, whole."""
+    """Write a checkpoint atomically: if the process dies, either the old or the new file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # the same training may run twice, as experiments of one queue
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # the same training may run twice at once, as queued experiments
     with open(part, "wb") as stream:
         stream.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)}))
         stream.flush()
@@ -46,7 +47,7 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and facts of a checkpoint, or None where there is none."""
+    """Tensors and facts of a checkpoint, or None if the file does not exist."""
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as stored:
@@ -63,7 +64,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what ``optimizer_tensors`` took out."""
+    """Restore the state that ``optimizer_tensors`` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -1,4 +1,4 @@
-"""Choosing and setting up the device that torch runs on."""
+"""Choose and set up the device that torch runs on."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def set_up(runtime: Runtime, deterministic: bool = True) -> torch.device:
 
     Args:
         runtime: ``runtime`` of params.yaml; ``device: auto`` takes cuda, else mps, else cpu.
-        deterministic: allow only kernels that give the same bytes each time.
+        deterministic: allow only kernels that give the same bytes in every run.
 
     Raises:
-        SerError: if the device asked for is not there.
+        SerError: if the requested device is not available.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     name = next(kind for kind, there in available.items() if there) if runtime.device == "auto" else runtime.device
@@ -37,9 +37,10 @@ def set_up(runtime: Runtime, deterministic: bool = True) -> torch.device:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep freed memory instead of handing it back to the kernel after every step.
+    """Let glibc keep freed memory instead of returning it to the kernel after every step.
 
-    Activations of a batch are tens of megabytes, which malloc maps and unmaps each time; the page faults were a fifth of a CPU step.
+    Activations of a batch take tens of megabytes. By default malloc maps and unmaps them in each step, and
+    the page faults take a fifth of the step on a CPU.
     """
     if sys.platform != "linux":
         return

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ser import SerError
+from ser.model import fusion
 from ser.model.baseline import Svm
 from ser.model.network import Network, evaluating
 from ser.params import Params
@@ -54,7 +55,12 @@ class Trained:
 
     @classmethod
     def planned(cls, corpus: str, table: pd.DataFrame, folds: list[int], params: Params, notes: dict[str, Any]) -> Trained:
-        """What training with these parameters will have made; of the classes asked for, those that ``table`` (clips.csv) holds."""
+        """What training with these parameters will have made; of the classes asked for, those that ``table`` (clips.csv) holds.
+
+        Raises:
+            SerError: if the fusion cannot work with the other parameters of ``model``.
+        """
+        fusion.load(params.model.fusion).check(params.model)
         there = set(table["emotion"])
         classes = [emotion for emotion in params.corpora[corpus].labels.classes or sorted(there) if emotion in there]
         sections = params.preprocess, params.features, params.model, params.train

@@ -1,8 +1,9 @@
-"""Which processes train which folds and seeds: side by side, one process and one thread each, or several processes on one network.
+"""Which processes train which folds and seeds: one process per network, in parallel, or several per network.
 
-A small network keeps one core busier than two share it (waking threads for thousands of small steps costs more than it gives), and with
-one thread a sum has one order, so that the weights do not depend on how many cores a machine has. GPUs, too, are used best with one
-network each; where they outnumber the networks, or are asked to, several share the batches of one (``ser.training.data_parallel``).
+One thread per network is fastest on a CPU: a small network has thousands of small steps, and waking more
+threads costs more than they gain. With one thread a sum has one order, so the weights do not depend on the
+number of cores. GPUs, too, are used best with one network each. Where GPUs outnumber the networks, or
+``runtime.devices`` asks for it, several share the batches of one network (``ser.training.data_parallel``).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from ser.training.inference import Trained
 CODE = ("model", "params", "signal", "training", "views")
 """Rooms of the library that weights and validation scores depend on."""
 DEATH_SEEN_WITHIN = 5.0
-"""Seconds that a failure of processes that train together waits for a death that would explain it."""
+"""Seconds to wait, after an error of one rank, for the death of another rank that would explain it."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ def code() -> list[Path]:
 
 
 def inputs(features: Path, clips: Path, assignment: Path, params: Features) -> list[Path]:
-    """The files that jobs with these folders read; not the audio, which the features are of."""
+    """The files that jobs with these folders read. The audio is not among them: the features stand for it."""
     arrays = [*params.views, "offsets", *(["functionals"] if params.functionals is not None else [])]
     return [*(features / f"{name}.npy" for name in arrays), assignment, clips / "clips.csv"]
 
 
 def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
-    """How many processes train one network together, each on a device of its own.
+    """World size: how many processes train one network together, each on a device of its own.
 
     Raises:
-        SerError: if there are not so many devices.
+        SerError: if the machine has fewer devices.
     """
     there = torch.cuda.device_count() if place.type == "cuda" else 1
     if data_parallel.launched():
@@ -80,13 +81,15 @@ def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
 
 
 def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
-    """Train all jobs and return their histories one after the other, in the order of ``jobs``.
+    """Train all jobs; return their histories concatenated in the order of ``jobs``.
 
-    As many processes run at once as ``runtime.workers`` says, on CUDA one for each GPU; ``together`` of them take one job. Where that is
-    one process in all, it is this one. Processes that torchrun started take each job all together, and only the first returns histories.
+    ``runtime.workers`` processes run at once, on CUDA one per GPU; ``together`` of them train one job. A
+    single process means this one. Processes that torchrun started train each job together, and only rank 0
+    returns histories.
 
     Raises:
-        SerError: the first error of a job, or the death of a process; the others are stopped, and their checkpoints stay.
+        SerError: the first error of a job, or the death of a process. The others are stopped; their
+            checkpoints stay.
     """
     place = device.set_up(runtime)
     count = together(len(jobs), place, runtime)
@@ -106,7 +109,7 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
     pool = ProcessPoolExecutor(at_once * count, spawn, _begin, (free_gpus if gpus else None,))
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a process may write there while another has failed
-            # Tasks are taken up in this order and by a multiple of count processes: those of a job meet, and none waits for a later one.
+            # A multiple of count processes takes tasks in this order, so that the ranks of a job meet.
             meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
             futures = [
                 pool.submit(_train_together, job, runtime, meeting, rank, count) for job, meeting in meetings for rank in range(count)
@@ -117,7 +120,9 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
                 done.result()  # an error is raised as soon as it happens
             return [row for future in futures for row in future.result()]
     except BrokenProcessPool:
-        raise SerError("a training process died, most likely killed for want of memory; a rerun goes on from the last checkpoint") from None
+        raise SerError(
+            "a training process died, probably killed by the out-of-memory killer; a rerun resumes from its checkpoint"
+        ) from None
     except BaseException:
         for child in list((pool._processes or {}).values()):
             child.terminate()
@@ -127,14 +132,17 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
 
 
 def _raise_a_death(futures: list[Future[list[dict]]]) -> None:
-    """Where a process died: raise that. Those that train with it lose their connection, and may fail before the death is noticed."""
+    """Raise the death of a process, if there was one.
+
+    The other ranks of its network lose their connection, and may fail before the death is noticed.
+    """
     for future in wait(futures, DEATH_SEEN_WITHIN).done:
         if isinstance(future.exception(), BrokenProcessPool):
             future.result()
 
 
 def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: int) -> list[dict]:
-    """What one of ``count`` processes does of a job."""
+    """Train a job as one of ``count`` ranks."""
     if count == 1:
         return _train_one(job, runtime)
     with data_parallel.group(device.set_up(runtime), meeting, rank, count):
@@ -142,11 +150,11 @@ def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: 
 
 
 def _train_one(job: Job, runtime: Runtime) -> list[dict]:
-    """Train a fold and write its weights. Of the processes that do it together only the first writes, speaks and returns the history."""
+    """Train a fold and write its weights. Only rank 0 writes, prints and returns the history."""
     first = data_parallel.rank() == 0
     svm = job.trained.model.kind == "svm"
     if svm and not first:
-        return []  # nothing to share
+        return []  # an SVM is fitted by one process
     params = job.trained.train
     place = device.set_up(runtime, deterministic=not params.fast)
     table = read_table(job.clips)
@@ -179,9 +187,9 @@ def _hears(trained: Trained) -> bool:
 
 
 def _begin(free_gpus: SimpleQueue[int] | None) -> None:
-    """In a worker: Ctrl-C ends it without a word, and so does the death of the parent (else a killed run would go on unseen).
+    """Set up a worker: it ends silently on Ctrl-C, and when its parent dies: nothing runs on unseen.
 
-    On CUDA it takes a GPU for itself.
+    On CUDA it takes a GPU of its own.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     end_with_the_parent()

@@ -84,7 +84,7 @@ def train_fold(
     params = trained.train
     state = start(corpus, fold, trained)
     if resume(state, fold.checkpoint):
-        say(f"fold {fold.number} seed {fold.seed}: goes on after epoch {len(state.history)} of {params.epochs}")
+        say(f"fold {fold.number} seed {fold.seed}: resumes after epoch {len(state.history)} of {params.epochs}")
     data_parallel.check_same_start(len(state.history), corpus.device)
 
     began, epochs_before = time.monotonic(), len(state.history)

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser import SerError
-from ser.corpora import demo, espeak, ravdess
+from ser.corpora import demo, espeak
 from ser.corpora.expression import RULES, Expression, colour, perturb, room
 from ser.corpora.labels import Recording
+from ser.corpora.listing import labels
 from ser.params import load
 from ser.params.corpora import Synthetic
 from ser.signal.preprocessing import prepare
@@ -41,7 +42,7 @@ def clips(path: Path) -> dict[str, np.ndarray]:
 
 
 def emotion_of(member: str) -> str:
-    label = ravdess.labels(member, "demo")
+    label = labels("demo", member)
     assert isinstance(label, Recording)
     return label.emotion
 
@@ -100,7 +101,7 @@ def test_emotions_sound_as_their_rules_say(tmp_path: Path) -> None:
 def test_names_round_trip_and_counts_are_balanced() -> None:
     source = load(ROOT / "params.yaml").corpora["demo"].source
     assert isinstance(source, Synthetic)
-    found = [ravdess.labels(take.member, "demo") for take in demo.takes(source)]
+    found = [labels("demo", take.member) for take in demo.takes(source)]
     assert all(isinstance(label, Recording) for label in found)
     each = source.sentences * source.repetitions  # takes of one emotion by one speaker
     assert Counter(label.emotion for label in found) == dict.fromkeys(RULES, source.speakers * each)

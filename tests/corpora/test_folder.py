@@ -14,6 +14,7 @@ from ser import SerError
 from ser.corpora import folder
 from ser.corpora.archives import open_archive
 from ser.corpora.labels import Recording
+from ser.corpora.names import clean, is_hidden
 from ser.params.corpora import Folder
 
 TREE = ("happy/ada/1.wav", "happy/ben/1.FLAC", "sad/ada/deeper/2.ogg", "sad/ben/2.mp3")
@@ -139,13 +140,13 @@ def test_a_folder_in_another_encoding(tmp_path: Path) -> None:
 
 
 PART = st.text(st.characters(exclude_characters="/\\", exclude_categories=("Cs", "Cc")), min_size=1).filter(
-    lambda text: text.strip() not in ("", ".", "..", "__MACOSX")
+    lambda text: clean(text) and not is_hidden(text)
 )
 
 
 @given(st.lists(st.tuples(PART, PART, PART), min_size=1, max_size=8, unique=True))
 def test_any_tree_under_any_roots(parts: list[tuple[str, str, str]]) -> None:
-    flat = {f"{label}/{speaker}/{name}.wav": (label.strip(), speaker.strip()) for label, speaker, name in parts if not name.startswith(".")}
+    flat = {f"{label}/{speaker}/{name}.wav": (clean(label), clean(speaker)) for label, speaker, name in parts}
     for root in ("", "a/", "a/b/"):
         found = folder.tree([root + member for member in flat])
         if len({label for label, _ in flat.values()}) > 1:

@@ -14,8 +14,8 @@ from fixtures import archives
 from fixtures.archives import JUNK, pack
 
 from ser import SerError
-from ser.corpora import list_recordings
 from ser.corpora.archives import open_archive
+from ser.corpora.listing import list_recordings
 from ser.params import load
 from ser.params.corpora import Corpus
 

@@ -19,7 +19,7 @@ from fixtures.server import Served, Server, serving
 
 from ser import SerError
 from ser.download import kaggle as kaggle_module
-from ser.download import transfer, zenodo
+from ser.download import sources, transfer, zenodo
 from ser.download.fetch import FetchError, fetch, obstacle
 from ser.params.corpora import Corpus
 
@@ -77,14 +77,13 @@ def links_corpus(*archives: tuple[str, str | None, str | None], kaggle: str | No
 
 
 def run(tmp_path: Path, corpus: Corpus, mirror: Path | str | None = None, **more: Any) -> dict[str, Any]:
-    target = tmp_path / "raw"
-    source = fetch("mine", corpus, target, mirror=None if mirror is None else str(mirror), cache=tmp_path / "cache", **more)
-    assert json.loads((target / "source.json").read_text(encoding="utf-8")) == source
+    source = fetch("mine", corpus, tmp_path / "raw", mirror=None if mirror is None else str(mirror), cache=tmp_path / "cache", **more)
+    assert json.loads((tmp_path / "raw/mine/source.json").read_text(encoding="utf-8")) == source
     return source
 
 
 def left(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "raw").iterdir()) if (tmp_path / "raw").is_dir() else []
+    return sorted(path.name for path in (tmp_path / "raw/mine").iterdir()) if (tmp_path / "raw/mine").is_dir() else []
 
 
 def asked(server: Server) -> list[str]:
@@ -110,7 +109,7 @@ def test_the_record_s_api_names_what_is_fetched(server: Server, tmp_path: Path, 
         }
     ]
     assert left(tmp_path) == [NAME, "source.json"]
-    assert (tmp_path / "raw" / NAME).read_bytes() == body
+    assert (tmp_path / "raw/mine" / NAME).read_bytes() == body
 
 
 def test_nothing_is_fetched_twice(server: Server, tmp_path: Path, body: bytes) -> None:
@@ -118,7 +117,7 @@ def test_nothing_is_fetched_twice(server: Server, tmp_path: Path, body: bytes) -
     first = run(tmp_path, zenodo_corpus())
     server.asked.clear()
     assert run(tmp_path, zenodo_corpus()) == first
-    for path in (tmp_path / "raw").iterdir():
+    for path in (tmp_path / "raw/mine").iterdir():
         path.unlink()
     assert run(tmp_path, zenodo_corpus()) == first
     assert server.asked == []
@@ -127,10 +126,10 @@ def test_nothing_is_fetched_twice(server: Server, tmp_path: Path, body: bytes) -
 def test_a_kept_archive_that_has_rotted_is_fetched_again(server: Server, tmp_path: Path, body: bytes) -> None:
     record(server, 7, {NAME: body})
     run(tmp_path, zenodo_corpus())
-    for path in [tmp_path / "raw" / NAME, *(tmp_path / "cache").rglob(NAME)]:
+    for path in [tmp_path / "raw/mine" / NAME, *(tmp_path / "cache").rglob(NAME)]:
         path.write_bytes(b"rotten")
     run(tmp_path, zenodo_corpus())
-    assert (tmp_path / "raw" / NAME).read_bytes() == body
+    assert (tmp_path / "raw/mine" / NAME).read_bytes() == body
 
 
 def test_a_pinned_checksum_that_the_api_contradicts(server: Server, tmp_path: Path, body: bytes) -> None:
@@ -145,8 +144,8 @@ def test_a_pinned_sha256_wins_over_the_api_s_md5(server: Server, tmp_path: Path,
     record(server, 7, {NAME: body})
     right, wrong = (f"sha256:{hashlib.sha256(data).hexdigest()}" for data in (body, b"x"))
     run(tmp_path, zenodo_corpus(7, {"name": NAME, "url": None, "checksum": right}))
-    (tmp_path / "raw" / NAME).unlink()
-    with pytest.raises(FetchError, match=r"its sha256 is \w+ \(\d+ bytes\), not \w+ as it must be"):
+    (tmp_path / "raw/mine" / NAME).unlink()
+    with pytest.raises(FetchError, match=r"its sha256 is \w+ \(\d+ bytes\); expected \w+"):
         run(tmp_path, zenodo_corpus(7, {"name": NAME, "url": None, "checksum": wrong}))
 
 
@@ -235,7 +234,7 @@ def test_a_rerun_goes_on_where_the_transfer_broke(server: Server, tmp_path: Path
     run(tmp_path, zenodo_corpus())
     (again,) = [start for path, start in server.asked if path.endswith("content")]
     assert again == "bytes=65536-"
-    assert (tmp_path / "raw" / NAME).read_bytes() == body
+    assert (tmp_path / "raw/mine" / NAME).read_bytes() == body
 
 
 def test_without_a_network_the_message_comes_at_once_and_lists_every_archive(
@@ -314,8 +313,8 @@ def test_an_md5_file_of_the_official_edition_changes_nothing(server: Server, tmp
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (None, r"its md5 is \w+ \(\d+ bytes\), not"),
-        (b"0" * 32, "not 00000"),
+        (None, r"its md5 is \w+ \(\d+ bytes\); expected"),
+        (b"0" * 32, "expected 00000"),
         (b"see readme", "does not begin with an md5"),
         (b"", "does not begin"),
     ],
@@ -381,9 +380,9 @@ def test_a_mirror_that_fails_is_named(server: Server, tmp_path: Path) -> None:
 
 
 def test_leftovers_of_other_settings_are_removed(server: Server, tmp_path: Path, body: bytes) -> None:
-    (tmp_path / "raw/old member").mkdir(parents=True)
+    (tmp_path / "raw/mine/old member").mkdir(parents=True)
     for name in ("old.zip", "x.part", "old member/a.zip"):
-        (tmp_path / "raw" / name).write_bytes(b"old")
+        (tmp_path / "raw/mine" / name).write_bytes(b"old")
     run(tmp_path, links_corpus((NAME, None, md5(body))), mirrored(tmp_path, {NAME: body}))
     assert left(tmp_path) == [NAME, "source.json"]
 
@@ -409,11 +408,11 @@ def test_an_offline_machine_goes_on_with_what_it_has(
     monkeypatch.setattr(zenodo, "API", "https://example.org/api")
     assert run(tmp_path, corpus) == before
     assert "cannot be reached" in caplog.text
-    assert "going on with what is in" in caplog.text
+    assert "using the archives in" in caplog.text
     with pytest.raises(FetchError):  # another record was asked for
         run(tmp_path, zenodo_corpus(8, {"name": NAME, "url": "https://example.org/x", "checksum": md5(b"official")}))
     run(tmp_path, corpus, own)
-    (tmp_path / "raw" / NAME).write_bytes(b"changed by somebody")
+    (tmp_path / "raw/mine" / NAME).write_bytes(b"changed by somebody")
     with pytest.raises(FetchError):
         run(tmp_path, corpus)
 
@@ -442,7 +441,7 @@ def test_kaggle_helps_where_the_links_are_dead(server: Server, tmp_path: Path, k
     source = run(tmp_path, corpus)
     (entry,) = source["archives"]
     assert (entry["name"], entry["from"], entry["url"]) == ("one.zip", "kaggle", "https://www.kaggle.com/datasets/some/one")
-    with zipfile.ZipFile(tmp_path / "raw/one.zip") as packed:
+    with zipfile.ZipFile(tmp_path / "raw/mine/one.zip") as packed:
         assert packed.namelist() == ["female/F01A01.wav", "male/M01A01.wav", "notes.txt"]
     assert run(tmp_path, corpus) == source
 
@@ -512,7 +511,7 @@ def test_what_is_kept_needs_no_host(server: Server, tmp_path: Path, body: bytes,
     record(server, 7, {NAME: body})
     pinned = {"name": NAME, "url": f"{NOBODY}/a", "checksum": md5(body)}
     run(tmp_path, zenodo_corpus())
-    (tmp_path / "raw" / NAME).unlink()
+    (tmp_path / "raw/mine" / NAME).unlink()
     monkeypatch.setattr(zenodo, "API", f"{NOBODY}/api")
     server.asked.clear()
     assert in_the_way(tmp_path, zenodo_corpus()) is None
@@ -580,6 +579,72 @@ def test_what_is_not_fetched_has_no_obstacle(tmp_path: Path, source: dict[str, A
     assert in_the_way(tmp_path, Corpus.model_validate({"source": source, "labels": LABELS})) is None
 
 
+# what is never removed
+
+
+def valuables(folder: Path) -> Path:
+    """A folder of somebody's own, with a file that looks like the download's."""
+    (folder / "photos").mkdir(parents=True)
+    (folder / "photos/1.jpg").write_bytes(b"irreplaceable")
+    (folder / "source.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["..", "../..", "", ".", "../elsewhere", "{elsewhere}"])
+def test_a_name_that_leads_elsewhere_removes_nothing_there(tmp_path: Path, name: str) -> None:
+    elsewhere = valuables(tmp_path / "elsewhere")
+    (tmp_path / "data/raw").mkdir(parents=True)
+    (tmp_path / "data/raw/keep").write_bytes(b"")
+    for recording in ("happy/ada/1.wav", "sad/ben/2.wav"):
+        (tmp_path / "recordings" / recording).parent.mkdir(parents=True)
+        (tmp_path / "recordings" / recording).write_bytes(b"x")
+    source = {"kind": "folder", "path": str(tmp_path / "recordings"), "table": None}
+    corpus = Corpus.model_validate({"source": source, "labels": LABELS})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SerError, match="is no name of a folder"):
+        fetch(name.format(elsewhere=elsewhere), corpus, tmp_path / "data/raw", mirror=None, cache=tmp_path / "cache")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("place", ["raw/mine", "raw/all/mine"])
+def test_a_link_in_place_of_a_corpus_is_not_followed(tmp_path: Path, body: bytes, place: str) -> None:
+    elsewhere = valuables(tmp_path / "elsewhere")
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).symlink_to(elsewhere)
+    mirror = mirrored(tmp_path, {"a.zip": body})
+    corpora = {
+        "mine": links_corpus(("a.zip", None, None)),
+        "all": Corpus.model_validate({"source": {"kind": "joint", "members": ["mine", "mine"]}, "labels": LABELS}),
+    }
+    name = place.split("/")[1]
+    with pytest.raises(SerError, match="is a link or lies elsewhere"):
+        fetch(name, corpora[name], tmp_path / "raw", mirror=str(mirror), cache=tmp_path / "cache", corpora=corpora)
+    assert sorted(path.name for path in elsewhere.rglob("*")) == ["1.jpg", "photos", "source.json"]
+
+
+def test_a_link_put_in_place_during_the_download_is_not_cleared(tmp_path: Path, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = valuables(tmp_path / "elsewhere")
+    mirror = mirrored(tmp_path, {"a.zip": body})
+
+    def swapped(*_: object) -> dict[str, Any]:
+        (tmp_path / "raw/mine/a.zip").unlink()
+        (tmp_path / "raw/mine").rmdir()
+        (tmp_path / "raw/mine").symlink_to(elsewhere)
+        return {"archives": [], "edition": "official"}
+
+    monkeypatch.setattr(sources, "source_record", swapped)
+    with pytest.raises(SerError, match="is a link or lies elsewhere"):
+        run(tmp_path, links_corpus(("a.zip", None, None)), mirror)
+    assert sorted(path.name for path in elsewhere.rglob("*")) == ["1.jpg", "photos", "source.json"]
+
+
+def test_a_data_folder_that_is_a_link_as_a_whole_is_fine(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "big disk").mkdir()
+    (tmp_path / "raw").symlink_to(tmp_path / "big disk")
+    run(tmp_path, links_corpus(("a.zip", None, None)), mirrored(tmp_path, {"a.zip": body}))
+    assert (tmp_path / "big disk/mine/a.zip").read_bytes() == body
+
+
 # made here
 
 
@@ -599,7 +664,7 @@ def test_a_joint_corpus_holds_its_members_and_how_to_read_them(server: Server, t
     assert {name: Corpus.model_validate(member) for name, member in source["members"].items()} == {
         name: corpora[name] for name in ("one", "two")
     }
-    assert sorted(str(path.relative_to(tmp_path / "raw")) for path in (tmp_path / "raw").rglob("*.*")) == [
+    assert sorted(str(path.relative_to(tmp_path / "raw/mine")) for path in (tmp_path / "raw/mine").rglob("*.*")) == [
         "one/a.zip", "one/source.json", "source.json", "two/b.zip", "two/source.json",
     ]  # fmt: skip
 

@@ -11,12 +11,12 @@ from scipy.special import log_softmax, softmax
 from sklearn.metrics import balanced_accuracy_score
 
 from ser.evaluation import predictions
-from ser.evaluation.adaptation import FEWEST, centred, knowing_speakers
+from ser.evaluation.adaptation import FEWEST, centred, speaker_adapted
 from tests import predicted
 
 
-def knowing(made: pd.DataFrame, table: pd.DataFrame) -> predictions.OutOfFold:
-    rows = knowing_speakers(predictions.out_of_fold(made, table))
+def adapted_answers(made: pd.DataFrame, table: pd.DataFrame) -> predictions.OutOfFold:
+    rows = speaker_adapted(predictions.out_of_fold(made, table))
     assert rows is not None
     return predictions.out_of_fold(predictions.check(rows), table)
 
@@ -67,7 +67,7 @@ def test_each_network_is_centred_on_its_own_answers():
     table = predicted.clips()
     made = predicted.predictions(table, seeds=(0, 1))
     test = predictions.out_of_fold(made, table)
-    adapted = knowing(made, table)
+    adapted = adapted_answers(made, table)
     for seed in (0, 1):
         for number in range(len(test.speakers)):
             own = (test.seed == seed) & (test.speaker == number)
@@ -79,7 +79,7 @@ def test_each_network_is_centred_on_its_own_answers():
 
 def test_where_no_speaker_has_enough_clips_there_is_nothing_to_say():
     table = predicted.clips(takes=FEWEST - 2)
-    assert knowing_speakers(predictions.out_of_fold(predicted.predictions(table), table)) is None
+    assert speaker_adapted(predictions.out_of_fold(predicted.predictions(table), table)) is None
 
 
 def test_scores_are_those_of_the_centred_answers():
@@ -87,15 +87,15 @@ def test_scores_are_those_of_the_centred_answers():
 
     table = predicted.clips()
     made = predicted.predictions(table, seeds=(0, 1))
-    found = evaluate(made, table, predicted.FOLDS, predicted.settings(), predicted.RATE).metrics["knowing_speakers"]
-    adapted = knowing(made, table)
+    found = evaluate(made, table, predicted.FOLDS, predicted.settings(), predicted.RATE).measured.knowing_speakers
+    adapted = adapted_answers(made, table)
     each = [balanced_accuracy_score(adapted.actual[adapted.seed == s], adapted.predicted[adapted.seed == s]) for s in (0, 1)]
-    assert found["ua"] == pytest.approx(np.mean(each), abs=5e-5)
+    assert found.scores["ua"] == pytest.approx(np.mean(each), abs=5e-5)
     together = adapted.seed_mean().argmax(1)
-    assert found["ensemble"]["ua"] == pytest.approx(balanced_accuracy_score(adapted.actual[: adapted.n], together), abs=5e-5)
-    low, high = found["ci"]["ua"]
-    assert low < found["ua"] < high
-    assert found["clips_per_speaker"] == 16
+    assert found.ensemble.scores["ua"] == pytest.approx(balanced_accuracy_score(adapted.actual[: adapted.n], together), abs=5e-5)
+    low, high = found.ci.limits["ua"]
+    assert low < found.scores["ua"] < high
+    assert found.clips_per_speaker == 16
 
 
 def test_a_protocol_that_shares_speakers_has_no_such_score():
@@ -103,4 +103,4 @@ def test_a_protocol_that_shares_speakers_has_no_such_score():
 
     table = predicted.clips()
     folds = predicted.FOLDS | {"protocol": "random", "speaker_independent": False}
-    assert evaluate(predicted.predictions(table), table, folds, predicted.settings(), predicted.RATE).metrics["knowing_speakers"] is None
+    assert evaluate(predicted.predictions(table), table, folds, predicted.settings(), predicted.RATE).measured.knowing_speakers is None

@@ -115,7 +115,7 @@ def test_runs_that_never_differ_cannot_be_told_apart(right):
     assert intervals.mcnemar(right, right) == (0, 0, 1.0)
 
 
-def test_swap_test_equals_all_swaps():
+def test_permutation_test_equals_all_permutations():
     random = np.random.default_rng(5)
     a, b = speakers_counts(random, 8, skill=0.5), speakers_counts(random, 8, skill=0.75)
     observed = abs(metrics.ua(b.sum(0)) - metrics.ua(a.sum(0)))
@@ -124,38 +124,38 @@ def test_swap_test_equals_all_swaps():
         chosen = np.array(swapped)[:, None, None]
         difference = metrics.ua(np.where(chosen, a, b).sum(0)) - metrics.ua(np.where(chosen, b, a).sum(0))
         extreme += abs(difference) >= observed - 1e-12
-    assert intervals.swap_test(a, b, metrics.ua, 256, 0) == extreme / 2**8  # as many as are asked for: exact, whatever the seed
-    assert intervals.swap_test(a, b, metrics.ua, 40_000, 1) == extreme / 2**8
-    assert intervals.swap_test(a, b, metrics.ua, 255, 0) == pytest.approx(extreme / 2**8, abs=0.1)
+    assert intervals.permutation_test(a, b, metrics.ua, 256, 0) == extreme / 2**8  # as many as are asked for: exact, whatever the seed
+    assert intervals.permutation_test(a, b, metrics.ua, 40_000, 1) == extreme / 2**8
+    assert intervals.permutation_test(a, b, metrics.ua, 255, 0) == pytest.approx(extreme / 2**8, abs=0.1)
 
 
-def test_swap_test_draws_swaps_where_there_are_too_many_to_try_all():
+def test_permutation_test_draws_if_there_are_too_many_to_try_all():
     random = np.random.default_rng(5)
     a, b = speakers_counts(random, 16, skill=0.5), speakers_counts(random, 16, skill=0.6)
-    exact = intervals.swap_test(a, b, metrics.ua, 2**16, 0)
+    exact = intervals.permutation_test(a, b, metrics.ua, 2**16, 0)
     assert 0.001 < exact < 0.5
-    assert intervals.swap_test(a, b, metrics.ua, 2**16 - 1, 0) == pytest.approx(exact, abs=0.01)
+    assert intervals.permutation_test(a, b, metrics.ua, 2**16 - 1, 0) == pytest.approx(exact, abs=0.01)
 
 
-def test_swap_test_agrees_with_scipy():
+def test_permutation_test_agrees_with_scipy():
     """For WA with as many clips of every speaker it is scipy's sign-flipping test of the mean."""
     random = np.random.default_rng(6)
     a, b = speakers_counts(random, 9, skill=0.5), speakers_counts(random, 9, skill=0.62)
     right = [np.trace(counts, axis1=1, axis2=2) / counts.sum((1, 2)) for counts in (a, b)]
     expected = stats.permutation_test((right[1] - right[0],), np.mean, permutation_type="samples", n_resamples=10_000)
-    assert intervals.swap_test(a, b, metrics.wa, 40_000, 1) == pytest.approx(expected.pvalue, abs=0.01)
+    assert intervals.permutation_test(a, b, metrics.wa, 40_000, 1) == pytest.approx(expected.pvalue, abs=0.01)
 
 
 def test_equal_runs_are_not_told_apart():
     a = speakers_counts(np.random.default_rng(7), 6)
-    assert intervals.swap_test(a, a, metrics.ua, 500, 0) == 1.0
+    assert intervals.permutation_test(a, a, metrics.ua, 500, 0) == 1.0
 
 
-def test_swap_test_holds_its_level():
+def test_permutation_test_holds_its_level():
     """Two runs of the same skill are called different in about 5 % of studies."""
     random = np.random.default_rng(8)
     found = [
-        intervals.swap_test(speakers_counts(random, 10), speakers_counts(random, 10), metrics.ua, 199, study) <= 0.05
+        intervals.permutation_test(speakers_counts(random, 10), speakers_counts(random, 10), metrics.ua, 199, study) <= 0.05
         for study in range(400)
     ]
     assert stats.binomtest(sum(found), len(found), 0.05).pvalue > 0.001
@@ -171,9 +171,9 @@ def test_swap_test_holds_its_level():
         (lambda: intervals.interval(np.zeros(3), 1.0, 3), "confidence"),
         (lambda: intervals.mcnemar(np.array([0, 1]), np.array([True, False])), "right_a"),
         (lambda: intervals.mcnemar(np.array([True]), np.array([True, False])), "right_b"),
-        (lambda: intervals.swap_test(np.zeros((2, 2)), np.zeros((2, 2, 2)), metrics.ua, 9, 0), "counts_a"),
-        (lambda: intervals.swap_test(np.zeros((3, 2, 2)), np.zeros((2, 2, 2)), metrics.ua, 9, 0), "counts_b"),
-        (lambda: intervals.swap_test(np.zeros((3, 2, 2)), np.zeros((3, 2, 2)), metrics.ua, 0, 0), "count"),
+        (lambda: intervals.permutation_test(np.zeros((2, 2)), np.zeros((2, 2, 2)), metrics.ua, 9, 0), "counts_a"),
+        (lambda: intervals.permutation_test(np.zeros((3, 2, 2)), np.zeros((2, 2, 2)), metrics.ua, 9, 0), "counts_b"),
+        (lambda: intervals.permutation_test(np.zeros((3, 2, 2)), np.zeros((3, 2, 2)), metrics.ua, 0, 0), "count"),
     ],
 )
 def test_wrong_inputs_are_named(call, name):

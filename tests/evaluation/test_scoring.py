@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn
 
-from ser.evaluation import predictions, scoring
+from ser.evaluation import predictions, scoring, sections, tables
 from ser.evaluation.gates import GateError, check_gates
 from ser.evaluation.scoring import evaluate
 from ser.params.evaluate import Gate
@@ -46,7 +46,7 @@ def answers(made: pd.DataFrame, **where) -> tuple[pd.Series, np.ndarray]:
 
 def test_headline_is_the_mean_over_seeds_of_pooled_folds(made, found):
     each = [answers(made, seed=seed) for seed in (0, 1, 2)]
-    values = found.metrics
+    values = found.measured.plain()
     assert values["n"] == 128
     assert values["wa"] == pytest.approx(np.mean([sklearn.accuracy_score(*pair) for pair in each]), abs=5e-5)
     assert values["ua"] == pytest.approx(np.mean([sklearn.balanced_accuracy_score(*pair) for pair in each]), abs=5e-5)
@@ -62,7 +62,7 @@ def test_the_ensemble_averages_probabilities(made, found):
     mean = rows.groupby("clip")[[f"p_{name}" for name in predicted.CLASSES]].mean()
     actual = rows.drop_duplicates("clip").set_index("clip").loc[mean.index, "emotion"].astype(str)
     answer = np.array(predicted.CLASSES)[mean.to_numpy().argmax(1)]
-    together = found.metrics["seeds"]["ensemble"]
+    together = found.measured.plain()["seeds"]["ensemble"]
     assert together["ua"] == pytest.approx(sklearn.balanced_accuracy_score(actual, answer), abs=5e-5)
     assert together["wa"] == pytest.approx(sklearn.accuracy_score(actual, answer), abs=5e-5)
     low, high = together["ci"]["ua"]
@@ -71,15 +71,15 @@ def test_the_ensemble_averages_probabilities(made, found):
 
 def test_two_seeds_that_agree_are_an_ensemble_like_each_of_them(table, made):
     one = made[made["seed"] == 0]
-    values = evaluated(table, pd.concat([one, one.assign(seed=9)])).metrics
+    values = evaluated(table, pd.concat([one, one.assign(seed=9)])).measured.plain()
     for name in ("wa", "ua", "macro_f1"):
         assert values["seeds"]["ensemble"][name] == values[name]
         assert values["seeds"]["ensemble"]["ci"][name] == values["ci"][name]
-    assert evaluated(table, one).metrics["seeds"]["ensemble"] is None
+    assert evaluated(table, one).measured.plain()["seeds"]["ensemble"] is None
 
 
 def test_folds_confusion_and_classes(made, found):
-    values = found.metrics
+    values = found.measured.plain()
     for entry in values["folds"]["each"]:
         pairs = [answers(made, seed=seed, fold=entry["fold"]) for seed in (0, 1, 2)]
         assert entry["ua"] == pytest.approx(np.mean([sklearn.balanced_accuracy_score(*pair) for pair in pairs]), abs=5e-5)
@@ -98,7 +98,7 @@ def test_folds_confusion_and_classes(made, found):
 def test_calibration_before_is_scikit_learns_and_after_uses_validation_clips_only(table, made, found):
     rows = made[made["part"] == "test"]
     number = {name: index for index, name in enumerate(predicted.CLASSES)}
-    values = found.metrics["calibration"]
+    values = found.measured.plain()["calibration"]
     expected = sklearn.log_loss(rows["emotion"].map(number).to_numpy(int), predictions.probabilities(rows))
     assert values["before"]["log_loss"] == pytest.approx(expected, abs=5e-5)
     assert len(values["temperatures"]) == 12
@@ -106,11 +106,11 @@ def test_calibration_before_is_scikit_learns_and_after_uses_validation_clips_onl
     shuffled = made.copy()
     tests = shuffled["part"] == "test"
     shuffled.loc[tests, "emotion"] = np.random.default_rng(0).permutation(shuffled.loc[tests, "emotion"])
-    assert evaluated(table, shuffled).metrics["calibration"]["temperatures"] == values["temperatures"]
+    assert evaluated(table, shuffled).measured.plain()["calibration"]["temperatures"] == values["temperatures"]
 
 
 def test_temperature_helps_where_probabilities_are_too_bold(table):
-    values = evaluated(table, predicted.predictions(table, sharp=4)).metrics["calibration"]
+    values = evaluated(table, predicted.predictions(table, sharp=4)).measured.plain()["calibration"]
     assert values["after"]["log_loss"] < values["before"]["log_loss"]
     assert values["after"]["ece"] < values["before"]["ece"]
     assert all(entry["temperature"] > 1.5 for entry in values["temperatures"])
@@ -118,24 +118,24 @@ def test_temperature_helps_where_probabilities_are_too_bold(table):
 
 def test_without_validation_clips_or_by_choice_nothing_is_scaled(table):
     made = predicted.predictions(table)
-    alone = evaluated(table, made[made["part"] == "test"]).metrics["calibration"]
+    alone = evaluated(table, made[made["part"] == "test"]).measured.plain()["calibration"]
     assert alone["before"] == alone["after"]
     assert {entry["temperature"] for entry in alone["temperatures"]} == {None}
-    off = evaluated(table, made, calibration="none").metrics["calibration"]
+    off = evaluated(table, made, calibration="none").measured.plain()["calibration"]
     assert off["before"] == off["after"]
 
 
 def test_intervals_hold_the_scores(found):
     for name in ("wa", "ua", "macro_f1"):
-        low, high = found.metrics["ci"][name]
-        assert low < found.metrics[name] < high
+        low, high = found.measured.plain()["ci"][name]
+        assert low < found.measured.plain()[name] < high
 
 
 def test_a_class_missing_in_a_fold():
     table = predicted.clips()
     table = table[(table["emotion"] != "angry") | (table["speaker"] > "04")].reset_index(drop=True)
     made = predicted.predictions(table, folds=8)
-    values = evaluated(table, made).metrics
+    values = evaluated(table, made).measured.plain()
     fold = values["folds"]["each"][0]
     assert fold["classes"] == 3
     assert fold["ua"] == pytest.approx(sklearn.balanced_accuracy_score(*answers(made, fold=1)), abs=5e-5)
@@ -144,7 +144,7 @@ def test_a_class_missing_in_a_fold():
 
 def test_a_class_that_never_occurs(table):
     made = predicted.predictions(table, classes=(*predicted.CLASSES, "bored"))
-    values = evaluated(table, made).metrics
+    values = evaluated(table, made).measured.plain()
     assert values["per_class"]["bored"]["recall"] is None
     assert values["per_class"]["bored"]["support"] == 0
     assert values["confusion"]["normalised"][4] == [None] * 5
@@ -153,7 +153,7 @@ def test_a_class_that_never_occurs(table):
 
 def test_one_speaker_has_no_interval():
     table = predicted.clips(speakers=1, takes=24)
-    values = evaluated(table, predicted.predictions(table, folds=1)).metrics
+    values = evaluated(table, predicted.predictions(table, folds=1)).measured.plain()
     assert values["ci"]["ua"] is values["ua_low"] is values["ua_high"] is None
     assert values["folds"]["sd"]["ua"] is None
     assert values["seeds"]["sd"]["ua"] is None
@@ -168,7 +168,7 @@ def test_all_right_and_all_wrong(table, right, score):
     answer = made["emotion"].map({name: predicted.CLASSES[(i + shift) % 4] for i, name in enumerate(predicted.CLASSES)})
     for name in predicted.CLASSES:
         made[f"p_{name}"] = (answer == name).astype(float)
-    values = evaluated(table, made).metrics
+    values = evaluated(table, made).measured.plain()
     assert (values["wa"], values["ua"], values["macro_f1"], values["weighted_f1"]) == (score,) * 4
     assert values["ci"]["ua"] == [score, score]
     assert len(values["mistakes"]) == (0 if right else scoring.MISTAKES)
@@ -178,7 +178,7 @@ def test_mislabelled_clips_float_to_the_top(table):
     made = predicted.predictions(table, skill=6)
     wrong = sorted(made.loc[(made["part"] == "test") & (made["emotion"] == "happy"), "clip"])[:5]
     made.loc[made["clip"].isin(wrong), "emotion"] = "sad"
-    found = evaluated(table, made).metrics["mistakes"]
+    found = evaluated(table, made).measured.plain()["mistakes"]
     assert {row["clip"] for row in found[:5]} == set(wrong)
     assert all(row["actual"] == "sad" and row["predicted"] == "happy" for row in found[:5])
     margins = [row["confidence"] - row["p_actual"] for row in found]
@@ -188,7 +188,7 @@ def test_mislabelled_clips_float_to_the_top(table):
 def test_same_predictions_same_bytes_whatever_their_order(table, made, found):
     shuffled = made.sample(frac=1, random_state=1).reset_index(drop=True)
     again = evaluated(table.sample(frac=1, random_state=2).reset_index(drop=True), shuffled)
-    assert json.dumps(again.metrics) == json.dumps(found.metrics)
+    assert json.dumps(again.measured.plain()) == json.dumps(found.measured.plain())
     for name, plot in found.plots.items():
         pd.testing.assert_frame_equal(again.plots[name], plot)
 
@@ -196,14 +196,14 @@ def test_same_predictions_same_bytes_whatever_their_order(table, made, found):
 def test_scores_can_be_computed_again_from_the_saved_table(table, made, found):
     """Six digits are kept; no score may hang on the seventh."""
     saved = predictions.read(io.StringIO(predictions.to_text(made)))
-    assert evaluated(table, saved).metrics == found.metrics
+    assert evaluated(table, saved).measured.plain() == found.measured.plain()
 
 
 def test_what_dvc_shows_is_short_and_flat_numbers(found):
     def shown(value) -> int:
         return sum(map(shown, value.values())) if isinstance(value, dict) else not isinstance(value, list) and value is not None
 
-    assert shown(found.metrics) < 120
+    assert shown(found.measured.plain()) < 120
 
 
 def test_plots_hold_what_they_draw(found):
@@ -228,13 +228,13 @@ def test_curves_average_folds_that_are_still_running():
             "lr": [1e-3] * 5,
         }
     )
-    found = scoring.curves(history)
+    found = tables.curves(history)
     assert found["epoch"].tolist() == [1, 2]
     assert found["train_loss"].tolist() == [2.0, 0.6]
     assert found["valid_ua_fold1"].tolist() == pytest.approx([0.3, 0.5])
     assert found["valid_ua_fold2"].isna().tolist() == [False, True]
     with pytest.raises(ValueError, match="history has no column 'lr'"):
-        scoring.curves(history.drop(columns="lr"))
+        tables.curves(history.drop(columns="lr"))
 
 
 @pytest.mark.parametrize("key", ["protocol", "speaker_independent", "leaks"])
@@ -246,20 +246,12 @@ def test_a_score_without_its_protocol_is_refused(table, made, key):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [
-        (0.123456, 0.1235),
-        (np.float64(0.5), 0.5),
-        (np.int64(3), 3),
-        (float("nan"), None),
-        (-0.00001, 0.0),
-        ((1.0, 2.0), [1.0, 2.0]),
-        ({"a": [np.bool_(True), None, "x"]}, {"a": [True, None, "x"]}),
-    ],
+    [(0.123456, 0.1235), (np.float64(0.5), 0.5), (np.int64(3), 3), (float("nan"), None), (-0.00001, 0.0), ("x", "x"), (True, True)],
 )
-def test_rounded_is_plain_json(value, expected):
-    got = scoring.rounded(value)
+def test_numbers_are_stored_with_four_digits(value, expected):
+    got = sections.stored(value)
     assert got == expected
-    assert json.dumps(got) == json.dumps(expected)
+    assert str(got) == str(expected)
 
 
 GATES = [
@@ -277,13 +269,13 @@ GATES = [
 @pytest.mark.parametrize(("gate", "message"), GATES)
 def test_broken_gates_say_what_was_found(found, gate, message):
     with pytest.raises(GateError, match=message) as caught:
-        check_gates(found.metrics, [gate], "made")
-    assert f"ua {found.metrics['ua']:.4f}" in str(caught.value)
+        check_gates(found.measured, [gate], "made")
+    assert f"ua {found.measured.plain()['ua']:.4f}" in str(caught.value)
 
 
 def test_gates_that_hold_and_those_of_other_corpora_pass(found):
     holds = [Gate(metric="ua", at_least=0.3), Gate(metric="calibration.after.ece", at_most=0.9), Gate(metric="ci.ua.0", at_least=0.1)]
-    check_gates(found.metrics, [*holds, Gate(metric="ua", corpus="other", at_least=1.0)], "made")
+    check_gates(found.measured, [*holds, Gate(metric="ua", corpus="other", at_least=1.0)], "made")
 
 
 def test_a_gate_needs_a_bound():

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from ser import SerError
+from ser.model import fusion
 from ser.model.branches import Tokens, token_mask
-from ser.model.fusion import FUSIONS, Fusion
+from ser.model.fusion import Fusion
+from ser.model.fusions.__main__ import main as list_fusions
 from ser.model.weighing import Pool
+from ser.params.model import FUSIONS
 
 D, OWN = 6, (4, 5)
 A_COUNTS, X_COUNTS = [5, 2, 1], [7, 7, 3]
@@ -148,10 +152,10 @@ def both() -> tuple[Tokens, Tokens, tuple[Tokens, Tokens]]:
 
 def made(shrunk, name: str, levels: int = 1, **changes) -> Fusion:
     torch.manual_seed(0)
-    fusion = FUSIONS[name](shrunk(fusion=name, dim=D, heads=2, **changes), OWN, levels)
-    for parameter in fusion.parameters():
+    built = fusion.load(name)(shrunk(fusion=name, dim=D, heads=2, **changes), OWN, levels)
+    for parameter in built.parameters():
         torch.nn.init.normal_(parameter, std=0.5)  # all parts of the formula matter, biases too
-    return fusion
+    return built
 
 
 EQUATIONS: list[tuple[str, dict, Callable[..., np.ndarray]]] = [
@@ -170,11 +174,11 @@ EQUATIONS: list[tuple[str, dict, Callable[..., np.ndarray]]] = [
 @pytest.mark.parametrize("pool", [mean, mean_std])
 @pytest.mark.parametrize(("name", "changes", "equation"), EQUATIONS, ids=lambda value: value if isinstance(value, str) else "")
 def test_fusion_equals_its_equation(shrunk, name: str, changes: dict, equation: Callable[..., np.ndarray], pool: Pooling) -> None:
-    fusion = made(shrunk, name, statistics=pool.__name__, **changes)
+    built = made(shrunk, name, statistics=pool.__name__, **changes)
     a, x, values = both()
-    z = fusion([a], [x], values).z.detach().numpy()
-    weights = {key: value.numpy().astype(np.float64) for key, value in fusion.state_dict().items()}
-    assert z.shape == (3, fusion.width)
+    z = built([a], [x], values).z.detach().numpy()
+    weights = {key: value.numpy().astype(np.float64) for key, value in built.state_dict().items()}
+    assert z.shape == (3, built.width)
     for clip, (n_a, n_x) in enumerate(zip(A_COUNTS, X_COUNTS, strict=True)):
         sides = [side.values[clip, :n].double().numpy() for side, n in ((a, n_a), (x, n_x), (values[0], n_a), (values[1], n_x))]
         expected = equation(weights, Clip(*sides), pool)
@@ -189,15 +193,15 @@ def test_pool_leaves_padding_out(shrunk) -> None:
 
 
 def test_every_fusion_is_held_to_an_equation() -> None:
-    assert {name for name, _, _ in EQUATIONS} == set(FUSIONS)
+    assert {name for name, _, _ in EQUATIONS} == set(FUSIONS.names())
 
 
 def test_hierarchical_coattention_over_three_depths(shrunk) -> None:
-    fusion = made(shrunk, "hierarchical_coattention", levels=3, statistics="mean")
+    built = made(shrunk, "hierarchical_coattention", levels=3, statistics="mean")
     a = [tokens([8, 3], 1), tokens([4, 2], 2), tokens([2, 1], 3)]
     x = [tokens([5, 5], 4), tokens([5, 5], 5), tokens([5, 5], 6)]
-    z = fusion(a, x, (a[-1], x[-1])).z.detach().numpy()
-    weights = {key: value.numpy().astype(np.float64) for key, value in fusion.state_dict().items()}
+    z = built(a, x, (a[-1], x[-1])).z.detach().numpy()
+    weights = {key: value.numpy().astype(np.float64) for key, value in built.state_dict().items()}
     for clip in range(2):
         levels = [
             (m.values[clip][m.mask[clip]].double().numpy(), n.values[clip][n.mask[clip]].double().numpy())
@@ -207,12 +211,12 @@ def test_hierarchical_coattention_over_three_depths(shrunk) -> None:
 
 
 def test_hierarchical_gate_on_numbers_worked_by_hand(shrunk) -> None:
-    fusion = FUSIONS["hierarchical_gate"](shrunk(fusion="hierarchical_gate", statistics="mean", dim=4), (4, 4), 1)
+    built = fusion.load("hierarchical_gate")(shrunk(fusion="hierarchical_gate", statistics="mean", dim=4), (4, 4), 1)
     for name, value in {"c.weight": 2 / 4, "c.bias": 0.5, "t.weight": -1 / 4, "t.bias": 1.0}.items():
-        fusion.state_dict()[name].fill_(value)
+        built.state_dict()[name].fill_(value)
     one = torch.ones(1, 1, dtype=torch.bool)
     a, x = Tokens(torch.full((1, 1, 4), 1.0), one), Tokens(torch.full((1, 1, 4), 3.0), one)
-    z = fusion([a], [x], (a, x)).z
+    z = built([a], [x], (a, x)).z
     # c = σ(1)·1 = 0.731059; C = 2c + 0.5 = 1.962117; T = −3 + 1 = −2; α = σ(C·T) = σ(−3.924234) = 0.0193748; z = α (C + T)
     assert z[0].tolist() == pytest.approx([0.0193748 * (1.962117 - 2.0)] * 4, abs=1e-7)
 
@@ -232,3 +236,55 @@ def test_fusions_of_means_have_no_weights_to_show(shrunk, name: str) -> None:
     a, x, values = both()
     fused = made(shrunk, name)([a], [x], values)
     assert fused.a_weights == fused.x_weights == []
+
+
+POOLED = {"concat", "sum", "gate", "hierarchical_gate"}
+
+
+def test_what_each_fusion_says_of_itself() -> None:
+    classes = {name: fusion.load(name) for name in FUSIONS.names()}
+    assert {name for name, one in classes.items() if one.pooled} == POOLED
+    assert {name for name, one in classes.items() if one.own_width} == {"concat", "sum"}
+    assert {name for name, one in classes.items() if not one.needs_dim} == {"concat"}
+    assert {name for name, one in classes.items() if one.every_depth} == {"hierarchical_coattention"}
+    assert all(1 <= len(one.formula.splitlines()) <= 3 for one in classes.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusion": "gate", "dim": None}, "model.dim: null is for fusion concat only; gate needs a common width"),
+        ({"fusion": "cross_attention", "heads": 5}, "model.dim 12 must be a multiple of model.heads 5 for cross_attention"),
+        (
+            {"fusion": "cross_attention", "cnn__segments": 8},
+            "model.cnn.segments: cross_attention attends over time and needs null; a number is for concat, gate, hierarchical_gate, sum",
+        ),
+    ],
+)
+def test_parameters_a_fusion_cannot_work_with_are_refused_by_name(shrunk, changes: dict, message: str) -> None:
+    params = shrunk(**changes)
+    with pytest.raises(SerError) as caught:
+        fusion.load(params.fusion).check(params)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"fusion": "concat", "dim": None}, {"fusion": "gate", "cnn__segments": 8}, {"fusion": "cross_attention", "heads": 4}]
+)
+def test_parameters_a_fusion_can_work_with(shrunk, changes: dict) -> None:
+    params = shrunk(**changes)
+    fusion.load(params.fusion).check(params)
+
+
+def test_a_name_that_is_no_module_is_never_imported() -> None:
+    with pytest.raises(SerError, match=r"no fusion 'os\.path'; known: alternating_coattention, concat"):
+        fusion.load("os.path")
+
+
+def test_the_list_of_fusions(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["fusions"])
+    list_fusions()
+    assert "gate\n    z = σ(a + x) ⊙ (a + x)\n" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["fusions", "--names"])
+    list_fusions()
+    assert set(capsys.readouterr().out.strip().split(",")) >= POOLED

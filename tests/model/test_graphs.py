@@ -16,8 +16,8 @@ from fixtures.network import WIDTHS
 from safetensors.torch import load_file, save_file
 
 from ser.model.branches import token_mask
-from ser.model.fusion import FUSIONS
 from ser.model.norm import MaskedBatchNorm
+from ser.params.model import FUSIONS
 
 SHAPES = [(1, 1), (3, 7), (2, 50), (4, 333)]  # clips, frames
 
@@ -60,7 +60,7 @@ def test_onnx_of_the_default_takes_any_length(build) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        *({"fusion": fusion} for fusion in FUSIONS),
+        *({"fusion": fusion} for fusion in FUSIONS.names()),
         {"fusion": "concat", "dim": None, "cnn__segments": 4, "transformer__pooling": "max", "transformer__pool_bins": 2},
         {"branches": ["mfcc_cnn"]},  # one view unused: it stays an input all the same
         {"branches": ["transformer"]},
@@ -87,7 +87,7 @@ def compiled_equals_eager(network: torch.nn.Module, backend: str, shapes: list[t
 
 
 @pytest.mark.parametrize(
-    "fusion", [pytest.param(name, marks=() if name == "parallel_coattention" else pytest.mark.slow) for name in FUSIONS]
+    "fusion", [pytest.param(name, marks=() if name == "parallel_coattention" else pytest.mark.slow) for name in FUSIONS.names()]
 )
 def test_compiles_to_one_graph_for_all_lengths(build, fusion: str) -> None:
     network = build(fusion=fusion, dropout=0.0, cnn__dropout=0.0, transformer__dropout=0.0).train()

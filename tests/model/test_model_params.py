@@ -25,10 +25,12 @@ def changed(changes: dict) -> dict:
     [
         ({"branches": ["transformer", "transformer"]}, "model.branches: a branch is named twice"),
         ({"branches": []}, "model.branches.*at least 1 entries"),
-        ({"fusion": "attention"}, "model.fusion: found 'attention'.*cross_attention"),
-        ({"fusion": "gate", "dim": None}, "model.dim: null is for fusion concat only; gate needs a common width"),
-        ({"fusion": "cross_attention", "heads": 5}, "model.dim 128 must be a multiple of model.heads 5"),
-        ({"fusion": "cross_attention", "cnn.segments": 8}, "model.cnn.segments: cross_attention attends over time and needs null"),
+        (
+            {"fusion": "attention"},
+            r"found 'attention' \(text\); allowed: alternating_coattention \| concat \| .*Transformer",
+        ),
+        ({"fusion": "__init__"}, "model.fusion: found '__init__'"),
+        ({"fusion": 3}, r"model.fusion: found 3 \(whole number\); allowed: alternating_coattention"),
         ({"transformer.heads": 3}, "transformer.dim 128 must be a multiple of transformer.heads 3"),
         ({"transformer.dim": None}, "transformer.pooling stack needs transformer.dim"),
         ({"cnn.channels": [16, 32]}, "model.cnn: channels, stride_bins, .*must have one entry per stage; they have 2, 4, 4, 4, 4"),
@@ -47,7 +49,6 @@ def test_parameters_that_do_not_fit_are_refused_by_name(changes: dict, message: 
     [
         {"fusion": "concat", "dim": None},
         {"fusion": "gate", "cnn.segments": 8},
-        {"fusion": "cross_attention", "heads": 8},
         {"transformer.dim": None, "transformer.pooling": "max"},
         {"branches": ["mfcc_cnn"]},
     ],

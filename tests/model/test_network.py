@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ser.model.branches import Tokens
-from ser.model.fusion import FUSIONS
 from ser.model.losses import loss
 from ser.model.network import Network
 from ser.model.weighing import Pool
 from ser.params import load
+from ser.params.model import FUSIONS
 
 BRANCHES = ["log_mel_cnn", "mfcc_cnn", "transformer"]
 SUBSETS = [list(subset) for size in (1, 2, 3) for subset in itertools.combinations(BRANCHES, size)]
@@ -28,7 +28,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_padding_never_changes_logits(build, batch, fusion: str) -> None:
     network = build(fusion=fusion).eval()
     lengths = [37, 20, 1]
@@ -65,7 +65,7 @@ def test_not_even_nan_in_the_padding_is_seen(build, batch) -> None:
     torch.testing.assert_close(network(views, lengths), expected)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_batch_order_and_company_never_matter(build, batch, fusion: str) -> None:
     network = build(fusion=fusion).eval()
     views, lengths = batch([37, 20, 9, 4])
@@ -79,7 +79,7 @@ def test_batch_order_and_company_never_matter(build, batch, fusion: str) -> None
 
 
 @pytest.mark.parametrize("branches", SUBSETS, ids="+".join)
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_every_parameter_receives_a_gradient(build, batch, fusion: str, branches: list[str]) -> None:
     network = build(fusion=fusion, branches=branches, dropout=0.0, cnn__dropout=0.0).train()
     logits = network(*batch([40, 33, 26]))
@@ -89,7 +89,7 @@ def test_every_parameter_receives_a_gradient(build, batch, fusion: str, branches
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_a_single_branch_has_nothing_to_fuse(build, fusion: str, branch: str) -> None:
     network = build(fusion=fusion, branches=[branch])
     assert network.fusion is None
@@ -113,7 +113,7 @@ def test_with_the_transformer_off_the_first_cnn_meets_the_others(shrunk) -> None
 
 
 @settings(max_examples=30)
-@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=4), fusion=st.sampled_from(list(FUSIONS)), training=st.booleans())
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=4), fusion=st.sampled_from(FUSIONS.names()), training=st.booleans())
 def test_any_lengths_run(lengths: list[int], fusion: str, training: bool) -> None:
     torch.manual_seed(0)
     params = load(ROOT / "params.yaml").model
@@ -170,7 +170,7 @@ def test_statistics_that_cannot_be(build, view: str, position: int, value: torch
         build().set_statistics(statistics)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_attention_over_time(build, batch, fusion: str) -> None:
     network = build(fusion=fusion).eval()
     views, lengths = batch([41, 20, 3], padding=6)
@@ -213,7 +213,7 @@ NOT_DETERMINISTIC_ON_CUDA = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_no_operation_lacks_a_deterministic_cuda_kernel(build, batch, fusion: str) -> None:
     train = load(ROOT / "params.yaml").train
     network = build(fusion=fusion, **({"cnn__segments": 3} if "attention" not in fusion else {})).train()
@@ -234,7 +234,7 @@ def test_channels_last_all_the_way(build, batch) -> None:
     assert layouts == [True] * 6
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_every_fusion_learns(build, batch, fusion: str) -> None:
     """Two dozen clips of different lengths whose class is where in time one band is loud."""
     train = load(ROOT / "params.yaml").train.model_copy(update={"label_smoothing": 0.0})

@@ -54,6 +54,13 @@ def test_the_shipped_file_is_good_and_ends_with_the_switch():
         ("model.branches", [], ["model.branches", "at least 1 entries"]),
         ("model.branches", ["log_mel_cnn", "lstm"], ["model.branches", "lstm"]),
         ("features.frames.win_length", 4096, ["features.frames", "win_length 4096 must be at most n_fft 512"]),
+        ("features.encoder", "whisper-base", ["features.encoder", "'whisper-base'"]),
+        ("features.encoder", {"layers": [1]}, ["features.encoder.name: missing"]),
+        ("features.encoder", {"name": "whisper-base", "layers": [2, 1]}, ["features.encoder", "layers [2, 1] must ascend"]),
+        ("features.encoder", {"name": "whisper-base", "layers": [1, 1]}, ["features.encoder", "each named once"]),
+        ("features.encoder", {"name": "whisper-base", "layers": [1.5]}, ["features.encoder.layers", "1.5"]),
+        ("features.encoder", {"name": "whisper-base", "layers": [1], "layer": 1}, ["features.encoder.layer: unknown key", "'layers'"]),
+        ("features.encoder", {"name": "x", "layers": [1], "silence_seconds": 11.0}, ["features.encoder.silence_seconds", "≤ 10"]),
         ("preprocess.sample_rate", 44100, ["preprocess.sample_rate", "44100", "16000"]),
         ("preprocess.vad.method", "yes", ["preprocess.vad.method", "'yes'", "webrtc"]),
         ("split.train_on", "ravdess", ["split.train_on", "a list of text"]),
@@ -74,6 +81,9 @@ def test_the_shipped_file_is_good_and_ends_with_the_switch():
         ("train.clip_norm", float("inf"), ["train.clip_norm", "finite"]),
         ("evaluate.robustness.snr_db", [float("nan")], ["evaluate.robustness.snr_db", "finite"]),
         ("evaluate.gates", [{"metric": "ua", "at_least": float("nan")}], ["evaluate.gates", "finite"]),
+        ("corpora.emodb.source.archives", [{"name": "a.zip", "url": None, "checksum": "md5:0"}], ["archives.0.checksum", "'md5:0'"]),
+        ("corpora.shemo.source.kaggle", "../x", ["corpora.shemo.source.kaggle", "'../x'"]),
+        ("corpora.shemo.labels.edition", "", ["corpora.shemo.labels.edition"]),
         ("corpora.demo.labels.classes", ["neutral", "sad", "neutral"], ["corpora.demo.labels", "neutral", "twice"]),
     ],
 )  # fmt: skip
@@ -198,6 +208,72 @@ def test_yaml_1_1_words_are_no_booleans_for_either(tmp_path, word):
     assert parse_yaml(file.read_text(), "params.yaml")["train"]["compile"] is not True
     with pytest.raises(ParamsError, match=r"train\.compile"):
         load(file)
+
+
+BAD_NAMES = [
+    "",
+    ".",
+    "..",
+    "../..",
+    "/tmp/x",
+    "a/b",
+    "a\\b",
+    "-x",
+    "_x",
+    ".x",
+    "x;id",
+    "x y",
+    "$(id)",
+    "`id`",
+    "x'y",
+    "a.b",
+    "x.",
+    "ä",
+    "x\n",
+    "x" * 65,
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_corpus_is_named_like_a_folder_and_like_nothing_else(name):
+    """Its name is a part of paths, of DVC's keys, where a dot divides, and of shell commands."""
+    whole = values()
+    whole["corpora"][name] = whole["corpora"]["demo"]
+    with pytest.raises(ParamsError) as error:
+        parse(whole)
+    assert f"corpora: {name!r} cannot be the name of a corpus" in str(error.value)
+    whole["datasets"] = [name]
+    with pytest.raises(ParamsError, match="corpora: "):
+        parse(whole)
+
+
+@pytest.mark.parametrize("name", ["x", "7", "my-corpus_2", "X" * 64])
+def test_ordinary_names_of_corpora(name):
+    whole = values()
+    whole["corpora"][name] = whole["corpora"]["demo"]
+    assert name in parse(whole).corpora
+
+
+def test_two_corpora_whose_names_differ_in_case_only():
+    whole = values()
+    whole["corpora"]["Demo"] = whole["corpora"]["demo"]
+    with pytest.raises(ParamsError, match="corpora: 'demo' and 'Demo' differ in case only"):
+        parse(whole)
+
+
+BAD_ARCHIVES = ["", ".", "..", ".hidden.zip", "a/b.zip", "a\\b.zip", "source.json", "Source.JSON", "x.zip.part", "x.PART", "x.lock", "x.",
+                "x ", "-x.zip", "a\nb.zip", "a\0.zip", "x" * 300, "ä" * 150]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_ARCHIVES)
+def test_an_archive_cannot_take_the_place_of_another_file(name):
+    with pytest.raises(ParamsError, match=r"corpora\.emodb\.source\.archives\.0\.name: "):
+        parse(changed("corpora.emodb.source.archives", [{"name": name, "url": None, "checksum": None}]))
+
+
+@pytest.mark.parametrize("name", ["emodb_2.0.zip", "any name ü (1).tar.gz", "7.zip", "a.part.zip"])
+def test_ordinary_names_of_archives(name):
+    parse(changed("corpora.emodb.source.archives", [{"name": name, "url": None, "checksum": None}]))
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text()

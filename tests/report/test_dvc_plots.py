@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from ser.evaluation import scoring
+from ser.evaluation import scoring, tables
 from tests import browser, predicted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +59,7 @@ def write(folder: Path, skill: float) -> None:
     plots = scoring.evaluate(made, table, predicted.FOLDS, predicted.settings(), predicted.RATE).plots
     history = [(1, 0, epoch, 2 / epoch, 2.1 / epoch, 1 - 0.8 / epoch, 0.001) for epoch in (1, 2, 3)]
     columns = ["fold", "seed", "epoch", "train_loss", "valid_loss", "valid_ua", "lr"]
-    plots["loss"] = scoring.curves(pd.DataFrame(history, columns=columns))
+    plots["loss"] = tables.curves(pd.DataFrame(history, columns=columns))
     plots["robustness"] = pd.DataFrame({"condition": ["clean", "mp3"], "ua": [0.6, 0.5], "wa": [0.6, 0.5], "lost": [0.0, 0.1]})
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in plots.items():

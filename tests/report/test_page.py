@@ -9,26 +9,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ser import SerError
 from ser.evaluation.examples import Example
+from ser.evaluation.result import Result
 from ser.evaluation.robustness import Condition, scores
-from ser.evaluation.scoring import evaluate, rounded
+from ser.evaluation.scoring import evaluate
 from ser.report import page, plots, svg
-from ser.report.page import Result
+from ser.report.page import Corpus
+from ser.runtime.circumstances import Circumstances
+from ser.runtime.text import percent
 from tests import browser, predicted
 
-CIRCUMSTANCES = {
-    "revision": "abc123-dirty",
-    "cpu": "Some CPU",
-    "cores": 2,
-    "gpu": ["Some GPU"],
-    "python": "3.11.7",
-    "libraries": {"numpy": "2.4"},
-}
+CIRCUMSTANCES = Circumstances(
+    revision="abc123-dirty", cpu="Some CPU", cores=2, gpu=["Some GPU"], python="3.11.7", libraries={"numpy": "2.4"}
+)
 PARAMETERS = "model:\n  fusion: concat # <b>&\n"
 
 
-def result(name: str, classes: tuple[str, ...] = predicted.CLASSES, seeds: tuple[int, ...] = (0, 1), **changes) -> Result:
+NOTICE = "synthetic: not a result about human emotion"
+
+
+def corpus(
+    name: str, classes: tuple[str, ...] = predicted.CLASSES, seeds: tuple[int, ...] = (0, 1), notice: str | None = None, **changes
+) -> Corpus:
     table = predicted.clips(takes=40, classes=classes)
     made = predicted.predictions(table, seeds=seeds, classes=classes)
     folds = {**predicted.FOLDS, "speaker_independent": changes.pop("speaker_independent", True)}
@@ -57,7 +59,8 @@ def result(name: str, classes: tuple[str, ...] = predicted.CLASSES, seeds: tuple
         {"epoch": [1, 2], "train_loss": [1.5, 1.0], "valid_loss": [1.4, 1.1], "valid_ua": [0.4, 0.6], "valid_ua_fold1": [0.4, 0.6]}
     )
     rejected = pd.DataFrame({"path": ["a/short.wav"], "reason": ["too_short"], "detail": [""]})
-    return Result(name, rounded({**found.metrics, **facts}), {**found.plots, "loss": epochs}, rejected=rejected, **changes)
+    facts |= {"notice": notice} if notice else {}
+    return Corpus(name, Result.of(found.measured, facts), {**found.plots, "loss": epochs}, rejected=rejected, **changes)
 
 
 def example(clip: str = "01/<b>$x$.wav", actual: str = "sad") -> Example:
@@ -70,9 +73,8 @@ def example(clip: str = "01/<b>$x$.wav", actual: str = "sad") -> Example:
 
 @pytest.fixture(scope="module")
 def html() -> str:
-    demo = result("demo", examples=[example(), example("02/y.wav", actual="happy")], audio=True)
-    demo = Result(**{**demo.__dict__, "metrics": {"notice": "synthetic: not a result about human emotion", **demo.metrics}})
-    return page.render([demo, result("ravdess", committed=True, speaker_independent=False)], ["shemo", "emodb"], PARAMETERS, CIRCUMSTANCES)
+    demo = corpus("demo", examples=[example(), example("02/y.wav", actual="happy")], audio=True, notice=NOTICE)
+    return page.render([demo, corpus("ravdess", committed=True, speaker_independent=False)], ["shemo", "emodb"], PARAMETERS, CIRCUMSTANCES)
 
 
 def test_what_must_stand_in_it(html):
@@ -101,17 +103,20 @@ def test_what_must_stand_in_it(html):
 
 
 def test_scores_and_intervals_are_the_metrics(html):
-    values = result("ravdess", speaker_independent=False).metrics
-    assert f"{100 * values['ua']:.1f}" in html
-    low, high = values["ci"]["ua"]
-    assert f"{100 * low:.1f}–{100 * high:.1f}" in html
+    values = corpus("ravdess", speaker_independent=False).result
+    for name, score in values.scores.items():
+        low, high = values.ci.limits[name]
+        assert percent(score) in html
+        assert f"{percent(low)}–{percent(high)}" in html
 
 
 def test_ensembles_carry_their_intervals(html):
-    values = result("demo").metrics
-    for found, text in ((values["seeds"], "their ensemble {}, {}"), (values["knowing_speakers"], "their ensemble {} % ({})")):
-        together = found["ensemble"]
-        assert text.format(page.percent(together["ua"]), page.interval(together["ci"]["ua"])) in html
+    values = corpus("demo").result
+    for together, text in (
+        (values.seeds.ensemble, "their ensemble {}, {}"),
+        (values.knowing_speakers.ensemble, "their ensemble {} % ({})"),
+    ):
+        assert text.format(percent(together.scores["ua"]), page.interval(together.ci.limits["ua"])) in html
 
 
 def test_text_of_others_is_escaped(html):
@@ -129,7 +134,7 @@ def test_nothing_is_loaded_from_elsewhere(html):
 
 
 def test_sound_only_where_the_licence_allows():
-    quiet = page.render([result("ravdess", examples=[example()], audio=False)], [], PARAMETERS, CIRCUMSTANCES)
+    quiet = page.render([corpus("ravdess", examples=[example()], audio=False)], [], PARAMETERS, CIRCUMSTANCES)
     assert "Where the network looked" in quiet
     assert "<audio" not in quiet
 
@@ -139,16 +144,15 @@ def test_sound_only_where_the_licence_allows():
     [(True, "never heard the speaker"), (False, "did not train on the clip, but may have heard the speaker")],
 )
 def test_what_the_network_knew_of_the_clips_that_are_shown(speaker_independent, says):
-    shown = result("demo", examples=[example()], speaker_independent=speaker_independent)
+    shown = corpus("demo", examples=[example()], speaker_independent=speaker_independent)
     found = page.render([shown], [], PARAMETERS, CIRCUMSTANCES)
     assert says in found
     assert ("never heard" in found) == speaker_independent
 
 
 def test_same_results_same_bytes(html):
-    demo = result("demo", examples=[example(), example("02/y.wav", actual="happy")], audio=True)
-    demo = Result(**{**demo.__dict__, "metrics": {"notice": "synthetic: not a result about human emotion", **demo.metrics}})
-    again = page.render([demo, result("ravdess", committed=True, speaker_independent=False)], ["shemo", "emodb"], PARAMETERS, CIRCUMSTANCES)
+    demo = corpus("demo", examples=[example(), example("02/y.wav", actual="happy")], audio=True, notice=NOTICE)
+    again = page.render([demo, corpus("ravdess", committed=True, speaker_independent=False)], ["shemo", "emodb"], PARAMETERS, CIRCUMSTANCES)
     assert again == html
 
 
@@ -161,8 +165,8 @@ def test_a_result_with_little_in_it():
     """One speaker, one fold, one seed, no robustness, no examples, no VAD: as an old or foreign metrics file may be."""
     table = predicted.clips(speakers=1, takes=8)
     found = evaluate(predicted.predictions(table, folds=1), table, predicted.FOLDS, predicted.settings(), predicted.RATE)
-    values = rounded({**found.metrics, "normalise": "corpus", "fast": False, "robustness": None})
-    bare = page.render([Result("folder", values, {})], [], PARAMETERS, CIRCUMSTANCES)
+    values = Result.of(found.measured, {"normalise": "corpus", "fast": False, "robustness": None})
+    bare = page.render([Corpus("folder", values, {})], [], PARAMETERS, CIRCUMSTANCES)
     assert "one speaker, no interval" in bare
 
 
@@ -170,18 +174,9 @@ def test_no_result_at_all():
     assert "No corpus has been evaluated yet" in page.render([], ["demo"], PARAMETERS, CIRCUMSTANCES)
 
 
-def test_a_metrics_file_that_lacks_something_is_named():
-    values = {key: value for key, value in result("demo").metrics.items() if key != "slices"}
-    with pytest.raises(SerError, match=r"metrics/corpora/demo.json has no 'slices'.*dvc repro evaluate@demo"):
-        page.render([Result("demo", values, {})], [], PARAMETERS, CIRCUMSTANCES)
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.5234, "52.3"), (None, "–"), (float("nan"), "–"), (1.0, "100.0")])
-def test_percent(value, text):
-    assert page.percent(value) == text
-
-
-@pytest.mark.parametrize(("limits", "text"), [([0.5, 0.6], "50.0–60.0"), ([-0.1, 0.2], "−10.0 to 20.0"), (None, "")])
+@pytest.mark.parametrize(
+    ("limits", "text"), [((0.5, 0.6), "50.0–60.0"), ((-0.1, 0.2), "−10.0 to 20.0"), ((0.0, 0.6885), "0.0–68.9"), (None, "")]
+)
 def test_interval(limits, text):
     assert page.interval(limits) == text
 

@@ -100,7 +100,9 @@ def test_results_nobody_fetched_leave_no_file_behind(tmp_path: Path, monkeypatch
 
 
 def test_a_full_disk_is_said_plainly(tmp_path):
-    with pytest.raises(SerError, match=r"cannot leave 0\.1 MB at .*gone.0: No such file or directory; make room, or set TMPDIR"):
+    with pytest.raises(
+        SerError, match=r"cannot write 0\.1 MB to .*gone.0: No such file or directory; free some space, or set TMPDIR elsewhere"
+    ):
         _leave(tasks.arrays, (str(tmp_path / "gone" / "0"), 32_000))
 
 

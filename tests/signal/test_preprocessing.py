@@ -322,13 +322,13 @@ def test_stages_as_they_are_run(tmp_path):
     extract = stage(tmp_path, "stages.features", "--dataset", "demo")
     assert extract.returncode == 0, extract.stderr
     assert len(features.read(tmp_path / "data" / "features" / "demo", PARAMS.features)) == 24
-    show = stage(tmp_path, "stages.preprocess", "--dataset", "demo", "--show", member(3, 2), "--out", "seen/clip.png")
+    show = stage(tmp_path, "stages.show", "--dataset", "demo", member(3, 2), "--out", "seen/clip.png")
     assert show.returncode == 0, show.stderr
     assert (tmp_path / "seen" / "clip.png").read_bytes().startswith(b"\x89PNG")
-    unknown = stage(tmp_path, "stages.preprocess", "--dataset", "demo", "--show", member(3, 2), "--out", "seen/clip.qqq")
+    unknown = stage(tmp_path, "stages.show", "--dataset", "demo", member(3, 2), "--out", "seen/clip.qqq")
     assert unknown.returncode == 1
     assert "seen/clip.qqq: Format 'qqq' is not supported" in unknown.stderr
     assert "Traceback" not in unknown.stderr
-    vague = stage(tmp_path, "stages.preprocess", "--dataset", "demo", "--show", "Actor_02")
+    vague = stage(tmp_path, "stages.show", "--dataset", "demo", "Actor_02")
     assert vague.returncode == 1
     assert "5 recordings match" in vague.stderr

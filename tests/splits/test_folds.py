@@ -13,19 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser import corpora
 from ser.corpora import demo
+from ser.corpora.catalogue import catalogue, ravdess
 from ser.corpora.labels import Recording
+from ser.corpora.listing import labels
 from ser.params import load
 from ser.params.corpora import Synthetic
 from ser.params.split import Split
 from ser.signal import clips
 from ser.splits import folds
-from ser.splits.folds import PUBLISHED, SplitError, assign, leak_report
+from ser.splits.folds import SplitError, assign, leak_report
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = load(ROOT / "params.yaml")
 MIRROR = Path(os.environ.get("SER_MIRROR") or ROOT.parent / "shared" / "data")
+assert ravdess.CORPUS.folds is not None
+EMOBOX = ravdess.CORPUS.folds
 
 
 def settings_of(**changes: Any) -> Split:
@@ -42,7 +45,7 @@ def table_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def labelled(members: list[str], corpus: str) -> pd.DataFrame:
     rows = []
     for member in members:
-        label = corpora.labels(corpus, member, "corrected" if corpus == "shemo" else "official")
+        label = labels(corpus, member, next(iter(catalogue()[corpus].editions)))
         if isinstance(label, Recording):
             rows.append({**vars(label), "clip": member, "corpus": corpus})
     return table_of(rows)
@@ -96,8 +99,8 @@ def test_ravdess_gets_its_published_folds(ravdess_table: pd.DataFrame) -> None:
         assert found.protocol == "official"
         check_speaker_disjoint(ravdess_table, found, 6)
         held: list[str] = []
-        for fold, speakers in enumerate(PUBLISHED["ravdess"], 1):
-            assert sorted(parts_of(ravdess_table, found, fold, "test")["speaker"].unique()) == speakers.split()
+        for fold, speakers in enumerate(EMOBOX.tests(), 1):
+            assert sorted(parts_of(ravdess_table, found, fold, "test")["speaker"].unique()) == speakers
             valid = parts_of(ravdess_table, found, fold, "valid")
             assert sorted(valid.groupby("gender")["speaker"].nunique().items()) == [("female", 1), ("male", 1)]
             held += list(valid["speaker"].unique())
@@ -106,10 +109,10 @@ def test_ravdess_gets_its_published_folds(ravdess_table: pd.DataFrame) -> None:
 
 def test_ravdess_published_folds_are_those_of_the_paper() -> None:
     """The lists themselves: 6 × 4 actors, all 24 once."""
-    actors = [actor for fold in PUBLISHED["ravdess"] for actor in fold.split()]
+    actors = [actor for fold in EMOBOX.tests() for actor in fold]
     assert sorted(actors) == [f"{actor:02}" for actor in range(1, 25)]
-    assert [len(fold.split()) for fold in PUBLISHED["ravdess"]] == [4] * 6
-    assert PUBLISHED["ravdess"][0] == "01 11 20 21"
+    assert [len(fold) for fold in EMOBOX.tests()] == [4] * 6
+    assert EMOBOX.tests()[0] == ["01", "11", "20", "21"]
 
 
 def test_random_shares_speakers_and_twins_on_ravdess_and_says_so(ravdess_table: pd.DataFrame) -> None:

@@ -20,7 +20,7 @@ from fixtures.server import Served, Server, serving
 from ruamel.yaml import YAML
 
 from ser import SerError
-from ser.corpora import list_recordings
+from ser.corpora.listing import list_recordings
 from ser.download import transfer, zenodo
 from ser.params import Params, load, parse
 from ser.signal.clips import read

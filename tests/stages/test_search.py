@@ -138,10 +138,10 @@ def test_errors_are_one_message(here: Callable[..., tuple[str, str]], words: lis
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--trials", "0"], "argument --trials: found 0, needed is a whole number from 1"),
-        (["--trials", "-3"], "argument --trials: found -3, needed"),
-        (["--seed", "-1"], "argument --seed: found -1, needed is a whole number from 0"),
-        (["--seed", "1.5"], "argument --seed: found 1.5, needed"),
+        (["--trials", "0"], "argument --trials: found 0; expected a whole number from 1"),
+        (["--trials", "-3"], "argument --trials: found -3; expected"),
+        (["--seed", "-1"], "argument --seed: found -1; expected a whole number from 0"),
+        (["--seed", "1.5"], "argument --seed: found 1.5; expected"),
     ],
 )
 def test_numbers_out_of_range_are_refused_with_the_command_line(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
@@ -161,7 +161,7 @@ def test_search_without_a_trainable_trial_says_why(here: Callable[..., tuple[str
     (root / "space.yaml").write_text("model.cnn.channels: {choose: [[4], [8, 8]]}")
     out, error = here("--space", "space.yaml", "--trials", "3")
     assert "3 trials: 3 refused" in out
-    assert error.startswith("error: no trial was finished; the last refused one: ")
+    assert error.startswith("error: no trial finished; the last refused one: ")
     assert "must have one entry per stage" in error
 
 

@@ -129,7 +129,7 @@ def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_p
     assert not cut.out.exists()
     capfd.readouterr()
     history = jobs.train([whole, cut], runtime(2))
-    assert "goes on after epoch 3 of 5" in capfd.readouterr().out
+    assert "resumes after epoch 3 of 5" in capfd.readouterr().out
     assert history[:5] == history[5:]
     assert whole.out.read_bytes() == cut.out.read_bytes()
 
@@ -198,9 +198,9 @@ def test_shares_are_the_batch_cut_evenly(monkeypatch, clips, processes):
 
 def test_nodes_that_do_not_see_the_same_checkpoint_are_told_so(monkeypatch):
     monkeypatch.setattr(data_parallel, "rank", lambda: 1)
-    monkeypatch.setattr(data_parallel, "summed", lambda *values, device: [4.0 + sum(values)])  # the first process is at epoch 4
+    monkeypatch.setattr(data_parallel, "summed", lambda *values, device: [4.0 + sum(values)])  # rank 0 is at epoch 4
     data_parallel.check_same_start(4, torch.device("cpu"))
-    with pytest.raises(SerError, match=r"process 1 would go on after epoch 0, the first process after epoch 4.*cache_dir"):
+    with pytest.raises(SerError, match=r"rank 1 would resume after epoch 0, rank 0 after epoch 4.*cache_dir"):
         data_parallel.check_same_start(0, torch.device("cpu"))
 
 

@@ -69,7 +69,7 @@ def test_a_resumed_training_ends_in_the_same_bytes(tmp_path, changes):
     with pytest.raises(Killed):
         loop.train_fold(made.corpus(params), fold(tmp_path / "cut"), made.trained(params), killer)
     resumed, history_resumed, lines = train(params, tmp_path / "cut")
-    assert "goes on after epoch 3 of 5" in lines[0]
+    assert "resumes after epoch 3 of 5" in lines[0]
     assert len(lines) == 3
     assert same(whole, resumed)
     assert history == history_resumed
@@ -104,7 +104,7 @@ def test_kill_9_and_rerun_give_the_same_bytes(tmp_path):
                 break
     assert not (tmp_path / "cut/final.safetensors").exists()
     rerun = subprocess.run([*run, tmp_path / "cut"], cwd=root, check=True, capture_output=True, text=True)
-    assert "goes on after epoch" in rerun.stdout
+    assert "resumes after epoch" in rerun.stdout
     assert (tmp_path / "whole/final.safetensors").read_bytes() == (tmp_path / "cut/final.safetensors").read_bytes()
 
 

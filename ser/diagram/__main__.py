@@ -1,4 +1,4 @@
-"""Print the network of params.yaml as a table and draw it: ``python -m ser.model``."""
+"""Print the network of params.yaml as a table and draw it: ``python -m ser.diagram``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import sys
 from pathlib import Path
 
 from ser import SerError
+from ser.diagram.picture import draw
+from ser.diagram.summary import summary, table
+from ser.model import fusion
 from ser.model.network import Network
-from ser.model.picture import draw
-from ser.model.summary import summary, table
 from ser.params import Params, load
 from ser.views.features import widths
 from ser.views.spectrum import frame_count
 
 
 def main() -> None:
-    """Command line: see ``python -m ser.model --help``."""
-    parser = argparse.ArgumentParser(prog="python -m ser.model", description="Print the network of params.yaml as a table and draw it.")
+    """Command line: see ``python -m ser.diagram --help``."""
+    parser = argparse.ArgumentParser(prog="python -m ser.diagram", description="Print the network of params.yaml as a table and draw it.")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of the clip that is counted (default: 3)")
     parser.add_argument("--classes", type=int, default=None, help="number of classes (default: those of the first of `datasets`)")
     parser.add_argument("--picture", type=Path, default=Path("docs/pictures/network.svg"), help="where to draw it; svg, png or pdf")
@@ -29,7 +30,10 @@ def main() -> None:
             raise SerError(f"--seconds {options.seconds:g}: a clip needs at least one frame")
         network = build(params, options.classes)
         parts = summary(network, frames)
-        print(f"One clip of {options.seconds:g} s, {frames} frames; {', '.join(params.model.branches)}; fusion {params.model.fusion}.\n")
+        print(f"One clip of {options.seconds:g} s, {frames} frames; {', '.join(params.model.branches)}; fusion {params.model.fusion}.")
+        if network.fusion is not None:
+            print("\n" + "\n".join(f"    {line}" for line in network.fusion.formula.splitlines()))
+        print()
         print(table(parts))
         draw(network, params.model, parts, options.picture)
         print(f"\ndrawn: {options.picture}", file=sys.stderr)
@@ -39,6 +43,7 @@ def main() -> None:
 
 def build(params: Params, classes: int | None = None) -> Network:
     """The network of a whole parameter file, for the classes of its first corpus unless a number is given."""
+    fusion.load(params.model.fusion).check(params.model)
     classes = classes or len(params.corpora[params.datasets[0]].labels.classes)
     return Network(params.model, widths(params.features), classes)
 

@@ -10,42 +10,55 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from ser.corpora.labels import Recording, Reject, not_audio, vocabulary
+from ser.corpora.description import Description
+from ser.corpora.labels import Recording, Reject
+
+CLASSES = {
+    "01": "boredom",
+    "02": "neutral",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fearful",
+    "07": "disgust",
+    "08": "surprised",
+    "09": "excited",
+    "10": "pleasure",
+    "11": "pain",
+    "12": "disappointment",
+    "13": "breath",
+}
 
 _CHANNEL = {"01": "speech", "02": "nonspeech"}
 _INTENSITY = {"01": "normal", "02": "high"}
-_VOICES = {"66": "mixed", "77": "noisy"}
+_MIXED, _NOISY = "66", "77"
 _BABY = "04"
 
 
-def labels(member: str, corpus: str = "asvp_esd_v2") -> Recording | Reject:
+def labels(member: str) -> Recording | Reject:
     """Labels from a name such as ``03-02-04-01-52-150-04-01-00-14.wav``.
 
     Channel, emotion and actor must be clear. A field beyond its codes (intensity 18, age 106) is left empty; 99 names of V2 have no
     language. Even actors are male, odd ones female (the opposite of RAVDESS), except where one number stands for many voices: babies
     and mixed voices have no gender here.
     """
-    if reject := not_audio(member):
-        return reject
     fields = [field.strip() for field in PurePosixPath(member).stem.split("-")]
     if len(fields) < 8 or fields[0] != "03" or fields[1] not in _CHANNEL or not _is_number(fields[5]):
         return Reject("irregular_name", "expected 03-channel-emotion-intensity-statement-actor-age-source[-language…]")
     _, channel, emotion, intensity, statement, actor, age = fields[:7]
-    if emotion not in vocabulary("asvp_esd"):
+    if emotion not in CLASSES:
         return Reject("unknown_emotion", f"code {emotion}")
     extra = fields[9:]
-    voices = _VOICES.get(extra[-1], "") if extra else ""
+    mark = extra.pop() if extra and extra[-1] in (_MIXED, _NOISY) else ""
     return Recording(
-        emotion=vocabulary("asvp_esd")[emotion],
+        emotion=CLASSES[emotion],
         speaker=f"{int(actor):02}",
-        gender="" if age == _BABY or voices == "mixed" else "female" if int(actor) % 2 else "male",
+        gender="" if age == _BABY or mark == _MIXED else "female" if int(actor) % 2 else "male",
         language=fields[8] if len(fields) > 8 else "",
         channel=_CHANNEL[channel],
         intensity=_INTENSITY.get(intensity, ""),
         statement=statement,
-        repetition="-".join(extra[:-1] if voices else extra),
-        corpus=corpus,
-        voices=voices,
+        repetition="-".join(extra),
     )
 
 
@@ -60,3 +73,13 @@ def short(member: str) -> str:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 4
+
+
+CORPUS = Description(
+    names=("asvp_esd_v1", "asvp_esd_v2"),
+    licence="CC BY 4.0, as stated by second-hand cards (Landry et al. 2020); check the record",
+    classes=CLASSES,
+    editions={"official": labels},
+    common={"excited": "happy"},
+    clip=short,
+)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from fixtures.network import ROOT
 
-from ser.model.__main__ import main
-from ser.model.fusion import FUSIONS
-from ser.model.picture import draw
-from ser.model.summary import madds, summary, table
+from ser.diagram.__main__ import main
+from ser.diagram.picture import draw
+from ser.diagram.summary import madds, summary, table
+from ser.params.model import FUSIONS
 
 
 def test_parts_add_up_to_the_network(build) -> None:
@@ -67,7 +67,7 @@ def test_table_is_markdown(build) -> None:
     assert lines[-1].startswith("| network")
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_picture_of_every_fusion_is_the_same_twice(build, shrunk, tmp_path, fusion: str) -> None:
     changes = {"fusion": fusion} | ({"cnn__segments": 2, "cnn__blocks": 2} if "attention" not in fusion else {})
     network, parts = build(**changes), summary(build(**changes), 20)
@@ -87,7 +87,7 @@ def test_picture_of_fewer_branches(build, shrunk, tmp_path, branches: list[str])
 
 def test_command_prints_and_draws(tmp_path) -> None:
     picture = tmp_path / "network.svg"
-    command = [sys.executable, "-m", "ser.model", "--seconds", "2", "--classes", "4", "--picture", str(picture)]
+    command = [sys.executable, "-m", "ser.diagram", "--seconds", "2", "--classes", "4", "--picture", str(picture)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "One clip of 2 s, 101 frames" in done.stdout
     assert "| network " in done.stdout
@@ -95,7 +95,7 @@ def test_command_prints_and_draws(tmp_path) -> None:
 
 
 def test_command_names_a_picture_it_cannot_draw(tmp_path) -> None:
-    command = [sys.executable, "-m", "ser.model", "--classes", "4", "--picture", str(tmp_path / "network.xyz")]
+    command = [sys.executable, "-m", "ser.diagram", "--classes", "4", "--picture", str(tmp_path / "network.xyz")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "network.xyz: Format 'xyz' is not supported" in done.stderr
@@ -104,6 +104,6 @@ def test_command_names_a_picture_it_cannot_draw(tmp_path) -> None:
 
 def test_command_without_parameters_says_what_to_do(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["ser.model"])
+    monkeypatch.setattr(sys, "argv", ["ser.diagram"])
     with pytest.raises(SystemExit, match=r"^error: params\.yaml not found"):
         main()

@@ -8,40 +8,57 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
-from ser.corpora.labels import Recording, Reject, not_audio, vocabulary
+from ser.corpora.description import Description
+from ser.corpora.labels import Recording, Reject
+
+CLASSES = {"A": "angry", "F": "fearful", "H": "happy", "N": "neutral", "S": "sad", "W": "surprised"}
 
 _NAME = re.compile(r"(([FM])\d\d)([A-Z])\d\d\.\w+", re.ASCII)
 
 
-def labels(member: str, edition: str = "corrected", corpus: str = "shemo") -> Recording | Reject:
+def by_letter(member: str) -> Recording | Reject:
     """Labels from a name such as ``F01A01.wav``. Every utterance is another sentence, so statement and repetition stay empty."""
-    if reject := not_audio(member):
-        return reject
-    name = member.rsplit("/", 1)[-1]
-    match = _NAME.fullmatch(name)
+    match = _NAME.fullmatch(_file(member))
     if match is None:
         return Reject("irregular_name", "expected gender, speaker, emotion letter, number, as in F01A01.wav")
     speaker, gender, letter = match.groups()
-    if letter not in vocabulary(corpus):
+    if letter not in CLASSES:
         return Reject("unknown_emotion", f"letter {letter}")
-    emotion = vocabulary(corpus)[letter]
-    if edition == "corrected":
-        emotion = corrections().get(name.rsplit(".", 1)[0], emotion)
     return Recording(
-        emotion=emotion,
+        emotion=CLASSES[letter],
         speaker=speaker,
         gender="female" if gender == "F" else "male",
         language="persian",
         channel="speech",
-        corpus=corpus,
     )
+
+
+def corrected(member: str) -> Recording | Reject:
+    """The same with the re-matched emotion."""
+    found = by_letter(member)
+    if isinstance(found, Reject):
+        return found
+    return replace(found, emotion=corrections().get(_file(member).rsplit(".", 1)[0], found.emotion))
+
+
+def _file(member: str) -> str:
+    return member.rsplit("/", 1)[-1]
 
 
 @cache
 def corrections() -> dict[str, str]:
     """Name without suffix → re-matched emotion, for the names whose letter is wrong."""
-    text = files("ser.corpora").joinpath("shemo_corrections.csv").read_text(encoding="utf-8")
+    text = files("ser.corpora.catalogue").joinpath("shemo_corrections.csv").read_text(encoding="utf-8")
     return {row["name"]: row["emotion"] for row in csv.DictReader(text.splitlines())}
+
+
+CORPUS = Description(
+    names=("shemo",),
+    licence="free for academic use (Mohamad Nezami et al. 2019)",
+    classes=CLASSES,
+    editions={"corrected": corrected, "filename": by_letter},
+)

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from ser import SerError
+from ser.diagram.summary import Part
 from ser.model.branches import CnnBranches, TransformerBranch
 from ser.model.network import Network
-from ser.model.summary import Part
 from ser.params.model import Model
 from ser.views.features import VIEWS
 
@@ -26,20 +26,8 @@ VIEW_COLOUR, CNN_COLOUR, TRANSFORMER_COLOUR, TOKENS_COLOUR, FUSION_COLOUR, OUTPU
 )
 INK, FAINT = "#202124", "#5f6368"
 TRANSFORMER_HEIGHT, ROW = 7.0, 14.0  # middle of the lowest box, and what each view above it adds
-FORMULAS = {
-    "concat": r"$z = [\,v_a\ ;\ v_x\,]$",
-    "sum": r"$z = W_a v_a + W_x v_x$",
-    "gate": r"$z = \sigma(a + x) \odot (a + x)$",
-    "hierarchical_gate": "$c = \\sigma(a) \\odot a$\n$C = W_c\\,c,\\ \\ T = W_t\\,x$\n$z = \\sigma(C\\ OP\\ T) \\odot (C + T)$",
-    "parallel_coattention": "$S = \\tanh(A\\,W_b\\,X^\\top)$\n$p_a,\\ p_x$ from $S$\n$z = [\\,pool(p_a, V_a)\\ ;\\ pool(p_x, V_x)\\,]$",
-    "alternating_coattention": (
-        "$s$ from $A$;  $p_x$ from $X, s$\n$p_a$ from $A, \\sum p_x X$\n$z = [\\,pool(p_a, V_a)\\ ;\\ pool(p_x, V_x)\\,]$"
-    ),
-    "hierarchical_coattention": (
-        "$\\hat{a}_k,\\ \\hat{x}_k$ at each depth $k$\n$h_k = \\tanh(W_k[\\,\\hat{a}_k + \\hat{x}_k\\ ;\\ h_{k-1}])$\n$z = h_K$"
-    ),
-    "cross_attention": "$A' = A$ asks $X$\n$X' = X$ asks $A$\n$z = [\\,a''\\ ;\\ x''\\,]$",
-}
+MATHTEXT = {"tanh": r"\tanh ", "â": r"\hat{a}", "x̂": r"\hat{x}", "ᵀ": r"^\top", "′": "'", "″": "''", " ": r"\ "}
+"""What matplotlib's mathtext writes otherwise than a formula in plain text."""
 
 Point = tuple[float, float]
 
@@ -92,7 +80,7 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
     middle = sum(y for _, y in sides) / len(sides)
     last = sides[0]
     if network.fusion is not None:
-        formula = FORMULAS[model.fusion].replace("OP", r"\odot" if model.gate_op == "mul" else "+")
+        formula = "\n".join(map(_mathtext, network.fusion.formula.splitlines()))
         last = _box(axes, (84, middle - 7), 22, 14, FUSION_COLOUR, model.fusion.replace("_", " "), formula)
         for point in sides:
             _arrow(axes, point, (84, middle))
@@ -108,6 +96,12 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
             figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
         except ValueError as error:  # a suffix that names no format
             raise SerError(f"{path}: {error}") from None
+
+
+def _mathtext(line: str) -> str:
+    for plain, written in MATHTEXT.items():
+        line = line.replace(plain, written)
+    return f"${line}$"
 
 
 def _chain(numbers: list[int], link: str) -> str:

@@ -1,0 +1,105 @@
+"""Any encoder from its folder: loaded up to the highest hidden state that is used, in float32, and run clip by clip on one thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ser import SerError
+from ser.signal.audio import resample
+
+RATE = 16_000
+"""What every encoder on offer was trained on, in Hz."""
+
+
+class Frozen(Protocol):
+    """An encoder that gives hidden states and does not learn."""
+
+    def states(self, signal: np.ndarray, silence: int) -> np.ndarray:
+        """Hidden states of a mono signal at 16 kHz with so many samples of silence behind it: float32 (tokens, chosen, width)."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of an encoder's folder.
+
+    Raises:
+        SerError: when it is missing or no JSON object with a ``model_type``.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config["model_type"], str):
+            raise ValueError("model_type is no text")
+    except FileNotFoundError:
+        raise SerError(f"{path} is missing: it says what the weights beside it are of") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SerError(f"{path} is no config.json of an encoder: {error!r}") from None
+    return config
+
+
+def size(config: dict[str, Any]) -> tuple[int, int]:
+    """Layers and width of the whole encoder, from its ``config.json``."""
+    keys = ("encoder_layers", "d_model") if config["model_type"] == "whisper" else ("num_hidden_layers", "hidden_size")
+    for key in keys:
+        if not isinstance(config.get(key), int) or config[key] < 1:
+            raise SerError(f"config.json of the encoder: {key} is {config.get(key)!r}, not a whole number from 1")
+    return config[keys[0]], config[keys[1]]
+
+
+def check_layers(config: dict[str, Any], chosen: Sequence[int]) -> None:
+    """Whether the encoder has the hidden states that are asked for.
+
+    Raises:
+        SerError: naming those it has.
+    """
+    layers, _ = size(config)
+    if max(chosen) > layers:
+        raise SerError(f"features.encoder.layers: {max(chosen)} is asked for, and this encoder has hidden states 0 to {layers}")
+
+
+def load(folder: Path, chosen: Sequence[int]) -> Frozen:
+    """The encoder in a folder with ``config.json`` and ``model.safetensors``; waveform encoders need ``preprocessor_config.json`` too.
+
+    Args:
+        folder: where the files lie.
+        chosen: numbers of the hidden states that are wanted, ascending.
+
+    Raises:
+        SerError: when the family is another, a layer does not exist, or the files are not whole.
+    """
+    from ser.encoders import waveform, whisper  # torch: slow to import, and only needed here
+
+    config = read_config(folder)
+    family = config["model_type"]
+    if family not in ("whisper", *waveform.FAMILIES):
+        raise SerError(f"{folder}: a model of the family {family!r}; those that can be run: {', '.join(('whisper', *waveform.FAMILIES))}")
+    check_layers(config, chosen)
+    if family == "whisper":
+        return whisper.load(folder / "model.safetensors", config, chosen)
+    return waveform.load(folder, chosen)
+
+
+def hidden_states(encoder: Frozen, signal: np.ndarray, sample_rate: int, silence_seconds: float) -> np.ndarray:
+    """Hidden states of a clip as they are stored: float16 (tokens, chosen, width), about 50 a second of clip and silence.
+
+    Args:
+        encoder: from ``load``.
+        signal: mono float in [−1, 1), shape (n,), n ≥ 1.
+        sample_rate: of the signal in Hz; resampled to 16 kHz where it is another.
+        silence_seconds: silence appended; its hidden states are among those given.
+
+    Raises:
+        SerError: when a value does not fit into float16.
+    """
+    states = encoder.states(resample(signal, sample_rate, RATE), round(silence_seconds * RATE))
+    with np.errstate(over="ignore"):
+        half = states.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise SerError(
+            f"features.encoder: hidden states up to {np.abs(states).max():g} do not fit into float16 (65504); choose lower layers"
+        )
+    return half

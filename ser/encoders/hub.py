@@ -1,0 +1,55 @@
+"""What the Hugging Face hub publishes in a repository at a revision. ``HF_ENDPOINT`` names another address with the same layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from ser.download.transfer import read_text
+from ser.runtime.disk import TransferError
+
+
+@dataclass(frozen=True)
+class Published:
+    """A repository at a commit: its files, and of those in large-file storage their sha256."""
+
+    commit: str
+    files: frozenset[str]
+    sha256: dict[str, str]
+
+
+def endpoint() -> str:
+    """Address of the hub."""
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def address(repository: str, commit: str, name: str) -> str:
+    """Address of a file at a commit."""
+    return f"{endpoint()}/{quote(repository)}/resolve/{quote(commit)}/{quote(name)}"
+
+
+def listing(repository: str, revision: str) -> str:
+    """Address of the list of a repository's files."""
+    return f"{endpoint()}/api/models/{quote(repository)}/revision/{quote(revision)}?blobs=true"
+
+
+def published(repository: str, revision: str) -> Published:
+    """The files of a repository at a commit or branch.
+
+    Raises:
+        TransferError: when the hub does not answer, or not with such a list.
+    """
+    text = read_text(listing(repository, revision))
+    try:
+        told = json.loads(text)
+        commit, entries = str(told["sha"]), [dict(entry) for entry in told["siblings"]]
+        files = frozenset(str(entry["rfilename"]) for entry in entries)
+        sums = {str(entry["rfilename"]): str(entry["lfs"]["sha256"]) for entry in entries if entry.get("lfs")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise TransferError(f"the hub's answer is no list of files: {error!r}") from None
+    if not re.fullmatch(r"[0-9a-f]{40}", commit) or not all(re.fullmatch(r"[0-9a-f]{64}", one) for one in sums.values()):
+        raise TransferError(f"the hub's answer has no commit of 40 or no sha256 of 64 hexadecimal digits (commit {commit[:60]!r})")
+    return Published(commit, files, sums)

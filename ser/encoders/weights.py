@@ -1,0 +1,213 @@
+"""Brings an encoder's weights here: a folder of one's own, the mirror, earlier downloads, the Hugging Face hub by commit; each verified.
+
+Only safetensors are taken. ``pytorch_model.bin`` is a pickle, and unpickling a file runs whatever code its author put there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser import SerError
+from ser.download import mirror as mirrors
+from ser.download.transfer import download
+from ser.encoders import hub
+from ser.encoders.table import TABLE, Row, row
+from ser.params.encoder import Encoder
+from ser.runtime.disk import TransferError, alone, verify, whole
+
+WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+SOURCE = "source.json"
+"""Written last beside what came: commit, checksum and whose bytes these are. A folder of the cache that has one is whole."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An encoder's files on this machine.
+
+    Attributes:
+        folder: where config.json, model.safetensors and, where needed, preprocessor_config.json lie.
+        sha256: of model.safetensors, verified.
+        edition: whose bytes these are: ``official at <commit>``, ``mirror's own edition``, ``a folder of one's own``.
+        terms: the licence and whether it allows commercial use.
+    """
+
+    folder: Path
+    sha256: str
+    edition: str
+    terms: str
+
+
+def obtain(settings: Encoder, *, mirror: str | None, cache: Path) -> Weights:
+    """The files of the encoder that ``features.encoder`` names; fetched where they are not here yet.
+
+    Args:
+        settings: name, and a folder of one's own if any.
+        mirror: folder or address with ``encoders/<name>/``, looked at before the cache and the hub; None for none.
+        cache: folder outside the repository; what comes is kept in ``encoders/<name>/`` of it.
+
+    Raises:
+        SerError: what could not be had, from where, why, and the ways out; a rerun goes on from what has come.
+    """
+    if settings.path is not None:
+        return _own(settings.name, Path(settings.path).expanduser())
+    chosen = row(settings.name)
+    (cache / "encoders" / chosen.name).mkdir(parents=True, exist_ok=True)
+    fetching = _Fetching(chosen, mirror, cache / "encoders" / chosen.name)
+    return fetching.from_mirror() or fetching.from_hub()
+
+
+def _own(name: str, folder: Path) -> Weights:
+    """The files in a folder of one's own, where they are; held against a ``model.safetensors.sha256`` beside them, if there is one."""
+    where = f"features.encoder.path: {folder}"
+    if not (folder / WEIGHTS).is_file():
+        if (folder / PICKLE).is_file():
+            raise SerError(f"{where} holds {PICKLE} and no {WEIGHTS}\n{_no_pickle(str(folder))}")
+        raise SerError(f"{where} holds no {WEIGHTS}; it must hold {CONFIG} and {WEIGHTS}, for a waveform encoder {PREPROCESSOR} too")
+    try:
+        checksum = mirrors.own_checksum(str(folder.parent), folder.name, WEIGHTS, "sha256")
+        sums = verify(folder / WEIGHTS, checksum)
+    except TransferError as error:
+        raise SerError(
+            f"{where}: {WEIGHTS}: {error}; bring the file again, or remove {WEIGHTS}.sha256 if it is of another edition"
+        ) from None
+    terms = {one.name: one.terms for one in TABLE}
+    return Weights(folder, sums["sha256"], "a folder of one's own", terms.get(name, "licence unknown: a folder of one's own"))
+
+
+@dataclass(frozen=True)
+class _Fetching:
+    """An encoder of the table on its way into the cache."""
+
+    chosen: Row
+    mirror: str | None
+    kept: Path
+
+    def from_mirror(self) -> Weights | None:
+        """What the mirror holds; None where it does not hold this encoder."""
+        if self.mirror is None:
+            return None
+        there = f"encoders/{self.chosen.name}"
+        place = mirrors.place(self.mirror, there, WEIGHTS)
+        try:
+            own = mirrors.own_checksum(self.mirror, there, WEIGHTS, "sha256")
+            checksum = own or _checksum(self.chosen.sha256)
+            target = self.kept / f"mirror-{checksum.partition(':')[2][:16] if checksum else 'unverified'}"
+            target.mkdir(exist_ok=True)
+            with alone(target):
+                sums = whole(target / WEIGHTS, checksum) if checksum else None
+                sums = sums or mirrors.bring(self.mirror, there, WEIGHTS, target / WEIGHTS, checksum)
+                if sums is None:
+                    self._refuse_pickle(mirrors.has(self.mirror, there, PICKLE), mirrors.place(self.mirror, there, ""))
+                    return None
+                for name in self._small():
+                    place = mirrors.place(self.mirror, there, name)
+                    if not (target / name).is_file() and mirrors.bring(self.mirror, there, name, target / name, None) is None:
+                        raise TransferError(f"the mirror holds {WEIGHTS} without it")
+        except TransferError as error:
+            hint = f"a mirror's own edition needs its sha256 beside it, in {mirrors.place(self.mirror, there, WEIGHTS)}.sha256"
+            raise self._error(place, error, hint) from None
+        if checksum is None:
+            _LOG.warning("%s: no sha256 is known, so what came from the mirror is not verified; it is %s", self.chosen.name, sums["sha256"])
+        official = (own is None and checksum is not None) or sums["sha256"] == self.chosen.sha256
+        return self._weights(target, sums["sha256"], f"official at {self.chosen.commit}" if official else "mirror's own edition")
+
+    def from_hub(self) -> Weights:
+        """What an earlier run fetched from the hub, else what the hub holds."""
+        target = self.kept / (self.chosen.commit or "main")
+        target.mkdir(exist_ok=True)
+        with alone(target):
+            found = self._earlier(target)
+            if found is None:
+                (target / SOURCE).unlink(missing_ok=True)
+                commit, checksum = self._resolved()
+                sums = {name: self._download(commit, name, target, checksum if name == WEIGHTS else None) for name in self._needed()}
+                found = {"repository": self.chosen.repository, "commit": commit, "sha256": sums[WEIGHTS]["sha256"]}
+                (target / SOURCE).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if not (self.chosen.commit and self.chosen.sha256):
+            pin = f"commit {found['commit']}, sha256 {found['sha256']}"
+            _LOG.info("%s is not pinned; to pin it, write into its line of ser/encoders/table.py: %s", self.chosen.name, pin)
+        return self._weights(target, found["sha256"], f"official at {found['commit']}")
+
+    def _earlier(self, target: Path) -> dict[str, str] | None:
+        """``source.json`` of an earlier download that is still whole and is what the table pins."""
+        try:
+            found = json.loads((target / SOURCE).read_text(encoding="utf-8"))
+            commit, sha256 = str(found["commit"]), str(found["sha256"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        pinned = self.chosen.sha256 in ("", sha256) and self.chosen.commit in ("", commit)
+        here = all((target / name).is_file() for name in self._needed())
+        return {"commit": commit, "sha256": sha256} if pinned and here and whole(target / WEIGHTS, f"sha256:{sha256}") else None
+
+    def _resolved(self) -> tuple[str, str | None]:
+        """Commit and checksum: as the table pins them, else as the hub says now."""
+        if self.chosen.commit and self.chosen.sha256:
+            return self.chosen.commit, f"sha256:{self.chosen.sha256}"
+        revision = self.chosen.commit or "main"
+        try:
+            told = hub.published(self.chosen.repository, revision)
+        except TransferError as error:
+            raise self._error(hub.listing(self.chosen.repository, revision), error) from None
+        where = f"{hub.endpoint()}/{self.chosen.repository}"
+        self._refuse_pickle(PICKLE in told.files and WEIGHTS not in told.files, where)
+        if WEIGHTS not in told.files:
+            raise self._error(where, TransferError(f"the repository has no {WEIGHTS} at {told.commit}"))
+        return told.commit, _checksum(self.chosen.sha256 or told.sha256.get(WEIGHTS, ""))
+
+    def _download(self, commit: str, name: str, target: Path, checksum: str | None) -> dict[str, str]:
+        url = hub.address(self.chosen.repository, commit, name)
+        try:
+            # A broken transfer is taken up again only where a checksum can tell that the two ends belong together.
+            return download(url, target / name, checksum=checksum, title=f"{self.chosen.name}: {name}")
+        except TransferError as error:
+            raise self._error(url, error) from None
+
+    def _small(self) -> tuple[str, ...]:
+        return (CONFIG,) if self.chosen.family == "whisper" else (CONFIG, PREPROCESSOR)
+
+    def _needed(self) -> tuple[str, ...]:
+        return (*self._small(), WEIGHTS)
+
+    def _weights(self, folder: Path, sha256: str, edition: str) -> Weights:
+        return Weights(folder, sha256, edition, self.chosen.terms)
+
+    def _refuse_pickle(self, only_pickle: bool, where: str) -> None:
+        if only_pickle:
+            raise SerError(f"encoder {self.chosen.name}: {where} holds {PICKLE} and no {WEIGHTS}\n{_no_pickle(self.chosen.repository)}")
+
+    def _error(self, where: str, why: Exception, hint: str = "") -> SerError:
+        """The message of everything that can go wrong on the way: what, from where, why, and the ways out."""
+        names = ", ".join(self._needed())
+        holder = self.mirror or "<folder>"
+        setting = "" if self.mirror else ", and set SER_MIRROR=<folder> (or runtime.mirror in params.yaml; a folder or an http(s) address)"
+        ways = [
+            f"put {names} of {self.chosen.repository} into {mirrors.place(holder, f'encoders/{self.chosen.name}', '')}{setting}",
+            "or into any folder, and name it in features.encoder.path",
+            *([hint] if hint else []),
+            "run it again: a broken transfer goes on where it stopped",
+            "features.encoder: null needs no encoder",
+        ]
+        lines = [f"encoder {self.chosen.name}: its weights could not be fetched", f"  from: {where}", f"  why: {why}", "  ways out:"]
+        return SerError("\n".join([*lines, *(f"  - {way}" for way in ways)]))
+
+
+def _checksum(sha256: str) -> str | None:
+    return f"sha256:{sha256}" if sha256 else None
+
+
+def _no_pickle(model: str) -> str:
+    """Why a pickle is not read, and how whoever trusts this one turns it into safetensors."""
+    return (
+        f"  why: {PICKLE} is a pickle, and reading one runs whatever code its author put into it; only {WEIGHTS} is read\n"
+        "  ways out:\n"
+        f'  - if you trust it, convert it once: python -c "from transformers import AutoFeatureExtractor as F, AutoModel as M; '
+        f"[one.from_pretrained('{model}').save_pretrained('<folder>') for one in (F, M)]\"\n"
+        "    and set features.encoder.path to that folder\n"
+        "  - or take an encoder that is published as safetensors; every Whisper is"
+    )

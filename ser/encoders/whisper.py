@@ -1,0 +1,170 @@
+"""Whisper's encoder: stem and layers in plain torch, loaded strictly from safetensors, run on as many frames as there are.
+
+Hidden states are numbered as in ``transformers``: 0 is the stem with positions, k the output of layer k. After the **last** layer, and only
+there, comes the final layer norm: the last hidden state is normed, all others are the residual stream as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ser import SerError
+from ser.encoders.cutting import HOP, fed, pieces
+from ser.encoders.whisper_mel import log_mel
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes from ``config.json``: mel bands, width, heads, width of the feed-forward part, layers, and tokens that have a position."""
+
+    bands: int
+    width: int
+    heads: int
+    ffn: int
+    layers: int
+    positions: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], where: str) -> Shape:
+        """The sizes that a ``config.json`` gives.
+
+        Raises:
+            SerError: when one is missing, is no whole number from 1, or does not fit another.
+        """
+        keys = ("num_mel_bins", "d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions")
+        for key in keys:
+            if not isinstance(config.get(key), int) or config[key] < 1:
+                raise SerError(f"{where}: {key} is {config.get(key)!r}, not a whole number from 1; this is no config.json of a Whisper")
+        shape = cls(*(config[key] for key in keys))
+        if shape.width % shape.heads or config.get("activation_function", "gelu") != "gelu" or config.get("scale_embedding", False):
+            raise SerError(f"{where}: not a Whisper as published (width by heads, gelu, unscaled embedding)")
+        return shape
+
+
+class Attention(nn.Module):
+    """Self-attention over all tokens; keys have no bias."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.q_proj, self.v_proj, self.out_proj = (nn.Linear(shape.width, shape.width) for _ in range(3))
+        self.k_proj = nn.Linear(shape.width, shape.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, width) → the same."""
+        q, k, v = (part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj))
+        mixed: Tensor = functional.scaled_dot_product_attention(q, k, v)  # (batch, heads, tokens, width / heads)
+        return self.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+class Layer(nn.Module):
+    """A pre-norm Transformer layer."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.self_attn_layer_norm, self.final_layer_norm = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
+        self.self_attn = Attention(shape)
+        self.fc1, self.fc2 = nn.Linear(shape.width, shape.ffn), nn.Linear(shape.ffn, shape.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, tokens, width) → the same."""
+        x = x + self.self_attn(self.self_attn_layer_norm(x))
+        return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
+
+
+class WhisperEncoder(nn.Module):
+    """Stem and layers up to the highest hidden state that is asked for; names of weights are those of the hub.
+
+    Args:
+        shape: sizes of the whole encoder.
+        chosen: numbers of the hidden states to give, ascending.
+    """
+
+    def __init__(self, shape: Shape, chosen: Sequence[int]) -> None:
+        super().__init__()
+        self.chosen, deepest = tuple(chosen), max(chosen)
+        self.conv1 = nn.Conv1d(shape.bands, shape.width, 3, padding=1)
+        self.conv2 = nn.Conv1d(shape.width, shape.width, 3, stride=2, padding=1)
+        self.embed_positions = nn.Embedding(shape.positions, shape.width)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(deepest))
+        self.layer_norm = nn.LayerNorm(shape.width) if deepest == shape.layers else None
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Hidden states of a log-mel, (batch, bands, frames) → (batch, tokens, chosen, width); tokens = half the frames, rounded up."""
+        x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel)))).transpose(1, 2)
+        x = x + self.embed_positions.weight[: x.shape[1]]
+        states = [x] if 0 in self.chosen else []
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x)
+            if self.layer_norm is not None and number == len(self.layers):
+                x = self.layer_norm(x)
+            if number in self.chosen:
+                states.append(x)
+        return torch.stack(states, dim=2)
+
+
+@dataclass(frozen=True)
+class Whisper:
+    """A loaded Whisper encoder that turns signals into hidden states."""
+
+    network: WhisperEncoder
+    bands: int
+    positions: int
+
+    def states(self, signal: np.ndarray, silence: int) -> np.ndarray:
+        """Hidden states of a signal, float32 (tokens, chosen, width), tokens = samples fed / 320, rounded up.
+
+        What has more tokens than the encoder has positions (30 s) is cut into as few pieces of the same length as possible.
+
+        Args:
+            signal: mono float at 16 kHz, shape (n,).
+            silence: samples of silence appended.
+        """
+        whole = fed(signal, silence)
+        mel = torch.from_numpy(log_mel(whole, self.bands))
+        cuts = pieces(len(whole) // HOP, self.positions)
+        with torch.inference_mode():
+            parts = [self.network(mel[None, :, 2 * start : 2 * end])[0] for start, end in cuts]
+            return torch.cat(parts).numpy()
+
+
+def load(weights: Path, config: Mapping[str, Any], chosen: Sequence[int]) -> Whisper:
+    """Load what the chosen hidden states need from a ``model.safetensors``, of the encoder alone or of the whole Whisper.
+
+    Every weight must be there, in its shape; the decoder and higher layers are not read. Weights in half precision are widened to float32.
+
+    Raises:
+        SerError: when the file is broken, or is not what ``config`` says.
+    """
+    shape = Shape.of(config, str(weights.with_name("config.json")))
+    network = WhisperEncoder(shape, chosen).eval().requires_grad_(False)
+    try:
+        with safe_open(weights, framework="pt") as stored:
+            network.load_state_dict(_of_encoder(stored, max(chosen), network.layer_norm is not None))
+    except (SafetensorError, RuntimeError) as error:
+        raise SerError(f"{weights} is not what its config.json says: {error}") from None
+    return Whisper(network, shape.bands, shape.positions)
+
+
+def _of_encoder(stored: Any, deepest: int, last: bool) -> dict[str, Tensor]:
+    """Weights of the encoder up to a layer, without the prefix that depends on who saved them."""
+    names: list[str] = list(stored.keys())  # a handle on a file, not a dict: it cannot be iterated itself
+    prefix = next((name.removesuffix("conv1.weight") for name in names if re.fullmatch(r"(model\.)?(encoder\.)?conv1\.weight", name)), "")
+    found = {}
+    for name in names:
+        short = name.removeprefix(prefix)
+        layer = re.match(r"layers\.(\d+)\.", short)
+        above = int(layer[1]) >= deepest if layer else short.startswith("layer_norm.") and not last
+        if name.startswith(prefix) and not above and (prefix or not short.startswith(("decoder.", "model.decoder.", "proj_out."))):
+            found[short] = stored.get_tensor(name).float()
+    return found

@@ -1,0 +1,208 @@
+"""The result of a corpus: the typed content of ``metrics/corpora/<corpus>.json``.
+
+The evaluate stage writes a ``Result``. Gates, report, export and benchmarks read it with ``read`` or ``parse``, which refuse
+a file of another version with one clear message. Field names are the keys of the file, field order is their order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError, model_serializer, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import SerializerFunctionWrapHandler
+
+from ser import SerError
+from ser.evaluation import metrics
+from ser.evaluation.sections import (
+    Baselines,
+    ByMetric,
+    Calibration,
+    Confusion,
+    Folds,
+    Intervals,
+    Json,
+    Mistake,
+    Number,
+    PerClass,
+    Robustness,
+    Scores,
+    Seeds,
+    Slice,
+    SpeakerAdapted,
+    Vad,
+    spread_out,
+)
+from ser.params.base import Section
+from ser.runtime.text import percent
+
+
+class ResultError(SerError):
+    """A metrics file that is missing or cannot be used; the message names the file, the key and the command to run."""
+
+
+class Measured(ByMetric):
+    """The part of the file that follows from saved predictions alone.
+
+    ``scores`` are means over seeds, each pooled over folds. The file repeats the headline's interval as ``ua_low`` and
+    ``ua_high``, since ``dvc exp show`` leaves lists out.
+    """
+
+    scores: Scores
+    n: int
+    """Test clips of each seed."""
+    protocol: str
+    speaker_independent: bool
+    leaks: dict[str, Number]
+    """Share of test clips whose ``speaker``, ``twin`` (same words) or ``content`` is also in training or validation."""
+    ci: Intervals
+    weighted_f1: Number
+    baselines: Baselines
+    classes: list[str]
+    per_class: dict[str, PerClass]
+    confusion: Confusion
+    folds: Folds
+    seeds: Seeds
+    knowing_speakers: SpeakerAdapted | None
+    """None where test speakers are not kept apart, or have too few clips."""
+    calibration: Calibration
+    slices: dict[str, Slice]
+    mistakes: list[Mistake]
+
+    @model_validator(mode="before")
+    @classmethod
+    def drop_the_repeated_interval(cls, values: object) -> object:
+        """``ua_low`` and ``ua_high`` are written again from ``ci``."""
+        return {key: value for key, value in values.items() if key not in _ends()} if isinstance(values, dict) else values
+
+    @model_validator(mode="after")
+    def scores_are_in_range(self) -> Measured:
+        """A score outside its metric's range is an error of its formula, or of the file."""
+        for metric in metrics.METRICS:
+            value = self.scores[metric.name]
+            if value is not None and not metric.low <= value <= metric.high:
+                raise ValueError(f"{metric.name} is {value:g}, outside its range {metric.low:g} to {metric.high:g}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Put the scores first and the headline's interval behind its score."""
+        fields: dict[str, object] = handler(self)
+        written: dict[str, object] = {}
+        for key, value in spread_out(fields, self.by_metric).items():
+            written[key] = value
+            if key == metrics.HEADLINE:
+                written |= dict(zip(_ends(), self.ci.limits[key] or (None, None), strict=True))
+        return written
+
+    @property
+    def headline(self) -> float:
+        """Score of the headline metric, mean over seeds; NaN where it is not defined."""
+        value = self.scores[metrics.HEADLINE]
+        return math.nan if value is None else value
+
+    def plain(self) -> dict[str, Json]:
+        """The content of the file as plain values, in the file's order."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Result(Measured):
+    """The whole file: what was measured, and the facts of the run that it holds for.
+
+    Facts with a default may be absent from a file, e.g. ``notice`` for recorded speech.
+    """
+
+    robustness: Robustness | None = None
+    edition: str | None = None
+    label_edition: str | None = None
+    files_found: int | None = None
+    kept: int | None = None
+    rejected: dict[str, int] | None = None
+    vad: Vad | None = None
+    normalise: str
+    fast: bool
+    examples: int | None = None
+    parameters: list[str] | None = None
+    """The parameters that made the networks, as ``model.fusion = …``; a list, which DVC does not count among the metrics."""
+    notice: str | None = None
+    """What must stand beside the numbers wherever they appear."""
+
+    @classmethod
+    def of(cls, measured: Measured, facts: Mapping[str, object]) -> Result:
+        """Join what was measured with the facts of the run, by key; a fact that does not hold is left out, e.g. ``notice``."""
+        return cls.model_validate({**dict(measured), **facts})
+
+    def line(self) -> str:
+        """What a person wants to know first, in one line: headline, WA, chance, clips, protocol, notice."""
+        main, limits = metrics.listed()[0], self.ci.limits[metrics.HEADLINE]
+        interval = " [{}, {}]".format(*(f"{main.text(limit)}{main.unit.strip()}" for limit in limits)) if limits else ""
+        scores = f"{main.label} {main.text(self.headline)}{main.unit.strip()}{interval}, WA {percent(self.scores['wa'])}%"
+        chance = percent(self.baselines.chance.ua)
+        notice = f"; {self.notice}" if self.notice else ""
+        return f"{scores}, chance {chance}%; {self.n} clips, protocol {self.protocol}{notice}"
+
+    def text(self) -> str:
+        """The file's text; the same result gives the same bytes."""
+        return json.dumps(self.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def parameter_lines(sections: Mapping[str, Section]) -> list[str]:
+    """Sections of parameters by name as one line per value: ``model.fusion = "concat"``."""
+    lines = []
+    for name, section in sections.items():
+        for key in type(section).model_fields:
+            value, path = getattr(section, key), f"{name}.{key}"
+            lines += parameter_lines({path: value}) if isinstance(value, Section) else [f"{path} = {json.dumps(value)}"]
+    return lines
+
+
+def read(path: str | Path) -> Result:
+    """The result in a metrics file, which is named after its corpus.
+
+    Raises:
+        ResultError: if the file is missing or is not of this version.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ResultError(f"{path} not found: run `dvc repro evaluate@{path.stem}` first") from None
+    return parse(text, str(path), path.stem)
+
+
+def parse(text: str, where: str, corpus: str) -> Result:
+    """The result in the text of a metrics file.
+
+    Args:
+        text: content of the file.
+        where: what to call it in messages, e.g. with its revision.
+        corpus: name of its corpus.
+
+    Raises:
+        ResultError: if the text is not a result of this version; it names the first faulty key.
+    """
+    try:
+        return Result.model_validate_json(text)
+    except ValidationError as error:
+        fault = _fault(error.errors(include_url=False)[0])
+        raise ResultError(f"{where} {fault}: run `dvc repro evaluate@{corpus}` to write it anew") from None
+
+
+def _fault(detail: ErrorDetails) -> str:
+    kind, key = detail["type"], ".".join(map(str, detail["loc"]))
+    if kind == "missing_metric":
+        return f"has no {'.'.join(filter(None, [key, detail['ctx']['key']]))!r}"
+    if kind == "missing":
+        return f"has no {key!r}"
+    if kind == "extra_forbidden":
+        return f"has the unknown key {key!r}"
+    if kind == "json_invalid":
+        return f"is not valid JSON ({detail['msg']})"
+    return f"cannot be used ({f'{key}: ' if key else ''}{detail['msg'].removeprefix('Value error, ')})"
+
+
+def _ends() -> tuple[str, str]:
+    return f"{metrics.HEADLINE}_low", f"{metrics.HEADLINE}_high"

@@ -1,0 +1,73 @@
+"""The tables behind the plots, ``metrics/plots/<corpus>/<name>.csv``, which DVC draws and compares between revisions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ser.evaluation import metrics
+from ser.evaluation.calibration import Reliability
+from ser.evaluation.sections import DIGITS, Robustness
+
+
+def normalised(counts: np.ndarray) -> np.ndarray:
+    """Each row of a confusion matrix as shares of its actual class, shape (K, K); NaN in the row of a class without clips."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.where(total > 0, total, 1), np.nan)
+
+
+def confusion(counts: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """One row per cell of a confusion matrix: actual, predicted, clips, and their share of the actual class."""
+    shares = normalised(counts)
+    rows = [
+        {"actual": actual, "predicted": predicted, "clips": int(counts[i, j]), "share": round(float(shares[i, j]), DIGITS)}
+        for i, actual in enumerate(classes)
+        for j, predicted in enumerate(classes)
+    ]
+    return pd.DataFrame(rows)
+
+
+def reliability(before: Reliability, after: Reliability) -> pd.DataFrame:
+    """One row per bin that holds clips: stage (``before`` or ``after`` temperature scaling), confidence, accuracy, clips."""
+    parts = []
+    for stage, binned in (("before", before), ("after", after)):
+        table = pd.DataFrame({"confidence": binned.confidence, "accuracy": binned.accuracy, "clips": binned.clips})
+        parts.append(table.assign(stage=stage)[table["clips"] > 0])
+    return pd.concat(parts, ignore_index=True)[["stage", "confidence", "accuracy", "clips"]].round(DIGITS)
+
+
+def folds(by_fold: dict[int, np.ndarray]) -> pd.DataFrame:
+    """One row per fold: its number, test clips, WA and UA, from confusion matrices of shape (seeds, K, K)."""
+    rows = [
+        {"fold": fold, "n": int(counts[0].sum()), "wa": float(metrics.wa(counts).mean()), "ua": float(metrics.ua(counts).mean())}
+        for fold, counts in by_fold.items()
+    ]
+    return pd.DataFrame(rows).round(DIGITS)
+
+
+def robustness(study: Robustness | None) -> pd.DataFrame:
+    """One row per condition: its name, UA, WA, and what is lost against clean clips; no row without the study."""
+    columns = ["condition", "ua", "wa", "lost"]
+    conditions = study.conditions if study else []
+    return pd.DataFrame([[getattr(one, name) for name in columns] for one in conditions], columns=columns)
+
+
+def curves(history: pd.DataFrame) -> pd.DataFrame:
+    """Training over epochs, one row per epoch.
+
+    Args:
+        history: ``history.csv`` of the models: fold, seed, epoch, train_loss, valid_loss, valid_ua, lr.
+
+    Returns:
+        ``epoch``, the means of the other columns over the folds and seeds that reached it, and ``valid_ua_fold<k>`` (mean over seeds).
+
+    Raises:
+        ValueError: if ``history`` lacks a column; it is named.
+    """
+    columns = ["train_loss", "valid_loss", "valid_ua", "lr"]
+    missing = [name for name in ("fold", "epoch", *columns) if name not in history]
+    if missing:
+        raise ValueError(f"history has no column {missing[0]!r}; has {', '.join(map(str, history.columns))}")
+    mean = history.groupby("epoch")[columns].mean()
+    each = history.pivot_table(index="epoch", columns="fold", values="valid_ua", aggfunc="mean").add_prefix("valid_ua_fold")
+    return mean.join(each).round({name: DIGITS for name in (*columns[:3], *each.columns)}).reset_index()

@@ -1,0 +1,45 @@
+"""Clips → hidden states of a frozen pretrained encoder, packed: data/encoded/<corpus>/. With features.encoder null nothing is done.
+
+Weights are looked for in this order: features.encoder.path, the mirror (SER_MIRROR or runtime.mirror: <mirror>/encoders/<name>/), earlier
+downloads (SER_CACHE_DIR or runtime.cache_dir), the Hugging Face hub (HF_ENDPOINT).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from ser.encoders import store
+from ser.params import Params
+from ser.runtime import machine
+from ser.signal.clips import written_whole
+from stages import command
+
+log = logging.getLogger(__name__)
+
+
+def main(params: Params, options: argparse.Namespace) -> None:
+    """Encode the corpus ``options.dataset``."""
+    name, settings, rate = options.dataset, params.features.encoder, params.preprocess.sample_rate
+    folder = Path("data/encoded") / name
+    if settings is None:
+        with written_whole(folder) as partial:
+            store.write_facts(partial, None)
+        log.info("%s: features.encoder is null; nothing to encode", name)
+        return
+    machine.passive_waiting()
+    from ser.encoders import encode, weights  # torch, which a run without an encoder does not need
+
+    cache = machine.cache_dir(params.runtime)
+    found = weights.obtain(settings, mirror=machine.mirror(params.runtime), cache=cache)
+    log.info("encoder %s (%s), licence: %s", settings.name, found.edition, found.terms)
+    encoded = encode.build(Path("data/clips") / name, folder, rate, settings, found, params.runtime, cache)
+    chosen = ", ".join(map(str, settings.layers))
+    log.info(
+        "%s: %d tokens of %d clips, hidden states %s, %d wide", name, len(encoded.states), len(encoded), chosen, encoded.states.shape[2]
+    )
+
+
+if __name__ == "__main__":
+    command.run(command.parser(__doc__), main)

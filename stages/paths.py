@@ -1,0 +1,90 @@
+"""Where the files of a corpus lie, relative to the root of the repository; dvc.yaml names the same places."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser import SerError
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Files and folders of one corpus.
+
+    Attributes:
+        corpus: its name.
+    """
+
+    corpus: str
+
+    @property
+    def clips(self) -> Path:
+        """Folder of the clips: audio.npy, clips.csv, rejected.csv, summary.json."""
+        return Path("data/clips", self.corpus)
+
+    @property
+    def features(self) -> Path:
+        """Folder of the features."""
+        return Path("data/features", self.corpus)
+
+    @property
+    def assignment(self) -> Path:
+        """Which clip is in which part of which fold."""
+        return Path("data/folds", f"{self.corpus}.csv")
+
+    @property
+    def folds(self) -> Path:
+        """Protocol and leaks of the folds."""
+        return Path("data/folds", f"{self.corpus}.json")
+
+    @property
+    def models(self) -> Path:
+        """Folder of the trained networks."""
+        return Path("models", self.corpus)
+
+    @property
+    def predictions(self) -> Path:
+        """Probabilities of validation and test clips."""
+        return Path("data/predictions", f"{self.corpus}.csv")
+
+    @property
+    def examples(self) -> Path:
+        """Clips that the report shows."""
+        return Path("data/examples", f"{self.corpus}.npz")
+
+    @property
+    def result(self) -> Path:
+        """The metrics file."""
+        return Path("metrics/corpora", f"{self.corpus}.json")
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the tables behind the plots."""
+        return Path("metrics/plots", self.corpus)
+
+    @property
+    def export(self) -> Path:
+        """Folder of the exported bundle."""
+        return Path("exports", self.corpus)
+
+
+def needed(path: Path, *stages: str) -> Path:
+    """The path itself, if it exists.
+
+    Args:
+        path: what an earlier stage makes.
+        stages: what makes it, as ``dvc repro`` takes it, e.g. ``split@demo``.
+
+    Raises:
+        SerError: if it does not exist; the message says what to run.
+    """
+    if not path.exists():
+        raise SerError(f"{path} not found: run `dvc repro {' '.join(stages)}` first")
+    return path
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text file, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
