@@ -28,15 +28,15 @@ CPU = torch.device("cpu")
 RATE = 16000
 
 
-class LoudnessSection(ViewSection):
+class ToySection(ViewSection):
     """Root mean square of a frame in dB, and its zero crossings."""
 
     floor_db: float = Field(ge=-200, le=0)
     """Levels below this are raised to it."""
 
 
-class LoudnessView(View):
-    title = "loudness"
+class ToyView(View):
+    title = "toy"
 
     @property
     def width(self) -> int:
@@ -47,13 +47,13 @@ class LoudnessView(View):
         centres = frames.hop_length * np.arange(frame_count(len(sound.signal), frames))
         padded = np.pad(sound.signal, frames.win_length)
         cut = np.stack([padded[centre + frames.win_length // 2 :][: frames.win_length] for centre in centres])
-        floor = 10 ** (self.features.loudness.floor_db / 20)
+        floor = 10 ** (self.features.toy.floor_db / 20)
         level = 20 * np.log10(np.maximum(np.sqrt(np.mean(cut**2, axis=1)), floor))
         crossings = np.mean(np.diff(np.signbit(cut), axis=1), axis=1)
         return np.stack([level, crossings], axis=1).astype(np.float32)
 
     def silence(self) -> np.ndarray:
-        return np.array([self.features.loudness.floor_db, 0.0])
+        return np.array([self.features.toy.floor_db, 0.0])
 
     def per_db(self) -> np.ndarray:
         return np.array([1.0, 0.0])
@@ -62,7 +62,7 @@ class LoudnessView(View):
 class Wider(Features):
     """``features`` with one section more, which may be null."""
 
-    loudness: LoudnessSection | None = None
+    toy: ToySection | None = None
 
 
 WiderParams = create_model("WiderParams", __base__=Params, features=(Wider, ...))
@@ -70,9 +70,9 @@ WiderParams = create_model("WiderParams", __base__=Params, features=(Wider, ...)
 
 def values(**changes: Any) -> dict[str, Any]:
     whole = made.params(**{"preprocess__sample_rate": RATE, "train__epochs": 8, "train__augment__noise_snr_db": None}).model_dump()
-    whole["features"]["loudness"] = {"floor_db": -100.0}
+    whole["features"]["toy"] = {"floor_db": -100.0}
     whole["train"]["augment"]["band_shift"] = 0
-    whole["model"]["branches"] = ["log_mel_cnn", "loudness_cnn", "transformer"]
+    whole["model"]["branches"] = ["log_mel_cnn", "toy_cnn", "transformer"]
     for key, value in changes.items():
         *path, last = key.split("__")
         section = whole
@@ -87,7 +87,7 @@ def wider(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two places: the schema, and the list of views."""
     monkeypatch.setattr(schema, "Params", WiderParams)
     monkeypatch.setattr(inference, "Features", Wider)  # reads model.json
-    monkeypatch.setitem(features.VIEWS, "loudness", LoudnessView)
+    monkeypatch.setitem(features.VIEWS, "toy", ToyView)
 
 
 def store(folder: Path) -> pd.DataFrame:
@@ -111,11 +111,11 @@ def store(folder: Path) -> pd.DataFrame:
 def test_a_view_goes_from_the_signal_to_the_exported_network(tmp_path, monkeypatch, wider, kind):
     monkeypatch.setenv("SER_WORKERS", "1")
     params = schema.parse(values(model__kind=kind))
-    assert list(params.features.views) == ["log_mel", "mfcc", "loudness"]
+    assert list(params.features.views) == ["log_mel", "mfcc", "toy"]
     table = store(tmp_path / "clips")
     extraction.build(tmp_path / "clips", tmp_path / "features", RATE, params.features, params.runtime)
     views = features.read(tmp_path / "features", params.features)
-    assert views.frames["loudness"].shape == (views.offsets[-1], 2)
+    assert views.frames["toy"].shape == (views.offsets[-1], 2)
 
     trained, file = made.trained(params), tmp_path / "fold1-seed0.safetensors"
     folders = tmp_path / "features", tmp_path / "clips", tmp_path / "clips/folds.csv"
@@ -125,14 +125,14 @@ def test_a_view_goes_from_the_signal_to_the_exported_network(tmp_path, monkeypat
     expected = inference.predict(tmp_path, tmp_path / "features", table, folds, CPU)
     pd.testing.assert_frame_equal(inference.predict(tmp_path, views, table, folds, CPU), expected)
 
-    silent = features.Views({**views.frames, "loudness": np.zeros_like(views.frames["loudness"])}, views.offsets)
+    silent = features.Views({**views.frames, "toy": np.zeros_like(views.frames["toy"])}, views.offsets)
     assert not np.allclose(inference.predict(tmp_path, silent, table, folds, CPU)["p_sad"], expected["p_sad"], atol=1e-3), "it is read"
     if kind == "svm":
         return
     network = inference.load_network(tmp_path, inference.describe(tmp_path), 1, 0, CPU)
-    assert {"mean_loudness", "scale_loudness"} <= set(network.state_dict())
+    assert {"mean_toy", "scale_toy"} <= set(network.state_dict())
     session = onnxruntime.InferenceSession(to_onnx([network]))
-    assert [value.name for value in session.get_inputs()] == ["log_mel", "mfcc", "loudness", "lengths"]
+    assert [value.name for value in session.get_inputs()] == ["log_mel", "mfcc", "toy", "lengths"]
     own = {name: frames[None].astype(np.float32) for name, frames in views.clip(0).items()}
     p = session.run(None, {**own, "lengths": np.array([len(own["mfcc"][0])])})[0]
     corpus = batches.load(views, table, trained.classes, trained.features, CPU)
@@ -155,14 +155,14 @@ def test_a_gain_reaches_the_view_though_mfcc_is_computed_again(wider):
     params = schema.parse(values(train__augment__freq_masks=0, train__augment__time_masks=0, train__augment__speed=0.0))
     corpus = made.corpus(made.params())
     frames = torch.randn(len(corpus.views["mfcc"]), 2).half()
-    silence, change = ({"loudness": torch.from_numpy(one(params.features)["loudness"])} for one in (features.silence, features.per_db))
-    added = {"views": corpus.views | {"loudness": frames}, "silence": corpus.silence | silence, "per_db": corpus.per_db | change}
+    silence, change = ({"toy": torch.from_numpy(one(params.features)["toy"])} for one in (features.silence, features.per_db))
+    added = {"views": corpus.views | {"toy": frames}, "silence": corpus.silence | silence, "per_db": corpus.per_db | change}
     corpus = batches.Corpus(**{**vars(corpus), **added})
     draws = augment.draw(params.train.augment, 24, 0, 1, CPU)
     views, lengths = augment.augment(corpus, torch.arange(24), draws, params.train.augment, 1000, 50.0)
     first = int(lengths[0] - corpus.length[0])  # silence of the shift
-    moved = views["loudness"][0, first : lengths[0]] - frames[: corpus.length[0]].float()
-    assert (views["loudness"][0, first : lengths[0], 1] == frames[: corpus.length[0], 1]).all()
+    moved = views["toy"][0, first : lengths[0]] - frames[: corpus.length[0]].float()
+    assert (views["toy"][0, first : lengths[0], 1] == frames[: corpus.length[0], 1]).all()
     assert moved[:, 0].std() < 1e-4
     assert 0.1 < abs(moved[:, 0].mean()) <= params.train.augment.gain_db
 
@@ -170,9 +170,9 @@ def test_a_gain_reaches_the_view_though_mfcc_is_computed_again(wider):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train__augment__band_shift": 2}, r"train\.augment.*loudness cannot be computed again.*band_shift to 0"),
-        ({"features__loudness": None}, r"model\.branches: found 'loudness_cnn'; allowed: log_mel_cnn \| mfcc_cnn \| transformer"),
-        ({"model__transformer__view": "pitch"}, r"model\.transformer\.view: found 'pitch'; allowed: log_mel \| mfcc \| loudness \| both"),
+        ({"train__augment__band_shift": 2}, r"train\.augment.*toy cannot be computed again.*band_shift to 0"),
+        ({"features__toy": None}, r"model\.branches: found 'toy_cnn'; allowed: log_mel_cnn \| mfcc_cnn \| transformer"),
+        ({"model__transformer__view": "pitch"}, r"model\.transformer\.view: found 'pitch'; allowed: log_mel \| mfcc \| toy \| both"),
     ],
     ids=str,
 )
@@ -182,7 +182,7 @@ def test_what_does_not_fit_the_views_is_refused_by_name(wider, changes, message)
 
 
 def test_a_view_that_is_switched_off_leaves_everything_as_it_was(wider):
-    params = schema.parse(values(features__loudness=None, model__branches=["log_mel_cnn"]))
+    params = schema.parse(values(features__toy=None, model__branches=["log_mel_cnn"]))
     signal = np.random.default_rng(1).normal(0, 0.05, 6000)
     stored, plain = (features.extract(signal, RATE, one) for one in (params.features, made.params().features))
     assert list(stored) == list(plain) == ["log_mel", "mfcc"]
@@ -193,7 +193,7 @@ def test_every_section_of_a_view_has_a_class_and_is_read_by_the_features_stage()
     sections = Features.model_fields
     assert list(features.VIEWS) == [name for name, field in sections.items() if _is_view(field.annotation)]
     stage = YAML(typ="safe", pure=True).load(made.ROOT / "dvc.yaml")["stages"]["features"]
-    assert {*stage["params"]} == {"preprocess.sample_rate", *(f"features.{name}" for name in sections if name != "normalise")}
+    assert {f"features.{view}" for view in features.VIEWS} <= {*stage["params"]}
 
 
 def _is_view(annotation: Any) -> bool:
