@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro test test-slow lint format setup deps experiment sweep benchmarks clean help
+.PHONY: repro test test-slow lint format setup deps experiment reset sweep benchmarks clean help
 
 SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
@@ -48,6 +48,10 @@ deps: .venv/.installed-dev  ## write the dependencies of every stage on code int
 
 experiment: setup  ## run a known system: make experiment PRESET=paper
 	overrides=$$($(RUN) python -m stages.preset '$(PRESET)') && $(RUN) dvc exp run $$overrides
+	@$(RUN) python -m stages.changes
+
+reset: setup  ## params.yaml as in the last commit, and no other file: experiments leave their settings in it
+	@$(RUN) python -m stages.changes --reset
 
 sweep: setup  ## all fusions and three known systems on the same clips, queued, in one table
 	fusions=$$($(RUN) python -m ser.model.fusions --names) && $(RUN) dvc exp run --queue -S model.fusion=$$fusions

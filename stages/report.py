@@ -29,6 +29,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     """Write the page for all corpora that have metrics, those of this run first."""
     if options.scores:
         print(scores(params))
+        command.say_changes()
         return
     for name in params.datasets:
         needed(Paths(name).result, f"evaluate@{name}")
@@ -39,6 +40,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"), circumstances())
     write(PAGE, rendered)
     log.info("%s: %s (%.1f MB)", PAGE, ", ".join(there), len(rendered.encode()) / 1e6)
+    command.say_changes()
 
 
 def scores(params: Params) -> str:
