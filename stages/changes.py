@@ -39,27 +39,34 @@ def main() -> None:
 
 
 def line(path: Path = FILE) -> str | None:
-    """One line that names the keys whose value is not that of the last commit.
-
-    None if no key differs, if there is no commit to compare with, or if params.yaml cannot be parsed.
-    """
-    found = changed(path)
+    """One line that names the keys whose value is not that of the last commit; None if no key differs or there is no commit."""
+    found = since_commit(path)
     if not found:
         return None
-    named = [f"{key} = {_short(value)}" for key, value in list(found.items())[:LISTED]]
-    more = [f"and {len(found) - LISTED} more"] if len(found) > LISTED else []
-    return f"{path} differs from the last commit in: {', '.join(named + more)}. `make reset` restores it."
+    return f"{path} differs from the last commit in: {', '.join(named(found, LISTED))}. `make reset` restores it."
 
 
-def changed(path: Path = FILE) -> dict[str, Any]:
-    """The values of params.yaml by dotted key where the last commit has another value, or none; None where only the commit has the key."""
+def named(values: dict[str, Any], most: int) -> list[str]:
+    """``key = value`` for the first values, and how many more there are."""
+    more = [f"and {len(values) - most} more"] if len(values) > most else []
+    return [f"{key} = {_short(value)}" for key, value in list(values.items())[:most]] + more
+
+
+def since_commit(path: Path = FILE) -> dict[str, Any]:
+    """What ``changed`` finds between the last commit and the file; empty without a commit."""
     before = committed(path)
-    if before is None:
-        return {}
+    return {} if before is None or not path.exists() else changed(path.read_bytes(), before)
+
+
+def changed(now: bytes, before: bytes) -> dict[str, Any]:
+    """The values of a params.yaml by dotted key where another has a different value or none; None for keys that only the other has.
+
+    Empty if one of them cannot be parsed.
+    """
     yaml = YAML(typ="safe", pure=True)
     try:
-        old, new = by_key(yaml.load(before)), by_key(yaml.load(path.read_bytes()))
-    except (YAMLError, OSError, AttributeError):  # AttributeError: the file is no mapping
+        old, new = by_key(yaml.load(before)), by_key(yaml.load(now))
+    except (YAMLError, AttributeError):  # AttributeError: the file is no mapping
         return {}
     return {key: new.get(key) for key in [*new, *(key for key in old if key not in new)] if key not in old or old[key] != new.get(key)}
 
@@ -78,7 +85,7 @@ def reset(path: Path = FILE) -> str:
         raise SerError(f"git has no commit with {path} here, so there is nothing to restore it from")
     if path.exists() and path.read_bytes() == before:
         return f"{path} is already as in the last commit"
-    lost = changed(path)
+    lost = since_commit(path)
     path.write_bytes(before)
     undone = [f"  {key} was {_short(value)}" for key, value in lost.items()] or ["  only its layout or comments differed"]
     after = f"{path} is again as in the last commit; nothing else was touched. `dvc repro` brings the results that belong to it."

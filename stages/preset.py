@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ser import SerError
 from ser.params import parse
 from ser.search.space import put
-from stages.changes import by_key, changed
+from stages.changes import by_key, since_commit
 
 FOLDER = Path("docs/presets")
 
@@ -72,7 +72,7 @@ def overrides(preset: dict[str, Any]) -> list[str]:
 
 def carries(preset: dict[str, Any]) -> str | None:
     """A note on keys that differ from the last commit and that the preset leaves so: the experiment would run with both."""
-    mixed = [key for key in changed() if key not in by_key(preset)]
+    mixed = [key for key in since_commit() if key not in by_key(preset)]
     if not mixed:
         return None
     return (
