@@ -39,7 +39,6 @@ from ser.evaluation.sections import (
 from ser.params.base import Section
 from ser.runtime.text import percent
 
-
 FEWEST = 20
 """Test clips below which a score supports no conclusion: even all right leaves 14 % of errors possible at 95 % (the rule of three)."""
 
