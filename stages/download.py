@@ -2,6 +2,7 @@
 
 The stage tries the mirror first (SER_MIRROR or runtime.mirror: a folder or address that holds <corpus>/<archive>), then archives kept from
 earlier runs (SER_CACHE_DIR or runtime.cache_dir), then the official address. `demo` is made here, without a network.
+Own recordings are packed once. DVC does not watch their folder: ``--changed`` packs those again that have changed since.
 """
 
 from __future__ import annotations
@@ -15,9 +16,21 @@ from ser.corpora.listing import check_labels
 from ser.download.fetch import FetchError, fetch, obstacle
 from ser.params import Params
 from ser.runtime import machine
-from stages.command import parser, run
+from stages.command import run
+from stages.recordings import stale
 
 RAW = Path("data/raw")
+
+
+def main(params: Params, options: argparse.Namespace) -> None:
+    """Fetch the corpus ``options.dataset``; with ``--changed``, pack own recordings of this run again where they have changed."""
+    if not options.changed:
+        download(params, options)
+        return
+    for name in params.datasets:
+        if changes := stale(name, params, RAW):
+            print(f"{name}: {changes} since the recordings were packed; packing them again")
+            download(params, argparse.Namespace(dataset=name))
 
 
 def download(params: Params, options: argparse.Namespace) -> None:
@@ -49,4 +62,8 @@ def _missing_too(params: Params, failed: str) -> list[FetchError]:
 
 
 if __name__ == "__main__":
-    run(parser(__doc__), download)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = arguments.add_mutually_exclusive_group(required=True)
+    which.add_argument("--dataset", metavar="NAME", help="corpus to fetch, a key of `corpora` in params.yaml")
+    which.add_argument("--changed", action="store_true", help="pack the own recordings in `datasets` again that have changed since")
+    run(arguments, main)

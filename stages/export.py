@@ -12,6 +12,7 @@ from ser.params import Params
 from ser.runtime.machine import passive_waiting
 from stages.command import parser, run
 from stages.paths import Paths
+from stages.recordings import warn_if_stale
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
@@ -19,6 +20,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     from ser.serving.export import export
 
+    warn_if_stale(options.dataset, params)
     paths = Paths(options.dataset)
     evaluated = result.read(paths.result) if paths.result.exists() else None
     facts = export(paths.models, paths.export, params.corpora[paths.corpus].source, evaluated)

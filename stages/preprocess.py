@@ -10,6 +10,7 @@ from ser.params import Params
 from ser.runtime.disk import owned
 from ser.signal import preprocessing
 from stages import command
+from stages.recordings import warn_if_stale
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 def main(params: Params, options: argparse.Namespace) -> None:
     """Preprocess the corpus ``options.dataset``."""
     name = options.dataset
+    warn_if_stale(name, params)
     out = owned(Path("data/clips"), name)
     summary = preprocessing.build(name, params.corpora[name], Path("data/raw") / name, out, params.preprocess, params.runtime)
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary["rejected"].items()) or "none"

@@ -7,7 +7,9 @@ params.yaml.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -23,12 +25,15 @@ from stages.paths import Paths, needed, write
 log = logging.getLogger(__name__)
 
 PAGE = Path("reports/index.html")
+MADE = PAGE.with_name("made.json")
+"""Revision, machine and libraries. No output of the stage: DVC would see another page at every commit and on every machine."""
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Write the page for all corpora that have metrics, those of this run first."""
     if options.scores:
         print(scores(params))
+        command.say_changes()
         return
     for name in params.datasets:
         needed(Paths(name).result, f"evaluate@{name}")
@@ -36,9 +41,11 @@ def main(params: Params, options: argparse.Namespace) -> None:
     there = [name for name in names if Paths(name).result.exists()]
     corpora = [_corpus(name, params, options.audio) for name in there]
     missing = [name for name in names if name not in there]
-    rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"), circumstances())
+    rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"))
     write(PAGE, rendered)
+    write(MADE, json.dumps(asdict(circumstances()), indent=1) + "\n")
     log.info("%s: %s (%.1f MB)", PAGE, ", ".join(there), len(rendered.encode()) / 1e6)
+    command.say_changes()
 
 
 def scores(params: Params) -> str:

@@ -24,6 +24,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
     from ser.training import checkpoint, device, inference, jobs, loop
 
+    command.say_changes()
     name = options.dataset
     features, clips, folds, out = (
         Path("data/features") / name,

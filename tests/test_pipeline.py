@@ -55,17 +55,13 @@ def test_found_is_kept_plus_rejected(finished):
 
 
 def test_same_seed_same_bytes(finished):
-    """All stages again from nothing: every hash in dvc.lock and every metric stays, but for the page, which names the git revision."""
+    """All stages again from nothing: every hash in dvc.lock and every metric stays, in another commit too."""
     lock = finished.folder / "dvc.lock"
     before = lock.read_bytes()
     forced = finished.run("dvc", "repro", "--force")
     assert ran(forced.stdout) == set(STAGES)
-    old, new = (YAML(typ="safe", pure=True).load(text)["stages"] for text in (before, lock.read_bytes()))
-    assert {name: stage for name, stage in old.items() if name != "report"} == {
-        name: stage for name, stage in new.items() if name != "report"
-    }
-    assert finished.run("git", "status", "--porcelain").stdout in ("", " M dvc.lock\n")
-    finished.run("git", "commit", "-qam", "the same again", check=False)
+    assert lock.read_bytes() == before
+    assert finished.run("git", "status", "--porcelain").stdout == ""
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -39,6 +39,12 @@ from ser.evaluation.sections import (
 from ser.params.base import Section
 from ser.runtime.text import percent
 
+FEWEST = 20
+"""Test clips below which a score supports no conclusion: even all right leaves 14 % of errors possible at 95 % (the rule of three)."""
+
+WIDEST = 0.5
+"""Width of the headline's interval, as a share, beyond which the score supports no conclusion."""
+
 
 class ResultError(SerError):
     """A metrics file that is missing or cannot be used; the message names the file, the key and the command to run."""
@@ -135,6 +141,19 @@ class Result(Measured):
         """Join what was measured with the facts of the run, by key; a fact that does not hold is left out, e.g. ``notice``."""
         return cls.model_validate({**dict(measured), **facts})
 
+    def caveat(self) -> str | None:
+        """Why the headline score must not be taken at its face; None where nothing speaks against it."""
+        limits, chance = self.ci.limits[metrics.HEADLINE], self.baselines.chance.ua
+        if self.n < FEWEST:
+            return f"{self.n} clips are too few for any conclusion"
+        if limits is None or chance is None:
+            return None
+        if (width := limits[1] - limits[0]) > WIDEST:
+            return f"the interval is {percent(width, 0)} points wide: too few clips or speakers for any conclusion"
+        if limits[1] < chance:
+            return "below chance"
+        return "not distinguishable from chance" if limits[0] <= chance else None
+
     def line(self) -> str:
         """What a person wants to know first, in one line: headline, WA, chance, clips, protocol, notice."""
         main, limits = metrics.listed()[0], self.ci.limits[metrics.HEADLINE]
@@ -142,7 +161,8 @@ class Result(Measured):
         scores = f"{main.label} {main.text(self.headline)}{main.unit.strip()}{interval}, WA {percent(self.scores['wa'])}%"
         chance = percent(self.baselines.chance.ua)
         notice = f"; {self.notice}" if self.notice else ""
-        return f"{scores}, chance {chance}%; {self.n} clips, protocol {self.protocol}{notice}"
+        caveat = f"; {said}" if (said := self.caveat()) else ""
+        return f"{scores}, chance {chance}%; {self.n} clips, protocol {self.protocol}{caveat}{notice}"
 
     def text(self) -> str:
         """The file's text; the same result gives the same bytes."""
