@@ -6,7 +6,8 @@ Reads data/features/<corpus>, data/folds/<corpus>.csv and clips.csv; writes mode
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     import torch
 
-    from ser.training import checkpoint, device, inference, jobs, loop
+    from ser.training import checkpoint, data_parallel, device, inference, jobs, loop
 
     name = options.dataset
     features, clips, folds, out = (
@@ -48,12 +49,13 @@ def main(params: Params, options: argparse.Namespace) -> None:
         for seed in trained.seeds
         for file in [f"fold{fold}-seed{seed}.safetensors"]
     ]
-    history = jobs.train(planned, params.runtime)
-    if not history:
-        return  # a rank above 0, started by torchrun: rank 0 writes the outputs
-    pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
-    trained.write(out)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    above = data_parallel.launched() and os.environ["RANK"] != "0"  # rank 0 takes the turn for all, and writes the outputs
+    with nullcontext() if above else checkpoint.in_turn(checkpoints):
+        history = jobs.train(planned, params.runtime)
+        if above:
+            return
+        pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
+        trained.write(out)
 
 
 if __name__ == "__main__":
