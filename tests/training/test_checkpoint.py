@@ -127,10 +127,15 @@ def _take_a_turn(folder):
 
 def test_after_an_error_the_checkpoints_stay(tmp_path):
     folder = tmp_path / "demo-0123"
-    with pytest.raises(KeyboardInterrupt), checkpoint.in_turn(folder):
-        folder.mkdir()
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _train_and_be_interrupted(folder)
     assert folder.is_dir()
     with checkpoint.in_turn(folder):
         assert folder.is_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def _train_and_be_interrupted(folder):
+    with checkpoint.in_turn(folder):
+        folder.mkdir()
+        raise KeyboardInterrupt
