@@ -1,6 +1,6 @@
 """Train one network per fold and seed; an interrupted training resumes from its last finished epoch.
 
-Reads data/features/<corpus>, data/folds/<corpus>.csv and clips.csv; writes models/<corpus>.
+Reads data/features/<corpus>, data/folds/<corpus>.csv and .json, and the clips; writes models/<corpus>.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 from ser.params import Params
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.signal.clips import read_table
+from ser.splits import assignment
 from stages import command
 
 
@@ -34,7 +35,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
     )
     table = read_table(clips)
     place = device.set_up(params.runtime, deterministic=not params.train.fast)
-    numbers = sorted(int(number) for number in pd.read_csv(folds)["fold"].unique())
+    split = assignment.read(folds, table["clip"])
+    assignment.read_facts(folds.with_suffix(".json"), split)
+    numbers = sorted(int(number) for number in split["fold"].unique())
     notes = {"device": place.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
     trained = inference.Trained.planned(name, table, numbers, params, notes)
     together = jobs.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
@@ -55,6 +58,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
         if above:
             return
         pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
+        checkpoint.write_checksums(out)
         trained.write(out)
 
 

@@ -18,11 +18,15 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
 from torch import Tensor
+
+from ser.runtime.reading import read_json, written_by
 
 log = logging.getLogger(__name__)
 
+CHECKSUMS = "checksums.json"
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
@@ -114,6 +118,33 @@ def _is(file: IO[str], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``checksums.json``: the SHA-256 of each file of weights in ``models/<corpus>``."""
+    sums = {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in ``models/<corpus>/<file>``.
+
+    Raises:
+        DamagedError: if the file is damaged. A file without ``checksums.json`` beside it is only parsed.
+    """
+    stage, corpus, sums = "train", path.parent.name, path.with_name(CHECKSUMS)
+    with written_by(stage, corpus, path):
+        if sums.exists() and read_json(sums, stage, corpus).get(path.name) != _sha256(path):
+            raise ValueError(f"its SHA-256 is not the one in {CHECKSUMS}")
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from ser import SerError
 from ser.training import checkpoint
 
 
@@ -139,3 +140,21 @@ def _train_and_be_interrupted(folder):
     with checkpoint.in_turn(folder):
         folder.mkdir()
         raise KeyboardInterrupt
+
+
+def test_changed_weights_are_refused(tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    path = folder / "fold1-seed0.safetensors"
+    path.write_bytes(save({"a": torch.arange(64.0)}))
+    checkpoint.write_checksums(folder)
+    assert torch.equal(checkpoint.read_weights(path)["a"], torch.arange(64.0))
+    whole = path.read_bytes()
+    for spoilt in (b"", whole[:-1], bytes(len(whole)), whole[:-5] + b"\x01" + whole[-4:]):
+        path.write_bytes(spoilt)
+        with pytest.raises(SerError, match=r"fold1-seed0.safetensors is damaged or of another run: its SHA-256.*dvc repro train@demo"):
+            checkpoint.read_weights(path)
+    (folder / "checksums.json").unlink()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(SerError, match=r"fold1-seed0.safetensors is damaged or of another run.*dvc repro train@demo"):
+        checkpoint.read_weights(path)
