@@ -75,8 +75,10 @@ def _adapted(answers: pd.DataFrame, table: pd.DataFrame, where: str) -> pd.DataF
 
 
 def _clips(name: str, revision: str) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "clips.csv").write_text(_text(Paths(name).clips / "clips.csv", name, revision), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, name)  # named as the corpus, for messages
+        folder.mkdir()
+        (folder / "clips.csv").write_text(_text(Paths(name).clips / "clips.csv", name, revision), encoding="utf-8")
         return read_table(folder)
 
 

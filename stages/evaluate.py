@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import logging
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -20,15 +18,19 @@ from ser.evaluation.result import Result, parameter_lines
 from ser.params import Params
 from ser.params.corpora import SYNTHETIC_NOTICE, Synthetic
 from ser.runtime.machine import passive_waiting
+from ser.runtime.reading import DamagedError, read_csv, read_json
 from ser.signal import clips
+from ser.splits.assignment import read, read_facts
 from ser.views import features
 from stages import command
 from stages.paths import Paths, needed, write
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
+
+CURVES = ["train_loss", "valid_loss", "valid_ua", "lr"]
+"""Columns of ``history.csv`` that are drawn over the epochs; a training that diverged has NaN in them."""
+HISTORY = dict.fromkeys(["fold", "seed", "epoch"], "int64") | dict.fromkeys(CURVES, "float64")
+"""All columns of ``history.csv`` and their pandas types."""
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
@@ -36,9 +38,15 @@ def main(params: Params, options: argparse.Namespace) -> None:
     name, settings, paths = options.dataset, params.evaluate, Paths(options.dataset)
     for path in (paths.models / "model.json", paths.clips / "clips.csv", paths.clips / "summary.json", paths.assignment, paths.folds):
         needed(path, f"train@{name}")
-    table = clips.read_table(paths.clips)
-    assignment = pd.read_csv(paths.assignment, dtype={"clip": "string"})
-    folds, summary = (json.loads(path.read_text(encoding="utf-8")) for path in (paths.folds, paths.clips / "summary.json"))
+    facts_of_clips = ["edition", "label_edition", "files_found", "kept", "rejected", "vad", "sample_rate"]
+    summary = read_json(paths.clips / "summary.json", "preprocess", name, facts_of_clips)
+    packed = clips.read(paths.clips, summary["sample_rate"])
+    table = packed.table
+    if summary["kept"] != len(table):
+        raise DamagedError(paths.clips / "clips.csv", "preprocess", name, f"summary.json counts {summary['kept']} clips")
+    assignment = read(paths.assignment, table["clip"])
+    folds = read_facts(paths.folds, assignment)
+    history = read_csv(paths.models / "history.csv", "train", name, HISTORY, empty=CURVES)
 
     passive_waiting()
     from ser.evaluation import attention
@@ -46,6 +54,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
     place = device.set_up(params.runtime)
     trained = inference.describe(paths.models)
+    if set(zip(history["fold"], history["seed"], strict=True)) != {(fold, seed) for fold in trained.folds for seed in trained.seeds}:
+        raise DamagedError(paths.models / "history.csv", "train", name, "it has other folds and seeds than model.json")
 
     def predict(views: features.Views, chosen: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
         return inference.predict(paths.models, views, chosen, scored, place)
@@ -58,7 +68,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
         "robustness": robustness.measure(
             paths.clips, assignment, settings, trained.features, trained.preprocess.sample_rate, params.runtime, predict
         ),
-        **{key: summary[key] for key in ("edition", "label_edition", "files_found", "kept", "rejected", "vad")},
+        **{key: summary[key] for key in facts_of_clips[:-1]},
         "normalise": trained.features.normalise,
         "fast": trained.train.fast,
         "examples": len(chosen),
@@ -70,10 +80,10 @@ def main(params: Params, options: argparse.Namespace) -> None:
     gates.check_gates(result, settings.gates, name)
 
     write(paths.predictions, text)
-    curves = tables.curves(pd.read_csv(paths.models / "history.csv"))
+    curves = tables.curves(history)
     for plot, content in {**evaluation.plots, "loss": curves, "robustness": tables.robustness(result.robustness)}.items():
         write(paths.plots / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
-    packed, views = clips.read(paths.clips, summary["sample_rate"]), features.read(paths.features, trained.features)
+    views = features.read(paths.features, trained.features)
     attend = attention.attender(paths.models, paths.features, table, place)
     examples.write(paths.examples, examples.collect(evaluation.test, chosen, packed, views, attend))
     # Written last: people and DVC take its presence for a finished evaluation.

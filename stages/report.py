@@ -19,6 +19,8 @@ from ser.params import Params
 from ser.params.corpora import Synthetic
 from ser.report import page
 from ser.runtime.circumstances import circumstances
+from ser.runtime.reading import read_csv, written_by
+from ser.signal.clips import REJECTED
 from stages import command
 from stages.paths import Paths, needed, write
 
@@ -60,13 +62,22 @@ def _corpus(name: str, params: Params, audio: bool) -> page.Corpus:
     return page.Corpus(
         name=name,
         result=result.read(paths.result),
-        tables={path.stem: pd.read_csv(path) for path in sorted(paths.plots.glob("*.csv"))},
+        tables={path.stem: _table(path, name) for path in sorted(paths.plots.glob("*.csv"))},
         # data/ belongs to this run; beside a committed result it may hold anything.
         examples=examples.read(paths.examples) if active and paths.examples.exists() else [],
-        rejected=pd.read_csv(rejected, dtype=str, keep_default_na=False) if active and rejected.exists() else page.NONE_REJECTED,
+        rejected=_rejected(rejected, name) if active and rejected.exists() else page.NONE_REJECTED,
         committed=not active,
         audio=audio or isinstance(params.corpora[name].source, Synthetic),
     )
+
+
+def _table(path: Path, name: str) -> pd.DataFrame:
+    with written_by("evaluate", name, path):
+        return pd.read_csv(path)
+
+
+def _rejected(path: Path, name: str) -> pd.DataFrame:
+    return read_csv(path, "preprocess", name, dict.fromkeys(REJECTED, "str"))
 
 
 if __name__ == "__main__":

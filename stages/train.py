@@ -1,12 +1,13 @@
 """Train one network per fold and seed; an interrupted training resumes from its last finished epoch.
 
-Reads data/features/<corpus>, data/folds/<corpus>.csv and clips.csv; writes models/<corpus>.
+Reads data/features/<corpus>, data/folds/<corpus>.csv and .json, and the clips; writes models/<corpus>.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ import pandas as pd
 from ser.params import Params
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.signal.clips import read_table
+from ser.splits import assignment
 from stages import command
 
 
@@ -22,7 +24,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     import torch
 
-    from ser.training import checkpoint, device, inference, jobs, loop
+    from ser.training import checkpoint, data_parallel, device, inference, jobs, loop
 
     command.say_changes()
     name = options.dataset
@@ -34,7 +36,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
     )
     table = read_table(clips)
     place = device.set_up(params.runtime, deterministic=not params.train.fast)
-    numbers = sorted(int(number) for number in pd.read_csv(folds)["fold"].unique())
+    split = assignment.read(folds, table["clip"])
+    assignment.read_facts(folds.with_suffix(".json"), split)
+    numbers = sorted(int(number) for number in split["fold"].unique())
     notes = {"device": place.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
     trained = inference.Trained.planned(name, table, numbers, params, notes)
     together = jobs.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
@@ -49,12 +53,14 @@ def main(params: Params, options: argparse.Namespace) -> None:
         for seed in trained.seeds
         for file in [f"fold{fold}-seed{seed}.safetensors"]
     ]
-    history = jobs.train(planned, params.runtime)
-    if not history:
-        return  # a rank above 0, started by torchrun: rank 0 writes the outputs
-    pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
-    trained.write(out)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    above = data_parallel.launched() and os.environ["RANK"] != "0"  # rank 0 takes the turn for all, and writes the outputs
+    with nullcontext() if above else checkpoint.in_turn(checkpoints):
+        history = jobs.train(planned, params.runtime)
+        if above:
+            return
+        pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
+        checkpoint.write_checksums(out)
+        trained.write(out)
 
 
 if __name__ == "__main__":

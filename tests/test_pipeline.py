@@ -265,7 +265,7 @@ def test_ctrl_c_in_training_goes_on_from_the_last_epoch_but_never_with_other_par
     assert "resumes after" not in said
     assert "interrupted" in said
     time.sleep(1)
-    (interrupted,) = (Path(project.environment["SER_CACHE_DIR"]) / "checkpoints").iterdir()
+    (interrupted,) = (path for path in Path(project.environment["SER_CACHE_DIR"], "checkpoints").iterdir() if path.is_dir())
 
     project.set({"train.lr": 0.0123, "train.epochs": 30})
     said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   1/30")

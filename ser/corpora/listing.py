@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from ser.corpora.catalogue import catalogue
 from ser.corpora.description import Description
 from ser.corpora.labels import Recording, Reject, not_audio
 from ser.params.corpora import Corpus, Folder, Joint, Source, Synthetic
+from ser.runtime.reading import read_json
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _unique(found: list[Found], rejects: list[tuple[Path, str, Reject]]) -> tupl
 
 def _source(name: str, raw: Path) -> dict:
     try:
-        return json.loads((raw / "source.json").read_text(encoding="utf-8"))
+        return read_json(raw / "source.json", "download", name, ["archives", "edition"])
     except FileNotFoundError:
         raise SerError(f"{raw / 'source.json'} not found: run the download stage for {name} first") from None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ser import SerError
+from ser.runtime.reading import DamagedError, read_array, read_json, read_offsets, written_by
 
 FACTS = "encoder.json"
 """What the states are of; ``encoder`` in it is null where nothing was encoded, and then it lies there alone."""
@@ -42,19 +42,20 @@ def read(folder: str | Path) -> Encoded | None:
     """Open a folder of the stage encode; None where ``features.encoder`` was null.
 
     Raises:
-        SerError: when the arrays do not belong together.
+        ser.runtime.reading.DamagedError: when a file is damaged, or the files do not belong together.
     """
     folder = Path(folder)
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))["encoder"]
+    corpus = folder.name
+    facts = read_json(folder / FACTS, "encode", corpus, ["encoder"])["encoder"]
     if facts is None:
         return None
-    states = np.load(folder / "states.npy", mmap_mode="r", allow_pickle=False)
-    offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-    if len(states) != offsets[-1] or states.shape[1:] != (len(facts["layers"]), facts["width"]):
-        raise SerError(
-            f"{folder}: states of shape {states.shape} for {offsets[-1]} tokens of {len(facts['layers'])} layers, {facts['width']} wide; "
-            "run encode again"
-        )
+    with written_by("encode", corpus, folder / FACTS):
+        row = len(facts["layers"]), int(facts["width"])
+    states = read_array(folder / "states.npy", "encode", corpus, np.float16, row)
+    offsets = read_offsets(folder / "offsets.npy", "encode", corpus)
+    if len(states) != offsets[-1]:
+        reason = f"it holds {len(states)} tokens, offsets.npy counts {offsets[-1]}"
+        raise DamagedError(folder / "states.npy", "encode", corpus, reason)
     return Encoded(states, offsets, facts)
 
 

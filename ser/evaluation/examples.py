@@ -12,6 +12,7 @@ import numpy as np
 
 from ser import SerError
 from ser.evaluation.predictions import OutOfFold
+from ser.runtime.reading import written_by
 from ser.signal.clips import Clips
 from ser.views.features import Views
 
@@ -102,17 +103,17 @@ def read(path: str | Path) -> list[Example]:
     """What ``write`` wrote.
 
     Raises:
-        SerError: if the file is not there or is no such file.
+        SerError: if the file is not there, or is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
+    path = Path(path)
+    with written_by("evaluate", path.stem, path):
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = dict(stored)
+        except FileNotFoundError:
+            raise SerError(f"{path} not found: run the evaluate stage for this corpus first") from None
         facts = json.loads(str(arrays["about"]))
         return [_example(number, about, arrays) for number, about in enumerate(facts)]
-    except FileNotFoundError:
-        raise SerError(f"{path} not found: run the evaluate stage for this corpus first") from None
-    except (KeyError, ValueError) as error:
-        raise SerError(f"{path} holds no examples ({error}): run the evaluate stage again") from None
 
 
 def _example(number: int, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Example:

@@ -188,6 +188,8 @@ def read(path: str | Path) -> Result:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ResultError(f"{path} is not text: run `dvc repro evaluate@{path.stem}` to write it anew") from None
     except FileNotFoundError:
         raise ResultError(f"{path} not found: run `dvc repro evaluate@{path.stem}` first") from None
     return parse(text, str(path), path.stem)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
@@ -25,6 +24,7 @@ from ser.search import study as stored
 from ser.search.space import Axis, at, put
 from ser.search.study import Outcome
 from ser.signal.clips import read_table
+from ser.splits.assignment import read as read_assignment
 from ser.training import checkpoint, device, inference, jobs
 from ser.training.inference import Trained
 
@@ -56,7 +56,7 @@ class Search:
 
 def folds_there_are(assignment: Path) -> list[int]:
     """Numbers of the folds in a folds CSV."""
-    return sorted(int(number) for number in pd.read_csv(assignment, usecols=["fold"])["fold"].unique())
+    return sorted(int(number) for number in read_assignment(assignment)["fold"].unique())
 
 
 def validated_test_share(assignment: Path, folds: list[int]) -> float:
@@ -65,7 +65,7 @@ def validated_test_share(assignment: Path, folds: list[int]) -> float:
     Above 0, a score over all folds with the chosen values is slightly too good: the choice has seen some of
         its labels.
     """
-    table = pd.read_csv(assignment, dtype={"clip": "string"})
+    table = read_assignment(assignment)
     valid = table.loc[(table["part"] == "valid") & table["fold"].isin(folds), "clip"]
     return float(valid.isin(table.loc[table["part"] == "test", "clip"]).mean()) if len(valid) else 0.0
 

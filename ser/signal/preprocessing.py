@@ -25,6 +25,7 @@ from ser.corpora.listing import Found, list_recordings
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
 from ser.params.runtime import Runtime
+from ser.runtime.reading import read_json
 from ser.runtime.workers import spread, start_early
 from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array, written_whole
@@ -249,7 +250,7 @@ def summarise(
     name: str, corpus: Corpus, raw: Path, rows: list[dict[str, Any]], left_out: list[tuple[str, str, str]], settings: Preprocess
 ) -> dict[str, Any]:
     """Content of ``summary.json``: everything found is kept or rejected for a reason, and what VAD took from whom."""
-    source = json.loads((raw / "source.json").read_text(encoding="utf-8"))
+    source = read_json(raw / "source.json", "download", name, ["edition"])
     reasons = Counter(reason for _, reason, _ in left_out)
     return {
         "corpus": name,

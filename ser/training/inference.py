@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ser import SerError
@@ -23,7 +22,9 @@ from ser.params.features import Features
 from ser.params.model import Model
 from ser.params.preprocess import Preprocess
 from ser.params.train import Train
+from ser.runtime.reading import read_json, written_by
 from ser.training import batches
+from ser.training.checkpoint import read_weights
 from ser.views.features import Views, widths
 from ser.views.windows import windows
 
@@ -92,10 +93,13 @@ def describe(folder: str | Path) -> Trained:
     path = Path(folder) / "model.json"
     if not path.exists():
         raise SerError(f"{path} not found: run the train stage for this corpus first (dvc repro train@{Path(folder).name})")
-    facts = json.loads(path.read_text())
+    facts = read_json(path, "train", path.parent.name)
     sections: dict[str, type[Section]] = {"preprocess": Preprocess, "features": Features, "model": Model, "train": Train}
-    values: dict[str, Any] = {name: sections[name].model_validate(value) if name in sections else value for name, value in facts.items()}
-    return Trained(**values)
+    with written_by("train", path.parent.name, path):
+        values: dict[str, Any] = {
+            name: sections[name].model_validate(value) if name in sections else value for name, value in facts.items()
+        }
+        return Trained(**values)
 
 
 def new_network(trained: Trained) -> Network:
@@ -105,9 +109,11 @@ def new_network(trained: Trained) -> Network:
 
 def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Network | Svm:
     """The network (or support vector machine) of one fold and seed, ready for use."""
-    state = load_file(Path(folder) / f"fold{fold}-seed{seed}.safetensors")
-    network = Svm.shaped(state) if trained.model.kind == "svm" else new_network(trained)
-    network.load_state_dict(state)
+    path = Path(folder) / f"fold{fold}-seed{seed}.safetensors"
+    state = read_weights(path)
+    with written_by("train", path.parent.name, path):
+        network = Svm.shaped(state) if trained.model.kind == "svm" else new_network(trained)
+        network.load_state_dict(state)
     return network.to(device).eval()
 
 

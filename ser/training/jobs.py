@@ -27,11 +27,12 @@ from ser import SerError
 from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.machine import devices, end_with_the_parent, workers
-from ser.signal.clips import read_table
+from ser.signal.clips import check_store, read_table
+from ser.splits import assignment
 from ser.training import batches, data_parallel, device, loop, noise
 from ser.training.inference import Trained
 
-CODE = ("model", "params", "signal", "training", "views")
+CODE = ("model", "params", "signal", "splits", "training", "views")
 """Rooms of the library that weights and validation scores depend on."""
 DEATH_SEEN_WITHIN = 5.0
 """Seconds to wait, after an error of one rank, for the death of another rank that would explain it."""
@@ -158,10 +159,10 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     params = job.trained.train
     place = device.set_up(runtime, deterministic=not params.fast)
     table = read_table(job.clips)
-    assignment = pd.read_csv(job.assignment, dtype={"clip": "string"})
+    split = assignment.read(job.assignment, table["clip"])
     corpus = batches.load(job.features, table, job.trained.classes, job.trained.features, place)
     row_of = pd.Series(range(len(table)), index=table["clip"])
-    part = assignment[assignment["fold"] == job.fold]
+    part = split[split["fold"] == job.fold]
     train, valid = (row_of[part.loc[part["part"] == kind, "clip"].sort_values()].to_numpy() for kind in ("train", "valid"))
     if len(valid) == 0 or len(train) == 0:
         counts = f"{len(train)} training and {len(valid)} validation clips"
@@ -172,7 +173,10 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
         weights, history = loop.train_svm(corpus, fold, job.trained, say)
     else:
         rate = job.trained.preprocess.sample_rate
-        recordings = noise.recordings(job.clips, table, rate, job.trained.features) if _hears(job.trained) else None
+        recordings = None
+        if _hears(job.trained):
+            check_store(job.clips, table["offset"].to_numpy(), table["samples"].to_numpy())
+            recordings = noise.recordings(job.clips, table, rate, job.trained.features)
         weights, history = loop.train_fold(corpus, fold, job.trained, say, recordings)
     if not first:
         return []

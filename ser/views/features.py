@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ser import SerError
 from ser.params.features import Features
+from ser.runtime.reading import DamagedError, read_array, read_offsets
 from ser.views import spectrum
 from ser.views.log_mel import LogMelView
 from ser.views.mfcc import MfccView
@@ -56,19 +56,24 @@ def read(folder: str | Path, features: Features) -> Views:
         features: section ``features``, which names the views.
 
     Raises:
-        SerError: when the arrays do not belong together.
+        ser.runtime.reading.DamagedError: when an array is damaged, or the arrays do not belong together.
     """
     folder = Path(folder)
-    frames = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in features.views}
-    offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+    corpus = folder.name
+    offsets = read_offsets(folder / "offsets.npy", "features", corpus)
+    frames = {
+        name: read_array(folder / f"{name}.npy", "features", corpus, np.float16, (width,)) for name, width in widths(features).items()
+    }
     for name, values in frames.items():
         if len(values) != offsets[-1]:
-            raise SerError(f"{folder}: {len(values)} {name} frames for {offsets[-1]} in offsets.npy; run features again")
+            reason = f"it holds {len(values)} frames, offsets.npy counts {offsets[-1]}"
+            raise DamagedError(folder / f"{name}.npy", "features", corpus, reason)
     functionals = None
     if (folder / "functionals.npy").exists():
-        functionals = np.load(folder / "functionals.npy", mmap_mode="r", allow_pickle=False)
+        functionals = read_array(folder / "functionals.npy", "features", corpus, np.float32, (None,))
         if len(functionals) != len(offsets) - 1:
-            raise SerError(f"{folder}: functionals of {len(functionals)} clips, frames of {len(offsets) - 1}; run features again")
+            reason = f"it holds {len(functionals)} clips, offsets.npy counts {len(offsets) - 1}"
+            raise DamagedError(folder / "functionals.npy", "features", corpus, reason)
     return Views(frames, offsets, functionals)
 
 
