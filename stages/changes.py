@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,12 @@ def committed(path: Path = FILE) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def by_key(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as values by dotted key; lists are values."""
+def by_key(values: dict[str, Any], prefix: str = "", whole: Collection[str] = ()) -> dict[str, Any]:
+    """Nested sections as values by dotted key; lists are values, and so are the sections whose keys are in ``whole``."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= by_key(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        path = f"{prefix}{key}"
+        found |= by_key(value, f"{path}.", whole) if isinstance(value, dict) and path not in whole else {path: value}
     return found
 
 

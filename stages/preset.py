@@ -20,6 +20,8 @@ from ser.search.space import put
 from stages.changes import by_key, since_commit
 
 FOLDER = Path("docs/presets")
+WHOLE = ("features.encoder",)
+"""Sections that params.yaml may hold as null: a preset gives such a section whole."""
 
 
 def main() -> None:
@@ -62,17 +64,17 @@ def checked(name: str, folder: Path = FOLDER, params: Path = Path("params.yaml")
 
 def merged(values: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
     """``values`` with those of a preset in place of their own, section by section; lists are replaced whole."""
-    return put(values, by_key(preset))
+    return put(values, by_key(preset, whole=WHOLE))
 
 
 def overrides(preset: dict[str, Any]) -> list[str]:
     """One ``-S key=value`` for each value of a preset, safe in a shell without quotes."""
-    return [f"-S {key}={literal(value)}" for key, value in by_key(preset).items()]
+    return [f"-S {key}={literal(value)}" for key, value in by_key(preset, whole=WHOLE).items()]
 
 
 def carries(preset: dict[str, Any]) -> str | None:
     """A note on keys that differ from the last commit and that the preset leaves so: the experiment would run with both."""
-    mixed = [key for key in since_commit() if key not in by_key(preset)]
+    mixed = [key for key in since_commit() if key not in by_key(preset, whole=WHOLE)]
     if not mixed:
         return None
     return (
@@ -88,6 +90,8 @@ def literal(value: Any) -> str:
     """
     if isinstance(value, list):
         return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{literal(one)}' for key, one in value.items())}}}"
     text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
         raise SerError(f"a preset can hold only numbers, truth values, null and plain words, found {text!r}")

@@ -1,6 +1,7 @@
 """Train one network per fold and seed; an interrupted training resumes from its last finished epoch.
 
-Reads data/features/<corpus>, data/folds/<corpus>.csv and .json, and the clips; writes models/<corpus>.
+Reads data/features/NAME, data/folds/NAME.csv and .json, the clips and, where the model reads hidden states, data/encoded/NAME. Writes
+models/NAME.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ser.encoders import store
 from ser.params import Params
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.signal.clips import read_table
@@ -24,12 +26,13 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     import torch
 
-    from ser.training import checkpoint, data_parallel, device, inference, jobs, loop
+    from ser.training import at_once, checkpoint, data_parallel, device, inference, jobs
 
     command.say_changes()
     name = options.dataset
-    features, clips, folds, out = (
+    features, encoded, clips, folds, out = (
         Path("data/features") / name,
+        Path("data/encoded") / name if params.model.reads_encoder else None,
         Path("data/clips") / name,
         Path("data/folds") / f"{name}.csv",
         Path("models") / name,
@@ -40,15 +43,15 @@ def main(params: Params, options: argparse.Namespace) -> None:
     assignment.read_facts(folds.with_suffix(".json"), split)
     numbers = sorted(int(number) for number in split["fold"].unique())
     notes = {"device": place.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
-    trained = inference.Trained.planned(name, table, numbers, params, notes)
+    trained = inference.Trained.planned(name, table, numbers, params, notes, store.about(encoded))
     together = jobs.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
-    files = [*jobs.inputs(features, clips, folds, params.features), *jobs.code()]
+    files = [*jobs.inputs(features, clips, folds, params.features, encoded), *jobs.code()]
     key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], files)
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
     out.mkdir(parents=True, exist_ok=True)
     planned = [
-        jobs.Job(features, clips, folds, trained, fold, seed, checkpoints / file, out / file)
+        jobs.Job(features, clips, folds, trained, fold, seed, checkpoints / file, out / file, encoded)
         for fold in trained.folds
         for seed in trained.seeds
         for file in [f"fold{fold}-seed{seed}.safetensors"]
@@ -58,7 +61,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
         history = jobs.train(planned, params.runtime)
         if above:
             return
-        pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
+        pd.DataFrame(history, columns=at_once.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
         checkpoint.write_checksums(out)
         trained.write(out)
 

@@ -17,6 +17,7 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from ser import SerError
 from ser.evaluation import metrics
+from ser.evaluation.encoder_section import EncoderUsed
 from ser.evaluation.sections import (
     Baselines,
     ByMetric,
@@ -129,6 +130,8 @@ class Result(Measured):
     rejected: dict[str, int] | None = None
     vad: Vad | None = None
     normalise: str
+    encoder: EncoderUsed | None = None
+    """The frozen encoder that the networks read; absent where they read none."""
     fast: bool
     examples: int | None = None
     parameters: list[str] | None = None
