@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from ser import SerError
 from ser.params import Params, ParamsError, load
+from ser.runtime.disk import disk_error
 from stages import changes
 
 
@@ -29,9 +31,10 @@ def say_changes() -> None:
 def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Namespace], None]) -> None:
     """Parse the command line, check all of params.yaml before any work, run the stage.
 
-    Errors that the user can fix (``SerError``, a missing output of an earlier stage) end with one message and
-    exit status 1, Ctrl-C with 130.
+    Errors that the user can fix (``SerError``, a missing output of an earlier stage, a full or read-only disk)
+    end with one message and exit status 1, Ctrl-C with 130, SIGTERM with 143.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial folders and worker processes are cleared away
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = arguments.parse_args()
     try:
@@ -45,9 +48,15 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     except SerError as error:
         sys.exit(f"error: {error}")
     except FileNotFoundError as error:
+        if error.filename is None and str(error.strerror).startswith("No usable temporary directory"):
+            sys.exit(f"error: {error.strerror}: set TMPDIR to a folder that can be written")
         if error.filename is None or Path(error.filename).is_absolute():
             raise
         sys.exit(f"error: {error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages")
+    except OSError as error:
+        if (told := disk_error(error)) is None:
+            raise
+        sys.exit(f"error: {told}")
     except KeyboardInterrupt:
         print("interrupted; a rerun resumes from what is finished", file=sys.stderr)
         sys.exit(130)

@@ -16,6 +16,7 @@ from ser.params import Params
 from ser.signal.clips import read_table
 from ser.splits.folds import Folds, assign, leak_report
 from stages.command import parser, run
+from stages.paths import Paths, write
 
 
 def split(params: Params, options: argparse.Namespace) -> None:
@@ -29,10 +30,9 @@ def split(params: Params, options: argparse.Namespace) -> None:
     leaks = leak_report(table, folds.assignment)
     print(f"{name}: {folds.protocol} ({folds.description}); speaker-independent: {'yes' if folds.speaker_independent else 'NO'}")
     print("share of test clips that training or validation knows by " + ", ".join(f"{key} {share:.1%}" for key, share in leaks.items()))
-    target = Path("data/folds")
-    target.mkdir(parents=True, exist_ok=True)
-    folds.assignment.to_csv(target / f"{name}.csv", index=False, lineterminator="\n")
-    (target / f"{name}.json").write_text(json.dumps(_summary(folds, table, leaks, params.split.seed), indent=2) + "\n", encoding="utf-8")
+    paths = Paths(name)
+    write(paths.assignment, folds.assignment.to_csv(None, index=False, lineterminator="\n"))
+    write(paths.folds, json.dumps(_summary(folds, table, leaks, params.split.seed), indent=2) + "\n")
 
 
 def _summary(folds: Folds, table: pd.DataFrame, leaks: dict[str, float], seed: int) -> dict[str, object]:

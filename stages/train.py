@@ -15,6 +15,7 @@ import pandas as pd
 
 from ser.encoders import store
 from ser.params import Params
+from ser.runtime.disk import written_whole
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.signal.clips import read_table
 from ser.splits import assignment
@@ -49,21 +50,19 @@ def main(params: Params, options: argparse.Namespace) -> None:
     key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], files)
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
-    out.mkdir(parents=True, exist_ok=True)
-    planned = [
-        jobs.Job(features, clips, folds, trained, fold, seed, checkpoints / file, out / file, encoded)
-        for fold in trained.folds
-        for seed in trained.seeds
-        for file in [f"fold{fold}-seed{seed}.safetensors"]
-    ]
     above = data_parallel.launched() and os.environ["RANK"] != "0"  # rank 0 takes the turn for all, and writes the outputs
-    with nullcontext() if above else checkpoint.in_turn(checkpoints):
+    with nullcontext() if above else checkpoint.in_turn(checkpoints), nullcontext(out) if above else written_whole(out) as partial:
+        planned = [
+            jobs.Job(features, clips, folds, trained, fold, seed, checkpoints / file, partial / file, encoded)
+            for fold in trained.folds
+            for seed in trained.seeds
+            for file in [f"fold{fold}-seed{seed}.safetensors"]
+        ]
         history = jobs.train(planned, params.runtime)
-        if above:
-            return
-        pd.DataFrame(history, columns=at_once.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
-        checkpoint.write_checksums(out)
-        trained.write(out)
+        if not above:
+            pd.DataFrame(history, columns=at_once.HISTORY).to_csv(partial / "history.csv", index=False, lineterminator="\n")
+            checkpoint.write_checksums(partial)
+            trained.write(partial)
 
 
 if __name__ == "__main__":

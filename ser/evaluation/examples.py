@@ -12,6 +12,7 @@ import numpy as np
 
 from ser import SerError
 from ser.evaluation.predictions import OutOfFold
+from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.reading import written_by
 from ser.signal.clips import Clips
 from ser.views.features import Views
@@ -94,8 +95,9 @@ def write(path: str | Path, examples: list[Example]) -> None:
         arrays[f"{number}.log_mel"] = one.log_mel.astype(np.float16)
         for side, weights in one.attention.items():
             arrays[f"{number}.attention.{side}"] = weights.astype(np.float32)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as out:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with place_named(path), file_written_whole(path) as part, open(part, "wb") as out:
         np.savez(out, allow_pickle=False, **arrays)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,6 +16,13 @@ from tqdm import tqdm
 from ser import SerError
 
 BLOCK = 1 << 20
+
+_HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or set SER_CACHE_DIR or TMPDIR to another disk")
+_HINTS |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "this needs a place that can be read and written")
+_HINTS |= dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file lies where a folder is needed")
+_HINTS |= {errno.EISDIR: "a folder lies where a file is needed", errno.ENAMETOOLONG: "use a shorter name"}
+_HINTS |= dict.fromkeys((errno.EIO, errno.ESTALE, errno.EFBIG), "the disk cannot do this; check it, or use another one")
+"""Error number of the system → what to do about it."""
 
 
 class TransferError(SerError):
@@ -120,6 +127,47 @@ def _agree(sums: dict[str, str], checksum: str | None, size: int) -> dict[str, s
 
 
 @contextmanager
+def file_written_whole(target: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A path beside ``target`` for a new file, which replaces ``target`` when the block ends without an error.
+
+    Readers see the old file or the new one, both complete, even after a power failure. After an error the new
+    file is removed.
+
+    Args:
+        target: file to write; its folder exists.
+        shared: several processes may write this file at once, so that each needs a path of its own.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}.part" if shared else f"{target.name}.part")
+    try:
+        yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        os.replace(part, target)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_whole(folder: str | Path) -> Iterator[Path]:
+    """A new folder beside ``folder``, which replaces ``folder`` when the block ends without an error.
+
+    So a folder of that name holds all of a run's output. After an error the new folder is removed, and the old
+    one stays.
+    """
+    folder = Path(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Hold the lock of ``path``: one process at a time works on it, the others wait."""
     with path.with_name(path.name + ".lock").open("w") as lock:
@@ -148,6 +196,29 @@ def no_room_told(part: Path) -> Iterator[None]:
             raise
         free = _megabytes(shutil.disk_usage(part.parent).free)
         raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free); the partial file is kept") from None
+
+
+@contextmanager
+def place_named(path: Path) -> Iterator[None]:
+    """Name the file in the errors of this block: the system does not, when a write fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def disk_error(error: OSError) -> str | None:
+    """What a person can do about an error of the disk, in one line; None for an error of another kind."""
+    hint = _HINTS.get(error.errno or 0)
+    if hint is None:
+        return None
+    place = Path(error.filename or ".")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = next(folder for folder in place.absolute().parents if folder.is_dir())
+        hint = f"{_megabytes(shutil.disk_usage(folder).free)} free; {hint}"
+    return f"{error.filename or 'a file'}: {error.strerror} ({hint})"
 
 
 def bar(title: str, whole: int | None, have: int) -> tqdm:

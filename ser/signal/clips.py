@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from ser.runtime.disk import place_named
 from ser.runtime.reading import DamagedError, read_array, read_csv
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ class ArrayWriter:
         """
         if rows.dtype != self._dtype or rows.shape[1:] != self._shape:
             raise ValueError(f"rows of {self._shape} {self._dtype} expected, not {rows.shape[1:]} {rows.dtype}")
-        self._file.write(np.ascontiguousarray(rows).data)
+        with place_named(Path(self._file.name)):
+            self._file.write(np.ascontiguousarray(rows).data)
         self.length += len(rows)
 
     def keep(self, rows: int) -> None:

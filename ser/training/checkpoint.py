@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
+from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.reading import read_json, written_by
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,8 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
     """Write a checkpoint atomically: if the process dies, either the old or the new file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)})
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # the same training may run twice at once, as queued experiments
-    with open(part, "wb") as stream:
-        stream.write(stored + hashlib.sha256(stored).digest())
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, path)
+    with place_named(path), file_written_whole(path, shared=True) as part:  # should two trainings meet on a disk without locks
+        part.write_bytes(stored + hashlib.sha256(stored).digest())
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -21,12 +21,13 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ser import SerError
 from ser.encoders import store
 from ser.params.features import Features
 from ser.params.runtime import Runtime
+from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.machine import devices, end_with_the_parent, workers
 from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
@@ -187,7 +188,8 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
         weights, history = loop.train_fold(corpus, fold, job.trained, say, recordings)
     if not first:
         return []
-    save_file(weights, job.out)
+    with place_named(job.out), file_written_whole(job.out) as beside:
+        beside.write_bytes(save(weights))
     return history
 
 
