@@ -1,4 +1,4 @@
-"""What a record on Zenodo holds: names, sizes, checksums and links, asked of its API."""
+"""The files of a record on Zenodo, from its API: names, sizes, checksums and links."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def record_files(record: int, remembered: Path) -> list[RecordFile]:
     A published record never changes its files (a change makes a new record), so the answer is kept in ``remembered`` and not asked twice.
 
     Raises:
-        TransferError: if the API cannot be asked, or its answer is not what it promises.
+        TransferError: if the API does not answer, or its answer has another form than documented.
     """
     try:
         text, new = remembered.read_text(encoding="utf-8"), False
