@@ -11,7 +11,6 @@ import argparse
 import io
 import json
 import logging
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -24,9 +23,6 @@ from ser.signal import clips
 from ser.views import features
 from stages import command
 from stages.paths import Paths, needed, write
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +38,16 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
     passive_waiting()
     from ser.evaluation import attention
-    from ser.training import device, inference
+    from ser.training import inference
+    from ser.training.device import set_up
 
-    place = device.set_up(params.runtime)
+    device = set_up(params.runtime)
     trained = inference.describe(paths.models)
 
     def predict(views: features.Views, chosen: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
-        return inference.predict(paths.models, views, chosen, scored, place)
+        return inference.predict(paths.models, views, chosen, scored, device)
 
-    text = predictions.to_text(inference.predict(paths.models, paths.features, table, assignment, place))
+    text = predictions.to_text(inference.predict(paths.models, paths.features, table, assignment, device))
     predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
     evaluation = scoring.evaluate(predicted, table, folds, settings, summary["sample_rate"])
     chosen = examples.choose(evaluation.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
@@ -74,7 +71,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     for plot, content in {**evaluation.plots, "loss": curves, "robustness": tables.robustness(result.robustness)}.items():
         write(paths.plots / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
     packed, views = clips.read(paths.clips, summary["sample_rate"]), features.read(paths.features, trained.features)
-    attend = attention.attender(paths.models, paths.features, table, place)
+    attend = attention.attender(paths.models, paths.features, table, device)
     examples.write(paths.examples, examples.collect(evaluation.test, chosen, packed, views, attend))
     # Written last: people and DVC take its presence for a finished evaluation.
     write(paths.result, result.text())

@@ -18,11 +18,9 @@ from ser.params.corpora import Synthetic
 from ser.report import page
 from ser.runtime.circumstances import circumstances
 from stages import command
-from stages.paths import Paths, needed, write
+from stages.paths import REPORT, Paths, needed, write
 
 log = logging.getLogger(__name__)
-
-PAGE = Path("reports/index.html")
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
@@ -37,14 +35,14 @@ def main(params: Params, options: argparse.Namespace) -> None:
     corpora = [_corpus(name, params, options.audio) for name in there]
     missing = [name for name in names if name not in there]
     rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"), circumstances())
-    write(PAGE, rendered)
-    log.info("%s: %s (%.1f MB)", PAGE, ", ".join(there), len(rendered.encode()) / 1e6)
+    write(REPORT, rendered)
+    log.info("%s: %s (%.1f MB)", REPORT, ", ".join(there), len(rendered.encode()) / 1e6)
 
 
 def scores(params: Params) -> str:
     """One line for each corpus of this run, and the path of the report."""
     lines = [f"{name:<12} {result.read(Paths(name).result).line()}" for name in params.datasets]
-    return "\n".join([*lines, f"report: {PAGE.resolve()}"])
+    return "\n".join([*lines, f"report: {REPORT.resolve()}"])
 
 
 def _corpus(name: str, params: Params, audio: bool) -> page.Corpus:

@@ -53,7 +53,7 @@ def read(folder: str | Path) -> Encoded | None:
     if len(states) != offsets[-1] or states.shape[1:] != (len(facts["layers"]), facts["width"]):
         raise SerError(
             f"{folder}: states of shape {states.shape} for {offsets[-1]} tokens of {len(facts['layers'])} layers, {facts['width']} wide; "
-            "run encode again"
+            "run the encode stage again"
         )
     return Encoded(states, offsets, facts)
 

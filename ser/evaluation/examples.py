@@ -12,6 +12,7 @@ import numpy as np
 
 from ser import SerError
 from ser.evaluation.predictions import OutOfFold
+from ser.runtime.text import run_first
 from ser.signal.clips import Clips
 from ser.views.features import Views
 
@@ -110,7 +111,7 @@ def read(path: str | Path) -> list[Example]:
         facts = json.loads(str(arrays["about"]))
         return [_example(number, about, arrays) for number, about in enumerate(facts)]
     except FileNotFoundError:
-        raise SerError(f"{path} not found: run the evaluate stage for this corpus first") from None
+        raise SerError(run_first(path, f"evaluate@{Path(path).stem}")) from None
     except (KeyError, ValueError) as error:
         raise SerError(f"{path} holds no examples ({error}): run the evaluate stage again") from None
 

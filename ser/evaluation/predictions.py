@@ -15,6 +15,7 @@ import pandas as pd
 
 from ser import SerError
 from ser.evaluation.metrics import confusion
+from ser.runtime.text import run_first
 
 KEYS = ["clip", "fold", "seed", "part", "emotion"]
 DIGITS = "%.6g"
@@ -46,7 +47,7 @@ def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame
         text = {key: "string" for key in ("clip", "part", "emotion")}
         predictions = pd.read_csv(source, dtype=text, keep_default_na=False)
     except FileNotFoundError:
-        raise PredictionsError(f"{name} not found: run `dvc repro` or `dvc pull` for this corpus first") from None
+        raise PredictionsError(run_first(name, f"evaluate@{Path(name).stem}")) from None
     return check(predictions, name)
 
 

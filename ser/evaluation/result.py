@@ -37,7 +37,7 @@ from ser.evaluation.sections import (
     spread_out,
 )
 from ser.params.base import Section
-from ser.runtime.text import percent
+from ser.runtime.text import percent, run_first
 
 
 class ResultError(SerError):
@@ -169,7 +169,7 @@ def read(path: str | Path) -> Result:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ResultError(f"{path} not found: run `dvc repro evaluate@{path.stem}` first") from None
+        raise ResultError(run_first(path, f"evaluate@{path.stem}")) from None
     return parse(text, str(path), path.stem)
 
 

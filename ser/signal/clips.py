@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +98,7 @@ def check_store(folder: str | Path, starts: np.ndarray, lengths: np.ndarray) -> 
     """
     audio = np.load(Path(folder) / "audio.npy", mmap_mode="r", allow_pickle=False)
     if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
-        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run preprocess again")
+        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run the preprocess stage again")
 
 
 class ArrayWriter:
@@ -157,21 +156,3 @@ def growing_array(path: str | Path, dtype: type[np.generic], shape: tuple[int, .
         writer.keep(kept)
         yield writer
         writer.write_header()
-
-
-@contextlib.contextmanager
-def written_whole(folder: str | Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` that takes its place when the block ends well, and goes away when it does not.
-
-    So a folder of that name holds all of a run's output or none of it.
-    """
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from ser.runtime.disk import file_written_whole
 
 
 def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
@@ -38,12 +39,9 @@ def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write a checkpoint atomically: if the process dies, either the old or the new file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # the same training may run twice at once, as queued experiments
-    with open(part, "wb") as stream:
-        stream.write(save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)}))
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, path)
+    stored = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)})
+    with file_written_whole(path, shared=True) as part:  # the same training may run twice at once, as queued experiments
+        part.write_bytes(stored)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -63,12 +63,12 @@ def read(folder: str | Path, features: Features) -> Views:
     offsets = np.load(folder / "offsets.npy", allow_pickle=False)
     for name, values in frames.items():
         if len(values) != offsets[-1]:
-            raise SerError(f"{folder}: {len(values)} {name} frames for {offsets[-1]} in offsets.npy; run features again")
+            raise SerError(f"{folder}: {len(values)} {name} frames for {offsets[-1]} in offsets.npy; run the features stage again")
     functionals = None
     if (folder / "functionals.npy").exists():
         functionals = np.load(folder / "functionals.npy", mmap_mode="r", allow_pickle=False)
         if len(functionals) != len(offsets) - 1:
-            raise SerError(f"{folder}: functionals of {len(functionals)} clips, frames of {len(offsets) - 1}; run features again")
+            raise SerError(f"{folder}: functionals of {len(functionals)} clips, frames of {len(offsets) - 1}; run the features stage again")
     return Views(frames, offsets, functionals)
 
 
