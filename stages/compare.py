@@ -1,11 +1,13 @@
 """Compare two runs clip by clip: is the second better than the first, or is the difference chance?
 
 REV_A and REV_B are git revisions, names of DVC experiments, or `workspace` for the files of the working tree. Their
-predictions come from DVC's cache; `dvc pull` fetches those that another machine computed. Prints Markdown.
+predictions come from DVC's cache; `dvc pull` fetches those that another machine computed. Several runs joined by
+`+` answer together: the mean of their probabilities. Prints Markdown.
 
     python -m stages.compare HEAD workspace
     python -m stages.compare main concat --dataset ravdess --json comparison.json
     python -m stages.compare main main --knowing-speakers b     # what is adaptation to the speaker worth?
+    python -m stages.compare linear linear+pretrained           # what does the average of two systems gain?
 """
 
 from __future__ import annotations
@@ -39,10 +41,10 @@ def main(params: Params, options: argparse.Namespace) -> None:
     logging.getLogger("dvc").setLevel(logging.ERROR)
     comparisons = {}
     for name in [options.dataset] if options.dataset else params.datasets:
-        table = _clips(name, options.rev_a)
+        table = _clips(name, options.rev_a.split("+")[0])
         runs, names = [], []
         for run, revision in (("a", options.rev_a), ("b", options.rev_b)):
-            answers, title = _predictions(name, revision), revision
+            answers, title = _predictions(name, revision, table), revision
             if options.knowing_speakers in (run, "both"):
                 answers, title = _adapted(answers, table, f"{name} at {revision}"), f"{title}, knowing speakers"
             if options.ensemble in (run, "both"):
@@ -56,9 +58,11 @@ def main(params: Params, options: argparse.Namespace) -> None:
         Path(options.json).write_text(json.dumps(comparisons, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _predictions(name: str, revision: str) -> pd.DataFrame:
+def _predictions(name: str, revision: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of a run, or the average of runs joined by ``+``."""
     path = Paths(name).predictions
-    return predictions.read(io.StringIO(_text(path, name, revision)), f"{path} at {revision}")
+    runs = [predictions.read(io.StringIO(_text(path, name, one)), f"{path} at {one}") for one in revision.split("+")]
+    return runs[0] if len(runs) == 1 else predictions.average([predictions.out_of_fold(run, table) for run in runs])
 
 
 def _adapted(answers: pd.DataFrame, table: pd.DataFrame, where: str) -> pd.DataFrame:

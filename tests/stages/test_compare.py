@@ -106,6 +106,14 @@ def test_an_experiment_by_name_is_the_workspace_it_was_saved_from(repository):
     assert "**distinguishable**" in repository.compare("HEAD~1", "stronger").stdout
 
 
+def test_the_average_of_runs_stands_for_a_run(repository):
+    done = repository.compare("HEAD~1", "HEAD~1+stronger")
+    assert done.returncode == 0, done.stderr
+    assert "## demo: HEAD~1 → HEAD~1+stronger" in done.stdout
+    assert "**distinguishable**" in done.stdout
+    assert "not distinguishable" in repository.compare("HEAD", "HEAD+HEAD").stdout
+
+
 def test_a_revision_against_itself(repository):
     assert "p = 1 " in repository.compare("HEAD", "HEAD").stdout
 
