@@ -56,18 +56,19 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
     passive_waiting()
     from ser.evaluation import attention, encoder
-    from ser.training import device, inference
+    from ser.training import inference
+    from ser.training.device import set_up
 
-    place = device.set_up(params.runtime)
+    device = set_up(params.runtime)
     trained = inference.describe(paths.models)
     if set(zip(history["fold"], history["seed"], strict=True)) != {(fold, seed) for fold in trained.folds for seed in trained.seeds}:
         raise DamagedError(paths.models / "history.csv", "train", name, "it has other folds and seeds than model.json")
     used = encoder.used(paths.models, trained)
 
     def predict(views: features.Views, chosen: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
-        return inference.predict(paths.models, views, chosen, scored, place)
+        return inference.predict(paths.models, views, chosen, scored, device)
 
-    text = predictions.to_text(inference.predict(paths.models, paths.features, table, assignment, place, paths.encoded))
+    text = predictions.to_text(inference.predict(paths.models, paths.features, table, assignment, device, paths.encoded))
     predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
     evaluation = scoring.evaluate(predicted, table, folds, settings, summary["sample_rate"])
     chosen = examples.choose(evaluation.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
@@ -100,7 +101,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     for plot, content in {**evaluation.plots, "loss": curves, "robustness": tables.robustness(result.robustness)}.items():
         write(paths.plots / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
     views = features.read(paths.features, trained.features)
-    attend = attention.attender(paths.models, paths.features, table, place, paths.encoded)
+    attend = attention.attender(paths.models, paths.features, table, device, paths.encoded)
     examples.write(paths.examples, examples.collect(evaluation.test, chosen, packed, views, attend))
     # Written last: people and DVC take its presence for a finished evaluation.
     write(paths.result, result.text())

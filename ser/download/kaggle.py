@@ -36,6 +36,4 @@ def download(handle: str, target: Path) -> None:
     except Exception as error:  # kagglehub lets through its own errors, those of requests, of zip files and of the disk
         raise TransferError(f"Kaggle: {type(error).__name__}: {error}") from error
     files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
-    part = target.with_name(target.name + ".part")
-    pack(part, files, {}, f"{target.name}: packing")
-    os.replace(part, target)
+    pack(target, files, {}, f"{target.name}: packing")

@@ -196,7 +196,7 @@ def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIME
 
 
 def _receive(response: requests.Response, part: Path, have: int, whole: int | None, title: str) -> None:
-    with no_room_told(part), part.open("ab" if have else "wb") as stream, bar(title, whole, have) as progress:
+    with no_room_told(part, "; the partial file is kept"), part.open("ab" if have else "wb") as stream, bar(title, whole, have) as progress:
         got = have
         try:
             for block in response.iter_content(1 << 16):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ser.download.transfer import read_text
-from ser.runtime.disk import TransferError
+from ser.runtime.disk import TransferError, file_written_whole
 
 API = "https://zenodo.org/api/records"
 
@@ -49,9 +48,8 @@ def record_files(record: int, remembered: Path) -> list[RecordFile]:
         raise TransferError(f"the answer does not describe a record's files ({type(error).__name__}: {error})") from None
     if new:
         remembered.parent.mkdir(parents=True, exist_ok=True)
-        part = remembered.with_name(f"{remembered.name}.{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, remembered)
+        with file_written_whole(remembered, shared=True) as part:
+            part.write_text(text, encoding="utf-8")
     return files
 
 

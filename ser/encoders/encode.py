@@ -23,9 +23,9 @@ from ser.encoders import frozen, store
 from ser.encoders.weights import Weights
 from ser.params.encoder import Encoder
 from ser.params.runtime import Runtime
-from ser.runtime.disk import alone, hashes
+from ser.runtime.disk import alone, hashes, written_whole
 from ser.runtime.workers import spread, start_early
-from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table, to_float, written_whole
+from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table, to_float
 
 CHUNK = 8
 """Clips per task of a worker: half a second's work or more, a few megabytes of states, and what an interruption loses at most."""

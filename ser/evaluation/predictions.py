@@ -17,6 +17,7 @@ import pandas as pd
 from ser import SerError
 from ser.evaluation.metrics import confusion
 from ser.runtime.reading import written_by
+from ser.runtime.text import run_first
 
 KEYS = ["clip", "fold", "seed", "part", "emotion"]
 DIGITS = "%.6g"
@@ -51,7 +52,7 @@ def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame
         try:
             text = Path(source).read_bytes().decode() if isinstance(source, str | Path) else source.read()
         except FileNotFoundError:
-            raise PredictionsError(f"{name} not found: run `dvc repro` or `dvc pull` for this corpus first") from None
+            raise PredictionsError(run_first(name, f"evaluate@{path.stem}")) from None
         if not text.endswith("\n"):
             raise ValueError("its last line is cut short" if text else "it is empty")
         predictions = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False)

@@ -38,7 +38,7 @@ from ser.evaluation.sections import (
     spread_out,
 )
 from ser.params.base import Section
-from ser.runtime.text import percent
+from ser.runtime.text import percent, run_first
 
 FEWEST = 20
 """Test clips below which a score supports no conclusion: even all right leaves 14 % of errors possible at 95 % (the rule of three)."""
@@ -194,7 +194,7 @@ def read(path: str | Path) -> Result:
     except UnicodeDecodeError:
         raise ResultError(f"{path} is not text: run `dvc repro evaluate@{path.stem}` to write it anew") from None
     except FileNotFoundError:
-        raise ResultError(f"{path} not found: run `dvc repro evaluate@{path.stem}` first") from None
+        raise ResultError(run_first(path, f"evaluate@{path.stem}")) from None
     return parse(text, str(path), path.stem)
 
 

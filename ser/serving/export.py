@@ -19,9 +19,9 @@ from ser import SerError
 from ser.evaluation.result import Result
 from ser.model.network import Network
 from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
+from ser.runtime.disk import written_whole
 from ser.serving.bundle import CARD, FACTS, MODEL, Bundle, Member, Score
 from ser.serving.card import card, licence
-from ser.signal.clips import written_whole
 from ser.training.inference import Trained, describe, load_network
 
 LENGTHS, OUTPUT = "lengths", "probabilities"

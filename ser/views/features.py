@@ -22,7 +22,7 @@ from ser.views.mfcc import MfccView
 from ser.views.view import View
 
 VIEWS: dict[str, type[View]] = {"log_mel": LogMelView, "mfcc": MfccView}
-"""Every view there is, by the name of its section of ``features``. Add a view here (docs/extending-view.md)."""
+"""Every view there is, by the name of its section of ``features``. Add a view here (docs/extending.md)."""
 
 DELTA_REACH = 4
 """Frames on each side in the regression of the deltas (librosa's width 9)."""

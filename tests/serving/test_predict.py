@@ -252,7 +252,7 @@ def test_the_stage_without_models_says_what_to_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "run the train stage for this corpus first" in done.stderr
+    assert done.stderr == "error: models/demo/model.json not found: run `dvc repro train@demo` first\n"
     assert not (tmp_path / "exports").exists()
 
 
