@@ -19,12 +19,10 @@ from ser import SerError
 from ser.evaluation.result import Result
 from ser.model.network import Network
 from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
-from ser.serving.bundle import CARD, FACTS, MODEL, Bundle, Member, Score
+from ser.serving.bundle import CARD, FACTS, LENGTHS, MODEL, PROBABILITIES, VERSION, Bundle, Member, Score, sealed
 from ser.serving.card import card, licence
 from ser.signal.clips import written_whole
 from ser.training.inference import Trained, describe, load_network
-
-LENGTHS, OUTPUT = "lengths", "probabilities"
 
 
 def export(models: Path, folder: Path, source: Source, result: Result | None) -> Bundle:
@@ -49,10 +47,13 @@ def export(models: Path, folder: Path, source: Source, result: Result | None) ->
         networks = (load_network(models, trained, member.fold, member.seed, cpu) for member in members)
         model = to_onnx([network for network in networks if isinstance(network, Network)])
     facts = Bundle(
-        version=1,
+        version=VERSION,
         corpus=trained.corpus,
         classes=trained.classes,
+        kind="network",
         networks=members if model else [],
+        reads=[*trained.features.views, LENGTHS] if model else [],
+        encoder=None,
         preprocess=trained.preprocess,
         features=trained.features,
         max_frames=trained.max_frames,
@@ -64,6 +65,7 @@ def export(models: Path, folder: Path, source: Source, result: Result | None) ->
         score=_score(result),
         model_sha256=hashlib.sha256(model).hexdigest() if model else "",
     )
+    facts = sealed(facts)
     with written_whole(folder) as partial:
         if model:
             (partial / MODEL).write_bytes(model)
@@ -113,7 +115,7 @@ def _trace(network: Network) -> ModelProto:
             wrapped,
             (*views, frames),
             input_names=[*network.widths, LENGTHS],
-            output_names=[OUTPUT],
+            output_names=[PROBABILITIES],
             dynamic_shapes={"inputs": (*({0: batch, 1: time} for _ in views), {0: batch})},
             dynamo=True,
             optimize=False,  # so that every weight keeps its name
@@ -162,12 +164,12 @@ def _side_by_side(graph: GraphProto, weights: list[dict[str, np.ndarray]]) -> Gr
             if state[name].shape != weights[0][name].shape:
                 raise SerError(f"export: {name} has shape {state[name].shape} in one network and {weights[0][name].shape} in another")
             tensors.append(numpy_helper.from_array(state[name], prefix + name))
-        nodes.append(helper.make_node("Unsqueeze", [prefix + OUTPUT, "first"], [f"{prefix}stacked"], f"{prefix}stack"))
+        nodes.append(helper.make_node("Unsqueeze", [prefix + PROBABILITIES, "first"], [f"{prefix}stacked"], f"{prefix}stack"))
         stacked.append(f"{prefix}stacked")
     tensors.append(numpy_helper.from_array(np.array([0], dtype=np.int64), "first"))
-    nodes.append(helper.make_node("Concat", stacked, [OUTPUT], "concat", axis=0))
+    nodes.append(helper.make_node("Concat", stacked, [PROBABILITIES], "concat", axis=0))
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    output = helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [len(weights), "batch", classes])
+    output = helper.make_tensor_value_info(PROBABILITIES, onnx.TensorProto.FLOAT, [len(weights), "batch", classes])
     return helper.make_graph(nodes, "ser", list(graph.input), [output], tensors)
 
 
