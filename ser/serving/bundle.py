@@ -133,6 +133,8 @@ class Bundle(Section):
         """Refuse facts that contradict each other."""
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes: a class is named twice")
+        if (self.kind == "linear") != (self.reads == [POOLED]) and self.networks:
+            raise ValueError(f"kind {self.kind} does not fit reads: a linear model reads {POOLED} alone, and no other does")
         hears = bool({STATES, POOLED} & set(self.reads))
         if hears != (self.encoder is not None):
             raise ValueError("encoder: it is there where the model reads hidden states, and only there")
@@ -191,8 +193,10 @@ def _parse(text: bytes, path: Path) -> Bundle:
         found = Bundle.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{path} cannot be used ({where}: {first['msg']}): export it again with this version") from None
+        where = ".".join(str(part) for part in first["loc"]) + ": " if first["loc"] else ""
+        raise BundleError(
+            f"{path} cannot be used ({where}{first['msg'].removeprefix('Value error, ')}): export it again with this version"
+        ) from None
     if checksum(json.loads(text)) != found.facts_sha256:
         raise BundleError(f"{path} was changed after the export (other checksum of its facts): copy or export the bundle again")
     return found

@@ -147,5 +147,5 @@ def test_a_run_that_takes_too_long_is_ended() -> None:
 
 
 def test_a_run_that_fails_says_so() -> None:
-    with pytest.raises(BundleError, match="model.onnx fails: "):
+    with pytest.raises(BundleError, match=r"model.onnx fails: "):
         opened(doubled()).run({"x": np.zeros((1, 4), dtype=np.float32)})
