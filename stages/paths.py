@@ -29,6 +29,11 @@ class Paths:
         return Path("data/features", self.corpus)
 
     @property
+    def encoded(self) -> Path:
+        """Folder of the hidden states."""
+        return Path("data/encoded", self.corpus)
+
+    @property
     def assignment(self) -> Path:
         """Which clip is in which part of which fold."""
         return Path("data/folds", f"{self.corpus}.csv")

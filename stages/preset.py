@@ -19,6 +19,8 @@ from ser.params import parse
 from ser.search.space import put
 
 FOLDER = Path("docs/presets")
+WHOLE = ("features.encoder",)
+"""Sections that params.yaml may hold as null: a preset gives such a section whole."""
 
 
 def main() -> None:
@@ -74,6 +76,8 @@ def literal(value: Any) -> str:
     """
     if isinstance(value, list):
         return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{literal(one)}' for key, one in value.items())}}}"
     text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
         raise SerError(f"a preset can hold only numbers, truth values, null and plain words, found {text!r}")
@@ -84,7 +88,8 @@ def _by_key(preset: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values of a preset by dotted key."""
     found: dict[str, Any] = {}
     for key, value in preset.items():
-        found |= _by_key(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        path = f"{prefix}{key}"
+        found |= _by_key(value, f"{path}.") if isinstance(value, dict) and path not in WHOLE else {path: value}
     return found
 
 

@@ -1,6 +1,7 @@
 """Train one network per fold and seed; an interrupted training resumes from its last finished epoch.
 
-Reads data/features/<corpus>, data/folds/<corpus>.csv and clips.csv; writes models/<corpus>.
+Reads data/features/<corpus>, data/folds/<corpus>.csv, clips.csv and, where the model reads hidden states, data/encoded/<corpus>; writes
+models/<corpus>.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ser.encoders import store
 from ser.params import Params
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.signal.clips import read_table
@@ -25,8 +27,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
     from ser.training import checkpoint, device, inference, jobs, loop
 
     name = options.dataset
-    features, clips, folds, out = (
+    features, encoded, clips, folds, out = (
         Path("data/features") / name,
+        Path("data/encoded") / name if params.model.reads_encoder else None,
         Path("data/clips") / name,
         Path("data/folds") / f"{name}.csv",
         Path("models") / name,
@@ -35,15 +38,15 @@ def main(params: Params, options: argparse.Namespace) -> None:
     place = device.set_up(params.runtime, deterministic=not params.train.fast)
     numbers = sorted(int(number) for number in pd.read_csv(folds)["fold"].unique())
     notes = {"device": place.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
-    trained = inference.Trained.planned(name, table, numbers, params, notes)
+    trained = inference.Trained.planned(name, table, numbers, params, notes, store.about(encoded))
     together = jobs.together(len(trained.folds) * len(trained.seeds), place, params.runtime)
-    files = [*jobs.inputs(features, clips, folds, params.features), *jobs.code()]
+    files = [*jobs.inputs(features, clips, folds, params.features, encoded), *jobs.code()]
     key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], files)
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
     out.mkdir(parents=True, exist_ok=True)
     planned = [
-        jobs.Job(features, clips, folds, trained, fold, seed, checkpoints / file, out / file)
+        jobs.Job(features, clips, folds, trained, fold, seed, checkpoints / file, out / file, encoded)
         for fold in trained.folds
         for seed in trained.seeds
         for file in [f"fold{fold}-seed{seed}.safetensors"]

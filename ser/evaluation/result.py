@@ -22,6 +22,7 @@ from ser.evaluation.sections import (
     ByMetric,
     Calibration,
     Confusion,
+    EncoderUsed,
     Folds,
     Intervals,
     Json,
@@ -123,6 +124,8 @@ class Result(Measured):
     rejected: dict[str, int] | None = None
     vad: Vad | None = None
     normalise: str
+    encoder: EncoderUsed | None = None
+    """The frozen encoder that the networks read; absent where they read none."""
     fast: bool
     examples: int | None = None
     parameters: list[str] | None = None

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ser import SerError
+from ser.encoders import store
+from ser.encoders.store import Encoded, EncoderFacts
 from ser.params.features import Features
 from ser.views import spectrum
 from ser.views.log_mel import LogMelView
@@ -33,11 +35,13 @@ class Views:
         frames: of each view by its name, float16 (frames, columns).
         offsets: int64 (clips + 1): clip i owns frames ``offsets[i]:offsets[i + 1]``, in the row order of ``clips.csv``.
         functionals: float32 (clips, n) of openSMILE, where ``features.functionals`` asks for them.
+        encoded: hidden states of the same clips, where a model reads them.
     """
 
     frames: dict[str, np.ndarray]
     offsets: np.ndarray
     functionals: np.ndarray | None = None
+    encoded: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -48,15 +52,16 @@ class Views:
         return {name: frames[own] for name, frames in self.frames.items()}
 
 
-def read(folder: str | Path, features: Features) -> Views:
+def read(folder: str | Path, features: Features, encoded: str | Path | None = None) -> Views:
     """Open a features folder; the frames stay on disk until they are used.
 
     Args:
         folder: what the features stage wrote.
         features: section ``features``, which names the views.
+        encoded: what the encode stage wrote, where a model reads hidden states.
 
     Raises:
-        SerError: when the arrays do not belong together.
+        SerError: when the arrays do not belong together, or hidden states are asked for and none were encoded.
     """
     folder = Path(folder)
     frames = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in features.views}
@@ -69,21 +74,34 @@ def read(folder: str | Path, features: Features) -> Views:
         functionals = np.load(folder / "functionals.npy", mmap_mode="r", allow_pickle=False)
         if len(functionals) != len(offsets) - 1:
             raise SerError(f"{folder}: functionals of {len(functionals)} clips, frames of {len(offsets) - 1}; run features again")
-    return Views(frames, offsets, functionals)
+    hidden = None
+    if encoded is not None:
+        hidden = store.read(encoded)
+        if hidden is None:
+            raise SerError(f"{encoded} holds no hidden states (features.encoder was null): run encode again")
+    return Views(frames, offsets, functionals, hidden)
 
 
-def pack(clips: Iterable[dict[str, np.ndarray]]) -> Views:
-    """The features of some clips (``ser.views.extraction.clip_features``, one clip or more), packed in memory as they are on disk."""
+def pack(clips: Iterable[dict[str, np.ndarray]], encoder: EncoderFacts | None = None) -> Views:
+    """The features of some clips, packed in memory as they are on disk.
+
+    Args:
+        clips: ``ser.views.extraction.clip_features`` of one clip or more, with an encoder its hidden states as ``encoder`` beside them.
+        encoder: what these are of.
+    """
     each = list(clips)
     packed = {name: np.concatenate([clip[name] for clip in each]) for name in each[0]}
-    functionals = packed.pop("functionals", None)
+    functionals, states = packed.pop("functionals", None), packed.pop("encoder", None)
     offsets = np.cumsum([0, *(frames_of(clip) for clip in each)], dtype=np.int64)
-    return Views(packed, offsets, functionals)
+    encoded = None
+    if encoder is not None and states is not None:
+        encoded = Encoded(states, np.cumsum([0, *(len(clip["encoder"]) for clip in each)], dtype=np.int64), encoder.model_dump())
+    return Views(packed, offsets, functionals, encoded)
 
 
 def frames_of(clip: dict[str, np.ndarray]) -> int:
     """Number of frames of a clip, from its features; all views have as many."""
-    return next(len(values) for name, values in clip.items() if name != "functionals")
+    return next(len(values) for name, values in clip.items() if name not in ("functionals", "encoder"))
 
 
 def extract(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:
