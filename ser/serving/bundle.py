@@ -63,7 +63,7 @@ class Parity(Section):
 
     clips: int = Field(ge=1)
     states: float = Field(ge=0)
-    """Of the pooled states, in units of the training clips' standard deviation where a regression has it, else as they are."""
+    """Of the means and standard deviations over time of the hidden states."""
     probabilities: float = Field(ge=0, le=1)
 
 
@@ -103,7 +103,9 @@ class Bundle(Section):
     kind: Literal["network", "linear"]
     """What ``model.onnx`` holds: networks, or regressions on pooled hidden states of the encoder."""
     networks: list[Member]
-    """Empty where the model is neither (the SVM baseline), which is not exported."""
+    """Empty where the model could not be exported."""
+    not_exported: str
+    """Why it could not; empty where it was."""
     reads: list[str]
     """Inputs of ``model.onnx`` in their order: views by name, then hidden states of the encoder, pooled ones, and lengths in frames."""
     encoder: BundledEncoder | None
@@ -164,9 +166,7 @@ def read(folder: str | Path) -> Bundle:
         raise BundleError(f"{folder} is no exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another")
     facts = _parse(text, folder / FACTS)
     if not facts.networks:
-        raise BundleError(
-            f"{folder} holds no network (model.kind svm is a baseline that is not exported): train model.kind network or linear"
-        )
+        raise BundleError(f"{folder} holds no network ({facts.not_exported}): export another model")
     return facts
 
 
@@ -210,9 +210,9 @@ class _Version(Section):
 
 def _of_version_1(values: Mapping[str, object]) -> Bundle:
     """The facts of a bundle of version 1: networks that read all views, and nothing else."""
-    added = {"version": VERSION, "kind": "network", "encoder": None, "reads": []}
+    added = {"version": VERSION, "kind": "network", "encoder": None, "reads": [], "not_exported": "it is a baseline"}
     facts = Bundle.model_validate({**values, **added})
-    return facts.model_copy(update={"reads": [*facts.features.views, LENGTHS]})
+    return facts.model_copy(update={"reads": [*facts.features.views, LENGTHS], "not_exported": ""}) if facts.networks else facts
 
 
 def _read(path: Path, most: int) -> bytes | None:

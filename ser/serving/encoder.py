@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,13 @@ from ser.signal.audio import resample
 from ser.views.normalise import SMALLEST_SCALE, Statistics
 
 
+class Runs(Protocol):
+    """What turns log-mel into hidden states."""
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """``mel`` (1, bands, frames) → (1, tokens, layers, width), float32 both."""
+
+
 class States:
     """Hidden states of one recording, without those of the silence behind it.
 
@@ -27,7 +35,7 @@ class States:
         per_sample: tokens for each sample of the signal, exactly.
     """
 
-    def __init__(self, graph: Graph, facts: BundledEncoder, signal: np.ndarray, sample_rate: int) -> None:
+    def __init__(self, graph: Runs, facts: BundledEncoder, signal: np.ndarray, sample_rate: int) -> None:
         """Prepare what the encoder is fed.
 
         Args:
@@ -95,8 +103,12 @@ def together(clips: Sequence[States]) -> Statistics:
 class Encoder:
     """An encoder, ready for use; several threads may use it at once."""
 
-    def __init__(self, folder: str | Path, model: bytes, facts: BundledEncoder) -> None:
-        """Open an encoder.
+    def __init__(self, graph: Runs, facts: BundledEncoder) -> None:
+        self._graph, self._facts = graph, facts
+
+    @classmethod
+    def opened(cls, folder: str | Path, model: bytes, facts: BundledEncoder) -> Encoder:
+        """The encoder of a bundle.
 
         Args:
             folder: the bundle, for messages.
@@ -106,10 +118,9 @@ class Encoder:
         Raises:
             BundleError: when the graph is refused, or is not what the facts say.
         """
-        self._facts = facts
         takes = {"mel": Port(FLOAT, (1, facts.mel_bands, None))}
         gives = {"states": Port(FLOAT, (1, None, len(facts.layers), facts.width))}
-        self._graph = Graph(Path(folder) / ENCODER, model, takes, gives)
+        return cls(Graph(Path(folder) / ENCODER, model, takes, gives), facts)
 
     def hear(self, signal: np.ndarray, sample_rate: int) -> States:
         """Hidden states of a mono signal, float in [−1, 1), shape (n,), n ≥ 1."""

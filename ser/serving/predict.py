@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -104,9 +105,15 @@ class Predictor:
         self.bundle = bundles.read(folder)
         model = bundles.graph(folder, MODEL, self.bundle.model_sha256)
         encoder = self.bundle.encoder
-        self._encoder = Encoder(folder, bundles.graph(folder, bundles.ENCODER, encoder.sha256), encoder) if encoder else None
+        self._encoder = Encoder.opened(folder, bundles.graph(folder, bundles.ENCODER, encoder.sha256), encoder) if encoder else None
         gives = {PROBABILITIES: Port(FLOAT, (len(self.bundle.networks), None, len(self.bundle.classes)))}
         self._graph = Graph(Path(folder) / MODEL, model, _takes(self.bundle), gives)
+
+    def hearing_by(self, encoder: Encoder) -> Predictor:
+        """The same with another encoder, to compare the two."""
+        other = copy.copy(self)
+        other._encoder = encoder
+        return other
 
     def recordings(self, recordings: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[Prediction]:
         """Predictions in the order of the recordings. With ``normalise: speaker`` all of them are taken as recordings of one speaker.
@@ -134,7 +141,10 @@ class Predictor:
         Raises:
             AudioError: if it cannot become a clip.
         """
-        prepared = prepare(data, self.bundle.preprocess)
+        return self.listen(prepare(data, self.bundle.preprocess))
+
+    def listen(self, prepared: Prepared) -> Heard:
+        """A clip → what the model reads of it."""
         signal, rate = to_float(prepared.pcm), self.bundle.preprocess.sample_rate
         views = extract(signal, rate, self.bundle.features) if set(self.bundle.reads) & set(self.bundle.features.views) else {}
         states = self._encoder.hear(signal, rate) if self._encoder else None

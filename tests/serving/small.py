@@ -22,7 +22,8 @@ def facts(model: bytes, **changes: Any) -> bundle.Bundle:
     """Facts of a network over log-mel and MFCC."""
     params = load(ROOT / "params.yaml")
     values: dict[str, Any] = {
-        "version": 2, "corpus": "made", "classes": CLASSES, "kind": "network", "reads": ["log_mel", "mfcc", "lengths"], "encoder": None,
+        "version": 2, "corpus": "made", "classes": CLASSES, "kind": "network", "not_exported": "", "reads": ["log_mel", "mfcc", "lengths"],
+        "encoder": None,
         "networks": [bundle.Member(fold=1, seed=0, temperature=None), bundle.Member(fold=2, seed=0, temperature=2.0)],
         "preprocess": params.preprocess, "features": params.features, "max_frames": 100, "notice": "", "licence": "none", "edition": "",
         "protocol": "", "speaker_independent": None, "score": None, "model_sha256": hashlib.sha256(model).hexdigest(),

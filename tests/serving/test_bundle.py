@@ -90,7 +90,7 @@ def test_what_was_changed_is_refused(folder: Path, spoil: Callable[[Path], objec
 
 def test_a_bundle_of_version_1_is_still_read(folder: Path) -> None:
     values = json.loads((folder / "bundle.json").read_text()) | {"version": 1}
-    for name in ("kind", "reads", "encoder", "facts_sha256"):
+    for name in ("kind", "reads", "encoder", "not_exported", "facts_sha256"):
         del values[name]
     (folder / "bundle.json").write_text(json.dumps(values))
     found = Predictor(folder).bundle

@@ -29,6 +29,7 @@ from ser.evaluation.calibration import softmax_at
 from ser.evaluation.result import Result
 from ser.params import Params, load, parse
 from ser.params.corpora import Joint, Synthetic
+from ser.params.export import Export
 from ser.serving import bundle, cli
 from ser.serving.bundle import BundleError
 from ser.serving.card import licence
@@ -54,6 +55,7 @@ FUSIONS = [
 ]
 DEMO = Synthetic(kind="synthetic", seed=5, speakers=3, sentences=1, repetitions=1)
 CPU = torch.device("cpu")
+PACKED = Export(precision="auto")
 
 
 def shrunken(normalise: str = "corpus", **model: Any) -> Params:
@@ -103,7 +105,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(root / "raw/demo/demo.zip") as packed:
         packed.extractall(root / "recordings")
     write_models(root / "models", trained_of(params, [1, 2], [0]))
-    export(root / "models", root / "exports" / "demo", DEMO, None)
+    export(root / "models", root / "exports" / "demo", DEMO, None, PACKED)
     return root
 
 
@@ -143,7 +145,7 @@ def test_other_normalisations_agree_with_the_pipeline_too(
     monkeypatch.setattr(
         ser.serving.export, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes()
     )  # the same networks
-    export(made / models, tmp_path / normalise, DEMO, None)
+    export(made / models, tmp_path / normalise, DEMO, None, PACKED)
     predictor = Predictor(tmp_path / normalise)
     expected = pipeline_probabilities(made, models)
     table = clips.read_table(made / "clips").set_index("clip")
@@ -229,7 +231,7 @@ def evaluated() -> Result:
 
 def test_temperatures_and_scores_travel_with_the_bundle(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ser.serving.export, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes())
-    facts = export(made / "models", tmp_path / "demo", DEMO, evaluated())
+    facts = export(made / "models", tmp_path / "demo", DEMO, evaluated(), PACKED)
     predictor = Predictor(tmp_path / "demo")
     assert predictor.bundle == facts
     assert [member.temperature for member in facts.networks] == [2.0, None]
@@ -275,7 +277,7 @@ def test_licences_are_named() -> None:
 
 def test_the_svm_baseline_is_described_and_not_exported(made: Path, tmp_path: Path) -> None:
     trained_of(shrunken(kind="svm"), [1], [0]).write(_new(tmp_path / "models"))
-    export(tmp_path / "models", tmp_path / "exports" / "demo", DEMO, None)
+    export(tmp_path / "models", tmp_path / "exports" / "demo", DEMO, None, PACKED)
     assert not (tmp_path / "exports" / "demo" / "model.onnx").exists()
     with pytest.raises(BundleError, match=r"holds no network .*svm"):
         Predictor(tmp_path / "exports" / "demo")
