@@ -65,7 +65,7 @@ def test_artifacts_are_the_bundles_of_published_corpora():
 
 
 def test_every_stage_script_is_a_stage():
-    others = {"__init__", "command", "compare", "paths", "preset", "search", "show"}
+    others = {"__init__", "command", "compare", "encoder", "paths", "preset", "search", "show"}
     scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - others
     assert scripts == set(STAGES)
 

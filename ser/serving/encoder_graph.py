@@ -13,13 +13,17 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from ser import SerError
-from ser.encoders.whisper import Whisper, WhisperEncoder
+from ser.encoders.whisper import Layer, Whisper, WhisperEncoder
 from ser.serving.bundle import Precision
 
 OPSET = 20
 """The first with Gelu."""
 EPSILON = 1e-5
 """Of the layer norms."""
+WAVES = 1e-3
+"""By which positions may differ from Whisper's formula: half precision's last step near 1."""
+LONGEST = 10_000.0
+"""Ratio of the slowest wave's length to the fastest's (Vaswani et al. 2017)."""
 
 
 def to_onnx(encoder: Whisper, precision: Precision) -> bytes:
@@ -35,7 +39,7 @@ def to_onnx(encoder: Whisper, precision: Precision) -> bytes:
     drawing = _Drawing(encoder.network, precision)
     drawing.whole(encoder.network)
     mel = helper.make_tensor_value_info("mel", TensorProto.FLOAT, [1, encoder.bands, "frames"])
-    shape = [1, "tokens", len(encoder.network.chosen), encoder.network.conv1.out_channels]
+    shape: list[int | str | None] = [1, "tokens", len(encoder.network.chosen), encoder.network.conv1.out_channels]
     states = helper.make_tensor_value_info("states", TensorProto.FLOAT, shape)
     graph = helper.make_graph(drawing.nodes, "encoder", [mel], [states], drawing.tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9, producer_name="ser")
@@ -60,6 +64,7 @@ class _Drawing:
         x = self._node("Add", x, self._positions(x))
         states = [x] if 0 in network.chosen else []
         for number, layer in enumerate(network.layers, start=1):
+            assert isinstance(layer, Layer)
             x = self._layer(x, f"layers.{number - 1}.", layer.self_attn.heads)
             if network.layer_norm is not None and number == len(network.layers):
                 x = self._norm(x, "layer_norm")
@@ -73,10 +78,25 @@ class _Drawing:
         return self._node("Conv", x, kernel, self._vector(f"{name}.bias"), strides=[stride], pads=[1, 1], kernel_shape=[3])
 
     def _positions(self, x: str) -> str:
-        """As many positions as there are tokens."""
+        """As many positions as there are tokens.
+
+        Whisper's are waves of fixed lengths, which were never trained. They are computed in half precision's steps where they are that,
+        and take no room in the file; else they are stored.
+        """
+        table = self._weights["embed_positions.weight"]
         tokens = self._node("Slice", self._node("Shape", x), self._integers(1), self._integers(2), self._integers(0))
-        table = self._stored("embed_positions.weight", self._weights["embed_positions.weight"])
-        return self._node("Slice", table, self._integers(0), tokens, self._integers(0))
+        rates = _rates(table.shape[1])
+        angles = np.arange(len(table), dtype=np.float32)[:, None] * rates
+        computed = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+        if self._precision == "float32" or computed.shape != table.shape or np.abs(computed - table).max() > WAVES:
+            stored = self._stored("embed_positions.weight", table)
+            return self._node("Slice", stored, self._integers(0), tokens, self._integers(0))
+        zero, one = (self._tensor(f"integer{value}", np.int64(value)) for value in (0, 1))
+        count = self._node("Range", zero, self._node("Squeeze", tokens), one)
+        column = self._node("Unsqueeze", self._node("Cast", count, to=TensorProto.FLOAT), self._integers(1))
+        angle = self._node("Mul", column, self._tensor("rates", rates))
+        waves = self._node("Concat", self._node("Sin", angle), self._node("Cos", angle), axis=1)
+        return self._node("Cast", self._node("Cast", waves, to=TensorProto.FLOAT16), to=TensorProto.FLOAT)
 
     def _layer(self, x: str, name: str, heads: int) -> str:
         x = self._node("Add", x, self._attention(self._norm(x, f"{name}self_attn_layer_norm"), f"{name}self_attn.", heads))
@@ -128,11 +148,20 @@ class _Drawing:
             self._axes[values] = self._tensor(f"integers{'_'.join(map(str, values))}", np.array(values, dtype=np.int64))
         return self._axes[values]
 
-    def _tensor(self, name: str, values: np.ndarray | np.float32) -> str:
+    def _tensor(self, name: str, values: np.ndarray | np.generic) -> str:
         self.tensors.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
     def _node(self, operator: str, *inputs: str, **attributes: int | float | list[int]) -> str:
         name = f"{operator}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
+        node = helper.make_node(operator, inputs, [name], name)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(node)
         return name
+
+
+def _rates(width: int) -> np.ndarray:
+    """Radians by which each of half as many waves as the model is wide turns from token to token, float32."""
+    half = width // 2
+    found: np.ndarray = np.exp(-np.log(LONGEST) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
+    return found

@@ -40,15 +40,16 @@ def to_onnx(regressions: Sequence[Regression], columns: int) -> bytes:
         tensors += [numpy_helper.from_array(np.ascontiguousarray(values[name]), own[name]) for name in own]
         x, chain = POOLED, ("Gather", "Sub", "Div", "MatMul", "Add")
         for operator, name in zip(chain, own.values(), strict=True):
-            attributes = {"axis": 1} if operator == "Gather" else {}
             result = f"{number}/{operator}"
-            nodes.append(helper.make_node(operator, [x, name], [result], result, **attributes))
+            nodes.append(helper.make_node(operator, [x, name], [result], result))
+            if operator == "Gather":
+                nodes[-1].attribute.append(helper.make_attribute("axis", 1))
             x = result
         nodes.append(helper.make_node("Softmax", [x], [f"{number}/softmax"], f"{number}/softmax", axis=1))
         nodes.append(helper.make_node("Unsqueeze", [f"{number}/softmax", "first"], [f"{number}/stacked"], f"{number}/stack"))
     nodes.append(helper.make_node("Concat", [f"{number}/stacked" for number in range(len(regressions))], [PROBABILITIES], "concat", axis=0))
     taken = helper.make_tensor_value_info(POOLED, TensorProto.FLOAT, ["batch", columns])
-    shape = [len(regressions), "batch", len(regressions[0].bias)]
+    shape: list[int | str | None] = [len(regressions), "batch", len(regressions[0].bias)]
     given = helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, shape)
     graph = helper.make_graph(nodes, "linear", [taken], [given], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9, producer_name="ser")

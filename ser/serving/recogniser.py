@@ -6,7 +6,7 @@ import functools
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 import soundfile as sf
@@ -17,6 +17,7 @@ from ser.signal.audio import RATES, AudioError
 
 Recording = str | Path | np.ndarray
 """A file's path, or samples."""
+R = TypeVar("R", bound=Recording)
 MOST_CHANNELS = 64
 """More are samples whose axes were confused."""
 
@@ -52,10 +53,10 @@ class Recogniser:
     def predict(self, recording: Recording, sample_rate: int | None = None) -> Prediction: ...
 
     @overload
-    def predict(self, recording: list[Recording] | tuple[Recording, ...], sample_rate: int | None = None) -> list[Prediction]: ...
+    def predict(self, recording: list[R] | tuple[R, ...], sample_rate: int | None = None) -> list[Prediction]: ...
 
     @overload
-    def predict(self, recording: Iterable[Recording], sample_rate: int | None = None) -> Iterator[Prediction]: ...
+    def predict(self, recording: Iterator[Recording], sample_rate: int | None = None) -> Iterator[Prediction]: ...
 
     def predict(
         self, recording: Recording | Iterable[Recording], sample_rate: int | None = None
