@@ -10,26 +10,21 @@ from __future__ import annotations
 import argparse
 import io
 import logging
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ser import SerError
-from ser.encoders.frozen import Chosen
 from ser.evaluation import examples, gates, predictions, robustness, scoring, tables
 from ser.evaluation.result import Result, parameter_lines
 from ser.params import Params
 from ser.params.corpora import SYNTHETIC_NOTICE, Synthetic
-from ser.runtime.machine import cache_dir, mirror, passive_waiting
+from ser.runtime.machine import passive_waiting
 from ser.runtime.reading import DamagedError, read_csv, read_json
 from ser.signal import clips
 from ser.splits.assignment import read, read_facts
 from ser.views import features
 from stages import command
+from stages.encoder import encoder_for
 from stages.paths import Paths, needed, write
-
-if TYPE_CHECKING:
-    from ser.training.inference import Trained
 
 log = logging.getLogger(__name__)
 
@@ -106,25 +101,6 @@ def main(params: Params, options: argparse.Namespace) -> None:
     # Written last: people and DVC take its presence for a finished evaluation.
     write(paths.result, result.text())
     log.info("%s: %s", name, result.line())
-
-
-def encoder_for(trained: Trained, params: Params) -> Chosen | None:
-    """The encoder that spoilt clips go through, found as the encode stage finds it; None where the model reads none.
-
-    Raises:
-        SerError: if it cannot be had, or its weights are not those that the model was trained with.
-    """
-    if trained.encoder is None or trained.features.encoder is None:
-        return None
-    from ser.encoders import weights
-
-    found = weights.obtain(trained.features.encoder, mirror=mirror(params.runtime), cache=cache_dir(params.runtime))
-    if found.sha256 != trained.encoder.sha256:
-        raise SerError(
-            f"encoder {trained.encoder.name}: the weights here have sha256 {found.sha256}, the model was trained with "
-            f"{trained.encoder.sha256}; run encode and train again, or give the same weights"
-        )
-    return Chosen(found.folder.resolve(), trained.encoder)
 
 
 if __name__ == "__main__":

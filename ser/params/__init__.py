@@ -20,6 +20,7 @@ from ser.params.base import Section
 from ser.params.corpora import NAME, Corpus
 from ser.params.evaluate import Evaluate
 from ser.params.explain import explain
+from ser.params.export import Export
 from ser.params.features import Features
 from ser.params.model import Model
 from ser.params.preprocess import Preprocess
@@ -44,6 +45,7 @@ class Params(Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    export: Export
     runtime: Runtime
     datasets: list[str] = Field(min_length=1)
     """Corpora to run, each a key of ``corpora``. Keep ``demo`` in the list (docs/dvc.md says why)."""

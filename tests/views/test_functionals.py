@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 from ser import SerError
 from ser.evaluation import robustness
 from ser.model import baseline
+from ser.params.export import Export
 from ser.serving.bundle import BundleError
 from ser.serving.card import card
 from ser.serving.export import export
@@ -280,7 +281,7 @@ def test_such_a_model_is_described_with_its_licence_and_not_exported(tmp_path):
         models = tmp_path / normalise
         models.mkdir()
         made.trained(settings(features__normalise=normalise)).write(models)
-        facts = export(models, tmp_path / "exports" / normalise, DEMO, None)
+        facts = export(models, tmp_path / "exports" / normalise, DEMO, None, Export(precision="auto"))
         text = (tmp_path / "exports" / normalise / "README.md").read_text()
         assert text == card(facts, 0)
         assert f"the 88 functionals of openSMILE's {told}" in text
