@@ -13,7 +13,7 @@ from torch import Tensor
 from ser import SerError
 from ser.params.features import Features
 from ser.training import hidden as states
-from ser.training.hidden import Hidden, by_speaker
+from ser.training.hidden import Hidden
 from ser.views import features
 from ser.views.features import Views
 from ser.views.normalise import SMALLEST_SCALE, Statistics, statistics
@@ -101,7 +101,7 @@ def load(
         per_db=_on(device, features.per_db(params)),
         from_log_mel=_on(device, features.from_log_mel(params)),
         normalise=params.normalise,
-        functionals=None if views.functionals is None else by_speaker(views.functionals, group, params.normalise).to(device),
+        functionals=None if views.functionals is None else states.by_speaker(views.functionals, group, params.normalise).to(device),
         hidden=hidden,
     )
 
