@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ser import SerError
-from ser.params import Params, load
+from ser.params import Params, ParamsError, load
 from ser.runtime.disk import disk_error
+from stages import changes
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -19,6 +20,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--dataset", required=True, metavar="NAME", help="corpus to work on, a key of `corpora` in params.yaml")
     return made
+
+
+def say_changes() -> None:
+    """Say on stderr which parameters differ from the last commit: an earlier experiment may have left them so."""
+    if said := changes.line():
+        print(said, file=sys.stderr)
 
 
 def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Namespace], None]) -> None:
@@ -36,6 +43,8 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         if name is not None and name not in params.corpora:
             raise SerError(f"--dataset {name}: not a corpus in params.yaml; known: {', '.join(params.corpora)}")
         stage(params, options)
+    except ParamsError as error:
+        sys.exit("\n".join(filter(None, [f"error: {error}", changes.line()])))
     except SerError as error:
         sys.exit(f"error: {error}")
     except FileNotFoundError as error:

@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 from ser.encoders import store
 from ser.params import Params
 from ser.runtime import machine
-from ser.signal.clips import written_whole
+from ser.runtime.disk import written_whole
 from stages import command
+from stages.paths import Paths, needed
 
 log = logging.getLogger(__name__)
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Encode the corpus ``options.dataset``."""
-    name, settings, rate = options.dataset, params.features.encoder, params.preprocess.sample_rate
-    folder = Path("data/encoded") / name
+    name, settings, paths = options.dataset, params.features.encoder, Paths(options.dataset)
     if settings is None:
-        with written_whole(folder) as partial:
+        with written_whole(paths.encoded) as partial:
             store.write_facts(partial, None)
         log.info("%s: features.encoder is null; nothing to encode", name)
         return
@@ -32,9 +31,10 @@ def main(params: Params, options: argparse.Namespace) -> None:
     from ser.encoders import encode, weights  # torch, which a run without an encoder does not need
 
     cache = machine.cache_dir(params.runtime)
-    found = weights.obtain(settings, mirror=machine.mirror(params.runtime), cache=cache)
-    log.info("encoder %s (%s), licence: %s", settings.name, found.edition, found.terms)
-    encoded = encode.build(Path("data/clips") / name, folder, rate, settings, found, params.runtime, cache)
+    needed(paths.clips / "clips.csv", f"preprocess@{name}")
+    obtained = weights.obtain(settings, mirror=machine.mirror(params.runtime), cache=cache)
+    log.info("encoder %s (%s), licence: %s", settings.name, obtained.edition, obtained.terms)
+    encoded = encode.build(paths.clips, paths.encoded, params.preprocess.sample_rate, settings, obtained, params.runtime, cache)
     chosen = ", ".join(map(str, settings.layers))
     log.info(
         "%s: %d tokens of %d clips, hidden states %s, %d wide", name, len(encoded.states), len(encoded), chosen, encoded.states.shape[2]

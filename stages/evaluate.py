@@ -1,8 +1,8 @@
 """Evaluate: trained networks → predictions of clips they did not train on → scores.
 
-Reads models/NAME, data/features/NAME, data/clips/NAME and data/folds/NAME. Writes data/predictions/NAME.csv,
-data/examples/NAME.npz, metrics/corpora/NAME.json and metrics/plots/NAME/*.csv. Fails, and writes nothing, when a gate is
-broken.
+Reads models/NAME, data/features/NAME, data/clips/NAME, data/folds/NAME and, where the model reads hidden states, data/encoded/NAME.
+Writes data/predictions/NAME.csv, data/examples/NAME.npz, metrics/corpora/NAME.json and metrics/plots/NAME/*.csv. Fails, and writes
+nothing, when a gate is broken.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from ser import SerError
+from ser.encoders.frozen import Chosen
 from ser.evaluation import examples, gates, predictions, robustness, scoring, tables
 from ser.evaluation.result import Result, parameter_lines
 from ser.params import Params
 from ser.params.corpora import SYNTHETIC_NOTICE, Synthetic
-from ser.runtime.machine import passive_waiting
+from ser.runtime.machine import cache_dir, mirror, passive_waiting
 from ser.runtime.reading import DamagedError, read_csv, read_json
 from ser.signal import clips
 from ser.splits.assignment import read, read_facts
 from ser.views import features
 from stages import command
 from stages.paths import Paths, needed, write
+
+if TYPE_CHECKING:
+    from ser.training.inference import Trained
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +55,33 @@ def main(params: Params, options: argparse.Namespace) -> None:
     history = read_csv(paths.models / "history.csv", "train", name, HISTORY, empty=CURVES)
 
     passive_waiting()
-    from ser.evaluation import attention
-    from ser.training import device, inference
+    from ser.evaluation import attention, encoder
+    from ser.training import inference
+    from ser.training.device import set_up
 
-    place = device.set_up(params.runtime)
+    device = set_up(params.runtime)
     trained = inference.describe(paths.models)
     if set(zip(history["fold"], history["seed"], strict=True)) != {(fold, seed) for fold in trained.folds for seed in trained.seeds}:
         raise DamagedError(paths.models / "history.csv", "train", name, "it has other folds and seeds than model.json")
+    used = encoder.used(paths.models, trained)
 
     def predict(views: features.Views, chosen: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
-        return inference.predict(paths.models, views, chosen, scored, place)
+        return inference.predict(paths.models, views, chosen, scored, device)
 
-    text = predictions.to_text(inference.predict(paths.models, paths.features, table, assignment, place))
+    text = predictions.to_text(inference.predict(paths.models, paths.features, table, assignment, device, paths.encoded))
     predicted = predictions.read(io.StringIO(text), f"predictions of {name}")
     evaluation = scoring.evaluate(predicted, table, folds, settings, summary["sample_rate"])
     chosen = examples.choose(evaluation.test, settings.examples, trained.train.max_seconds * summary["sample_rate"])
     facts = {
         "robustness": robustness.measure(
-            paths.clips, assignment, settings, trained.features, trained.preprocess.sample_rate, params.runtime, predict
+            paths.clips,
+            assignment,
+            settings,
+            trained.features,
+            trained.preprocess.sample_rate,
+            params.runtime,
+            predict,
+            encoder_for(trained, params) if settings.robustness.max_clips else None,
         ),
         **{key: summary[key] for key in facts_of_clips[:-1]},
         "normalise": trained.features.normalise,
@@ -74,6 +89,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
         "examples": len(chosen),
         "parameters": parameter_lines({key: getattr(trained, key) for key in ("preprocess", "features", "model", "train")}),
     }
+    if used is not None:
+        facts["encoder"] = used
     if isinstance(params.corpora[name].source, Synthetic):
         facts["notice"] = SYNTHETIC_NOTICE
     result = Result.of(evaluation.measured, facts)
@@ -84,11 +101,30 @@ def main(params: Params, options: argparse.Namespace) -> None:
     for plot, content in {**evaluation.plots, "loss": curves, "robustness": tables.robustness(result.robustness)}.items():
         write(paths.plots / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
     views = features.read(paths.features, trained.features)
-    attend = attention.attender(paths.models, paths.features, table, place)
+    attend = attention.attender(paths.models, paths.features, table, device, paths.encoded)
     examples.write(paths.examples, examples.collect(evaluation.test, chosen, packed, views, attend))
     # Written last: people and DVC take its presence for a finished evaluation.
     write(paths.result, result.text())
     log.info("%s: %s", name, result.line())
+
+
+def encoder_for(trained: Trained, params: Params) -> Chosen | None:
+    """The encoder that spoilt clips go through, found as the encode stage finds it; None where the model reads none.
+
+    Raises:
+        SerError: if it cannot be had, or its weights are not those that the model was trained with.
+    """
+    if trained.encoder is None or trained.features.encoder is None:
+        return None
+    from ser.encoders import weights
+
+    found = weights.obtain(trained.features.encoder, mirror=mirror(params.runtime), cache=cache_dir(params.runtime))
+    if found.sha256 != trained.encoder.sha256:
+        raise SerError(
+            f"encoder {trained.encoder.name}: the weights here have sha256 {found.sha256}, the model was trained with "
+            f"{trained.encoder.sha256}; run encode and train again, or give the same weights"
+        )
+    return Chosen(found.folder.resolve(), trained.encoder)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import argparse
 from ser.evaluation import result
 from ser.params import Params
 from ser.runtime.machine import passive_waiting
-from stages.command import parser, run
-from stages.paths import Paths
+from stages import command
+from stages.paths import Paths, needed
+from stages.recordings import warn_if_stale
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
@@ -19,7 +20,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     from ser.serving.export import export
 
+    warn_if_stale(options.dataset, params)
     paths = Paths(options.dataset)
+    needed(paths.models / "model.json", f"train@{paths.corpus}")
     evaluated = result.read(paths.result) if paths.result.exists() else None
     facts = export(paths.models, paths.export, params.corpora[paths.corpus].source, evaluated)
     if facts.networks:
@@ -29,4 +32,4 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(__doc__), main)
+    command.run(command.parser(__doc__), main)

@@ -7,6 +7,12 @@ from pathlib import Path
 
 from ser import SerError
 from ser.runtime.disk import check_room, file_written_whole, place_named
+from ser.runtime.text import run_first
+
+RAW = Path("data/raw")
+"""Folder of the archives of all corpora."""
+REPORT = Path("reports/index.html")
+"""The page about all corpora."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,11 @@ class Paths:
     corpus: str
 
     @property
+    def raw(self) -> Path:
+        """Folder of the archives and source.json."""
+        return RAW / self.corpus
+
+    @property
     def clips(self) -> Path:
         """Folder of the clips: audio.npy, clips.csv, rejected.csv, summary.json."""
         return Path("data/clips", self.corpus)
@@ -28,6 +39,11 @@ class Paths:
     def features(self) -> Path:
         """Folder of the features."""
         return Path("data/features", self.corpus)
+
+    @property
+    def encoded(self) -> Path:
+        """Folder of the hidden states."""
+        return Path("data/encoded", self.corpus)
 
     @property
     def assignment(self) -> Path:
@@ -81,7 +97,7 @@ def needed(path: Path, *stages: str) -> Path:
         SerError: if it does not exist; the message says what to run.
     """
     if not path.exists():
-        raise SerError(f"{path} not found: run `dvc repro {' '.join(stages)}` first")
+        raise SerError(run_first(path, *stages))
     return path
 
 

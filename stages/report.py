@@ -7,7 +7,9 @@ params.yaml.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -20,17 +22,19 @@ from ser.runtime.circumstances import circumstances
 from ser.runtime.reading import read_csv, written_by
 from ser.signal.clips import REJECTED
 from stages import command
-from stages.paths import Paths, needed, write
+from stages.paths import REPORT, Paths, needed, write
 
 log = logging.getLogger(__name__)
 
-PAGE = Path("reports/index.html")
+MADE = REPORT.with_name("made.json")
+"""Revision, machine and libraries. No output of the stage: DVC would see another page at every commit and on every machine."""
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Write the page for all corpora that have metrics, those of this run first."""
     if options.scores:
         print(scores(params))
+        command.say_changes()
         return
     for name in params.datasets:
         needed(Paths(name).result, f"evaluate@{name}")
@@ -38,15 +42,17 @@ def main(params: Params, options: argparse.Namespace) -> None:
     there = [name for name in names if Paths(name).result.exists()]
     corpora = [_corpus(name, params, options.audio) for name in there]
     missing = [name for name in names if name not in there]
-    rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"), circumstances())
-    write(PAGE, rendered)
-    log.info("%s: %s (%.1f MB)", PAGE, ", ".join(there), len(rendered.encode()) / 1e6)
+    rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"))
+    write(REPORT, rendered)
+    write(MADE, json.dumps(asdict(circumstances()), indent=1) + "\n")
+    log.info("%s: %s (%.1f MB)", REPORT, ", ".join(there), len(rendered.encode()) / 1e6)
+    command.say_changes()
 
 
 def scores(params: Params) -> str:
     """One line for each corpus of this run, and the path of the report."""
     lines = [f"{name:<12} {result.read(Paths(name).result).line()}" for name in params.datasets]
-    return "\n".join([*lines, f"report: {PAGE.resolve()}"])
+    return "\n".join([*lines, f"report: {REPORT.resolve()}"])
 
 
 def _corpus(name: str, params: Params, audio: bool) -> page.Corpus:

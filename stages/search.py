@@ -24,6 +24,7 @@ from ser.params import Params
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.runtime.text import markdown_table, percent
 from stages import command, preset
+from stages.paths import Paths, needed
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -49,8 +50,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise SerError(f"--name {name}: letters, digits, dots, dashes and underscores only, because it names a folder")
     folder = cache_dir(params.runtime) / "search" / name
-    found = study.find(folder) if options.show else _searched(_asked(params, options, folder), options.trials)
-    _show(study.outcomes(found), study.importances(found), params, options.dataset)
+    searched = study.find(folder) if options.show else _searched(_asked(params, options, folder), options.trials)
+    _show(study.outcomes(searched), study.importances(searched), params, options.dataset)
 
 
 def _asked(params: Params, options: argparse.Namespace, folder: Path) -> Search:
@@ -64,16 +65,14 @@ def _asked(params: Params, options: argparse.Namespace, folder: Path) -> Search:
     if options.space is None:
         raise SerError("--space FILE is needed: it names the keys to search; docs/search-space.yaml is an example")
     axes = space.read(options.space, params)
-    corpus = options.dataset
-    paths = Path("data/features", corpus), Path("data/clips", corpus), Path("data/folds", f"{corpus}.csv")
-    for path in (paths[0] / "offsets.npy", paths[1] / "clips.csv", paths[2]):
-        if not path.exists():
-            raise SerError(f"{path} not found: run `dvc repro features@{corpus} split@{corpus}` first")
-    there = trials.folds_there_are(paths[2])
+    corpus, paths = options.dataset, Paths(options.dataset)
+    for path in (paths.features / "offsets.npy", paths.clips / "clips.csv", paths.assignment):
+        needed(path, f"features@{corpus}", f"split@{corpus}")
+    there = trials.folds_there_are(paths.assignment)
     folds = sorted(set(options.folds or there))
     if missing := sorted(set(folds) - set(there)):
-        raise SerError(f"--folds {missing[0]}: {paths[2]} has the folds {', '.join(map(str, there))}")
-    return trials.Search(folder, corpus, *paths, params, axes, folds, options.seed)
+        raise SerError(f"--folds {missing[0]}: {paths.assignment} has the folds {', '.join(map(str, there))}")
+    return trials.Search(folder, corpus, paths.features, paths.clips, paths.assignment, params, axes, folds, options.seed, paths.encoded)
 
 
 def _searched(search: Search, count: int) -> Study:

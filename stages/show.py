@@ -15,14 +15,15 @@ from ser.corpora.listing import list_recordings
 from ser.diagram import recording
 from ser.params import Params
 from stages import command
+from stages.paths import Paths
 
 log = logging.getLogger(__name__)
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Draw the recording that ``options.clip`` names."""
-    found, _ = list_recordings(options.dataset, params.corpora[options.dataset], Path("data/raw") / options.dataset)
-    recording.draw(recording.named(options.clip, found), params, Path(options.out))
+    recordings, _ = list_recordings(options.dataset, params.corpora[options.dataset], Paths(options.dataset).raw)
+    recording.draw(recording.named(options.clip, recordings), params, Path(options.out))
     log.info("%s", options.out)
 
 

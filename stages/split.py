@@ -7,30 +7,24 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import pandas as pd
 
-from ser import SerError
 from ser.params import Params
 from ser.signal.clips import read_table
 from ser.splits.folds import Folds, assign, leak_report
-from stages.command import parser, run
-from stages.paths import Paths, write
+from stages import command
+from stages.paths import Paths, needed, write
 
 
-def split(params: Params, options: argparse.Namespace) -> None:
+def main(params: Params, options: argparse.Namespace) -> None:
     """Assign the parts, say what they share, write both files."""
-    name = options.dataset
-    try:
-        table = read_table(Path("data/clips", name))
-    except FileNotFoundError:
-        raise SerError(f"data/clips/{name}/clips.csv not found: run `dvc repro preprocess@{name}` first") from None
+    name, paths = options.dataset, Paths(options.dataset)
+    table = read_table(needed(paths.clips / "clips.csv", f"preprocess@{name}").parent)
     folds = assign(table, name, params.split)
     leaks = leak_report(table, folds.assignment)
     print(f"{name}: {folds.protocol} ({folds.description}); speaker-independent: {'yes' if folds.speaker_independent else 'NO'}")
     print("share of test clips that training or validation knows by " + ", ".join(f"{key} {share:.1%}" for key, share in leaks.items()))
-    paths = Paths(name)
     write(paths.assignment, folds.assignment.to_csv(None, index=False, lineterminator="\n"))
     write(paths.folds, json.dumps(_summary(folds, table, leaks, params.split.seed), indent=2) + "\n")
 
@@ -39,10 +33,10 @@ def _summary(folds: Folds, table: pd.DataFrame, leaks: dict[str, float], seed: i
     rows = folds.assignment.merge(table[["clip", "speaker"]], on="clip")
     counts = {
         str(fold): {
-            **{part: int(found["part"].eq(part).sum()) for part in ("train", "valid", "test")},
-            "test_speakers": sorted(found["speaker"][found["part"].eq("test")].unique()),
+            **{part: int(clips["part"].eq(part).sum()) for part in ("train", "valid", "test")},
+            "test_speakers": sorted(clips["speaker"][clips["part"].eq("test")].unique()),
         }
-        for fold, found in rows.groupby("fold")
+        for fold, clips in rows.groupby("fold")
     }
     return {
         "protocol": folds.protocol,
@@ -55,4 +49,4 @@ def _summary(folds: Folds, table: pd.DataFrame, leaks: dict[str, float], seed: i
 
 
 if __name__ == "__main__":
-    run(parser(__doc__), split)
+    command.run(command.parser(__doc__), main)

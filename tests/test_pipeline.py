@@ -6,6 +6,7 @@ import copy
 import difflib
 import importlib.util
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from ser.params.model import FUSIONS
 from tests.dependencies import needed_by, tracked_by
 from tests.pipeline import ROOT, Project
 
@@ -53,17 +55,13 @@ def test_found_is_kept_plus_rejected(finished):
 
 
 def test_same_seed_same_bytes(finished):
-    """All stages again from nothing: every hash in dvc.lock and every metric stays, but for the page, which names the git revision."""
+    """All stages again from nothing: every hash in dvc.lock and every metric stays, in another commit too."""
     lock = finished.folder / "dvc.lock"
     before = lock.read_bytes()
     forced = finished.run("dvc", "repro", "--force")
     assert ran(forced.stdout) == set(STAGES)
-    old, new = (YAML(typ="safe", pure=True).load(text)["stages"] for text in (before, lock.read_bytes()))
-    assert {name: stage for name, stage in old.items() if name != "report"} == {
-        name: stage for name, stage in new.items() if name != "report"
-    }
-    assert finished.run("git", "status", "--porcelain").stdout in ("", " M dvc.lock\n")
-    finished.run("git", "commit", "-qam", "the same again", check=False)
+    assert lock.read_bytes() == before
+    assert finished.run("git", "status", "--porcelain").stdout == ""
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -75,7 +73,10 @@ def test_a_stage_needs_no_more_than_it_declares(finished, tmp_path, name):
         source, target = (folder / dep.replace("${item.dataset}", "demo") for folder in (finished.folder, tmp_path))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
-    command = STAGES[name]["cmd"].replace("${item.dataset}", "demo").replace("-m", f"{ROOT / 'tests/reads.py'} reads.json").split()
+    (tmp_path / "ser/model/fusions").mkdir(parents=True, exist_ok=True)
+    for fusion in FUSIONS.names():  # the schema lists the names; what the modules hold is not there unless it is declared
+        (tmp_path / "ser/model/fusions" / f"{fusion}.py").touch()
+    command = shlex.split(STAGES[name]["cmd"].replace("${item.dataset}", "demo").replace("-m", f"{ROOT / 'tests/reads.py'} reads.json"))
     done = subprocess.run(command, cwd=tmp_path, env=finished.environment, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     for kind in ("outs", "metrics", "plots"):
@@ -84,7 +85,7 @@ def test_a_stage_needs_no_more_than_it_declares(finished, tmp_path, name):
             assert (tmp_path / path).exists(), path
     listed = tuple(key.replace("${item.dataset}", "demo") for key in STAGES[name].get("params", []))
     read = json.loads((tmp_path / "reads.json").read_text())
-    assert read
+    assert name != "train" or "train.lr" in read
     assert [key for key in read if not key.startswith("runtime.") and not f"{key}.".startswith(tuple(f"{one}." for one in listed))] == []
 
 

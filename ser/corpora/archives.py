@@ -26,6 +26,8 @@ from typing import IO
 from tqdm import tqdm
 
 from ser import SerError
+from ser.runtime.disk import file_written_whole
+from ser.runtime.text import run_first
 
 MAX_MEMBERS = 1_000_000
 MAX_MEMBER = 1 << 30  # bytes: 90 minutes of 48 kHz stereo in 16 bit
@@ -156,7 +158,7 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
         try:
             archive = Archive(path, _index(path, opened))
         except FileNotFoundError:
-            raise ArchiveError(f"{path} not found: run the download stage first") from None
+            raise ArchiveError(run_first(path, "download")) from None
         except _BROKEN as error:
             raise ArchiveError(f"{path} is no whole zip or tar archive ({error}): remove it and fetch it again") from None
         yield archive
@@ -173,22 +175,28 @@ def pack(path: Path, recordings: Mapping[str, Path], texts: Mapping[str, str], t
     """Write a zip that is the same for the same content: sorted, stored, with fixed times and modes.
 
     Args:
-        path: zip to write; it is not whole before this returns.
+        path: zip to write; it appears only when it is complete.
         recordings: member name → file.
         texts: member name → text, written first.
         title: name on the progress bar.
     """
-    with zipfile.ZipFile(path, "w") as packed:
+    with file_written_whole(path) as part, zipfile.ZipFile(part, "w") as packed:
         for member, text in sorted(texts.items()):
-            packed.writestr(_entry(member), text)
+            packed.writestr(fixed_entry(member), text)
         for member, file in tqdm(sorted(recordings.items()), desc=title, unit=" recordings", disable=len(recordings) < 100, leave=False):
-            with file.open("rb") as source, packed.open(_entry(member), "w", force_zip64=True) as target:
+            with file.open("rb") as source, packed.open(fixed_entry(member), "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _entry(member: str) -> zipfile.ZipInfo:
+def fixed_entry(member: str, mode: int = 0o100644) -> zipfile.ZipInfo:
+    """An entry of a zip with a fixed time, system and mode, so that the archive's bytes depend on its content only.
+
+    Args:
+        member: name of the entry.
+        mode: Unix mode of the file.
+    """
     entry = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.external_attr = 0o100644 << 16
+    entry.external_attr = mode << 16
     entry.create_system = 3
     return entry
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import struct
 import subprocess
 import sys
@@ -26,9 +25,11 @@ from tqdm import tqdm
 
 from ser import SerError
 from ser.corpora import espeak
+from ser.corpora.archives import fixed_entry
 from ser.corpora.catalogue.demo import CLASSES
 from ser.corpora.expression import FINAL, HABITS, OWN, RULES, SPREAD, Expression, colour, draw, perturb, room
 from ser.params.corpora import Synthetic
+from ser.runtime.disk import file_written_whole
 
 ARCHIVE = "demo.zip"
 SENTENCES = (
@@ -108,16 +109,12 @@ def write_archive(path: Path, source: Synthetic) -> None:
     wanted = takes(source)
     plans = [_plan(source.seed, take, voices[take.speaker - 1]) for take in wanted]
     spoken = _spoken([phrase for _, _, phrases in plans for phrase in phrases])
-    partial = path.with_name(path.name + ".part")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with file_written_whole(path) as part:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             for take, (expression, rng, phrases) in zip(tqdm(wanted, "synthesise", unit="clip", file=sys.stderr), plans, strict=True):
                 signal = _record([next(spoken) for _ in phrases], expression, voices[take.speaker - 1], rng)
-                archive.writestr(_entry(take.member), _flac(signal))
+                archive.writestr(fixed_entry(take.member, mode=0o644), _flac(signal))
         spoken.close()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _voice(seed: int, speaker: int) -> Voice:
@@ -211,10 +208,3 @@ def _flac(signal: np.ndarray) -> bytes:
     packed = io.BytesIO()
     soundfile.write(packed, signal, espeak.SAMPLE_RATE, subtype="PCM_16", format="FLAC")
     return packed.getvalue()
-
-
-def _entry(member: str) -> zipfile.ZipInfo:
-    """An entry without date and system, so that the archive's bytes depend on nothing else."""
-    entry = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.create_system, entry.external_attr = 3, 0o644 << 16
-    return entry

@@ -15,6 +15,7 @@ from ser.corpora.description import Description
 from ser.corpora.labels import Recording, Reject, not_audio
 from ser.params.corpora import Corpus, Folder, Joint, Source, Synthetic
 from ser.runtime.reading import read_json
+from ser.runtime.text import run_first
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _source(name: str, raw: Path, keys: list[str]) -> dict:
     try:
         return read_json(raw / "source.json", "download", name, keys)
     except FileNotFoundError:
-        raise SerError(f"{raw / 'source.json'} not found: run the download stage for {name} first") from None
+        raise SerError(run_first(raw / "source.json", f"download@{name}")) from None
 
 
 def _check_classes(name: str, corpus: Corpus, known: Iterable[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from ser.corpora import folder
 from ser.download.failure import FetchError
 from ser.download.sources import Published, entry_of, source_record
 from ser.params.corpora import SYNTHETIC_NOTICE, Corpus, Folder, Joint, Links, Synthetic, Zenodo
-from ser.runtime.disk import owned, whole
+from ser.runtime.disk import file_written_whole, owned, whole
 
 __all__ = ["FetchError", "fetch", "obstacle"]
 
@@ -59,9 +58,7 @@ def fetch(
         demo.write_archive(target / demo.ARCHIVE, given)
         source = source_record(name, [entry_of(target, demo.ARCHIVE, None, "synthetic")], [SYNTHETIC_NOTICE])
     elif isinstance(given, Folder):
-        part = target / f"{folder.ARCHIVE}.part"
-        folder.write_archive(part, name, given)
-        os.replace(part, target / folder.ARCHIVE)
+        folder.write_archive(target / folder.ARCHIVE, name, given)
         source = source_record(name, [entry_of(target, folder.ARCHIVE, None, "folder")], ["the user's own recordings"])
     elif isinstance(given, Joint):
         source = _fetch_joint(name, given, target, mirror, cache, corpora or {})
@@ -75,7 +72,8 @@ def fetch(
             source = before
     source["source"] = given.model_dump()
     _clear(raw, name, {entry["name"].split("/")[0] for entry in source["archives"]})
-    _write(target / "source.json", source)
+    with file_written_whole(target / "source.json") as part:
+        part.write_text(json.dumps(source, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return source
 
 
@@ -126,9 +124,3 @@ def _read(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-
-
-def _write(path: Path, source: Mapping[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(source, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, path)

@@ -1,4 +1,4 @@
-"""A data set on Kaggle, brought with the user's own token by ``kagglehub`` (an optional package) and packed again."""
+"""Downloads a data set from Kaggle with the user's own token and packs it again. Needs the optional package ``kagglehub``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKENS = ("access_token", "kaggle.json")
 
 
 def has_token() -> bool:
-    """Whether the user has set up a token; its content is kagglehub's business."""
+    """Whether the user has set up a token. Only kagglehub reads it."""
     folder = Path(os.environ.get("KAGGLE_CONFIG_DIR") or Path.home() / ".kaggle")
     environment = "KAGGLE_API_TOKEN" in os.environ or {"KAGGLE_USERNAME", "KAGGLE_KEY"} <= os.environ.keys()
     return environment or any((folder / name).is_file() for name in TOKENS)
@@ -25,7 +25,7 @@ def download(handle: str, target: Path) -> None:
     """Write the data set ``owner/name`` as one zip.
 
     Raises:
-        TransferError: without the package, or with what Kaggle answered.
+        TransferError: if the package is missing or Kaggle refuses.
     """
     try:
         import kagglehub
@@ -36,6 +36,4 @@ def download(handle: str, target: Path) -> None:
     except Exception as error:  # kagglehub lets through its own errors, those of requests, of zip files and of the disk
         raise TransferError(f"Kaggle: {type(error).__name__}: {error}") from error
     files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
-    part = target.with_name(target.name + ".part")
-    pack(part, files, {}, f"{target.name}: packing")
-    os.replace(part, target)
+    pack(target, files, {}, f"{target.name}: packing")

@@ -1,7 +1,6 @@
-"""A mirror: a folder or an http(s) address that holds ``<corpus>/<archive>``, looked at before the official address.
+"""A mirror: a folder or an http(s) address that holds ``<corpus>/<archive>``, tried before the official address.
 
-``<archive>.md5`` beside an archive says that it is an edition of the mirror's own (re-encoded, say), and is verified instead of the
-official checksum.
+``<archive>.md5`` beside an archive marks an edition of the mirror's own, for example re-encoded. It replaces the official checksum.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ser.runtime.disk import TransferError, copy
 
 
 def place(mirror: str, corpus: str, name: str) -> str:
-    """Where an archive would lie, for a person."""
+    """Path or address of an archive in the mirror, for messages."""
     return f"{mirror.rstrip('/')}/{corpus}/{name}"
 
 
@@ -26,7 +25,7 @@ def listed(mirror: str, corpus: str) -> list[str]:
     """Archives that a mirror holds for a corpus, sorted; an address must show a listing of its folder (as most file servers do).
 
     Raises:
-        TransferError: if the address fails otherwise than by not having the folder.
+        TransferError: if the address fails for another reason than a missing folder.
     """
     if not _is_address(mirror):
         folder = Path(mirror).expanduser() / corpus
@@ -64,7 +63,7 @@ def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | Non
     """Copy or fetch an archive, verified; its hashes, or None where the mirror does not hold it.
 
     Raises:
-        TransferError: if it is there and cannot be brought whole, or is not what the checksum says.
+        TransferError: if the mirror has it but the transfer fails, or the checksum differs.
     """
     title = f"{corpus}: {name} from the mirror"
     if not _is_address(mirror):

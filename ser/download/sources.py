@@ -22,13 +22,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class Published:
-    """One published corpus on its way into ``target``.
+    """The download of one published corpus.
 
     Attributes:
         name: key of the corpus in ``params.yaml``; its folder in a mirror.
         given: where it is published.
         target: folder to fill.
-        mirror: looked at first; None for none.
+        mirror: tried first; None for none.
         kept: archives of this corpus from earlier runs, outside the repository.
     """
 
@@ -39,13 +39,13 @@ class Published:
     kept: Path
 
     def fetch(self) -> dict[str, Any]:
-        """Archives from the mirror; those it does not hold from the official address, or all together from Kaggle.
+        """Fetch the archives from the mirror, the rest from the official address, or all together from Kaggle.
 
         Returns:
             The content of ``source.json``.
 
         Raises:
-            FetchError: at the first archive that cannot be had.
+            FetchError: at the first archive that cannot be fetched.
         """
         entries: list[dict[str, Any]] = []
         editions: list[str] = []
@@ -63,7 +63,7 @@ class Published:
         return source_record(self.name, sorted(entries, key=lambda entry: entry["name"]), editions or [OFFICIAL])
 
     def obstacle(self) -> FetchError | None:
-        """Why ``fetch`` cannot succeed now, found out within seconds: hosts are asked whether they answer, and nothing is fetched.
+        """Why ``fetch`` cannot succeed now, within seconds: hosts are asked whether they answer, and nothing is fetched.
 
         Returns:
             An error such as ``fetch`` raises; None where each archive is at hand or a host that should have it answers.
@@ -102,7 +102,7 @@ class Published:
             if sums is None:
                 return None
             if own is None and wanted.checksum is None:
-                with open_archive(path):  # nothing to compare with: at least it is whole
+                with open_archive(path):  # without a checksum, make sure that it is at least a whole archive
                     pass
         except TransferError as error:
             hint = f"a mirror's own edition needs its md5 beside it, in {place}.md5"
@@ -115,7 +115,7 @@ class Published:
         if own is not None:
             return entry_of(self.target, wanted.name, None, "mirror", sums), f"mirror's own edition of {wanted.name} (md5 {sums['md5']})"
         _LOG.warning(
-            "%s: no checksum of %s is known, so what came is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
+            "%s: no checksum of %s is known, so the file is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
         )
         return entry_of(self.target, wanted.name, None, "mirror", sums), f"{wanted.name} from a mirror, not verified (md5 {sums['md5']})"
 
@@ -150,7 +150,7 @@ class Published:
             files = {file.name: file for file in zenodo.record_files(self.given.record, self._record())}
         except TransferError as error:
             if pinned and not error.unreachable:
-                _LOG.warning("%s: %s does not answer (%s); going on with what params.yaml pins", self.name, self._api(), error)
+                _LOG.warning("%s: %s does not answer (%s); using the addresses and checksums of params.yaml", self.name, self._api(), error)
                 return missing
             raise self._error(f"the list of files of Zenodo record {self.given.record}", self._api(), error, missing) from None
         if not missing:
@@ -173,7 +173,7 @@ class Published:
         return Wanted(wanted.name, wanted.url or file.url, wanted.checksum or file.checksum, file.size)
 
     def _from_address(self, wanted: Wanted, all_wanted: list[Wanted]) -> dict[str, Any]:
-        """An archive from the cache, which is filled from the official address first if need be."""
+        """An archive from the cache, which is first filled from the official address if it lacks the archive."""
         url, path = self._address(wanted, all_wanted), self.target / wanted.name
         try:
             if wanted.checksum is None:
@@ -182,16 +182,16 @@ class Published:
                 sums = whole(path, wanted.checksum) or self._from_kept(wanted, url, path)
         except TransferError as error:
             if not error.unreachable:
-                self._record().unlink(missing_ok=True)  # if the record was what misled us, the next run asks again
+                self._record().unlink(missing_ok=True)  # the next run asks again, in case the remembered record is wrong
             raise self._error(wanted.name, url, error, [one for one in all_wanted if not (self.target / one.name).exists()]) from None
         if wanted.checksum is None:
             _LOG.warning(
-                "%s: no checksum of %s is known, so what came is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
+                "%s: no checksum of %s is known, so the file is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
             )
         return entry_of(self.target, wanted.name, url, "official", sums)
 
     def _from_kept(self, wanted: Wanted, url: str, path: Path) -> dict[str, str]:
-        """Copy an archive from those of earlier runs, where it is put first if need be."""
+        """Copy an archive from those of earlier runs; download it there first if it is missing."""
         assert wanted.checksum is not None
         kept, title = self._kept(wanted), f"{self.name}: {wanted.name}"
         kept.parent.mkdir(parents=True, exist_ok=True)

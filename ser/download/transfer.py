@@ -1,4 +1,4 @@
-"""Brings one file here over HTTP, whole or not at all: resumes, retries, checks."""
+"""Downloads one file over HTTP: resumes, retries and verifies it. The file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from urllib3.exceptions import NewConnectionError
 from ser.runtime.disk import BLOCK, TransferError, bar, check_room, no_room_told, verify
 
 TIMEOUT = (5.0, 30.0)
-"""Seconds to connect, and to wait for the next bytes."""
+"""Seconds to connect, and to wait for the next bytes, in a transfer."""
 ASKING = (3.0, 5.0)
-"""The same where all there is to know is whether somebody answers."""
+"""The same when only asking whether a host answers."""
 PAUSES = (1.0, 3.0, 9.0, 27.0)
-"""Seconds before each retry of a transfer that brings nothing new."""
+"""Seconds before each retry of a transfer that makes no progress."""
 UNREACHABLE_PAUSES = (0.5,)
-"""The same where the host cannot even be reached: a machine without a network is to hear so within seconds."""
-_WRONGLY_PACKED = "what the server sends is not packed as it says"
+"""The same for a host that cannot be reached, so that a machine without a network fails within seconds."""
+_WRONGLY_PACKED = "the server sends damaged compression"
 
 
 def download(url: str, target: Path, *, size: int | None = None, checksum: str | None = None, title: str = "") -> dict[str, str]:
     """Fetch ``url`` into ``target``, which appears only when it is whole and its checksum is right. Returns its hashes.
 
-    What has come so far lies in ``<target>.part``. A later call goes on from there with a Range request, if the end can be verified.
+    Until then the bytes are in ``<target>.part``. If the checksum is known, a later call resumes there with a Range request.
 
     Args:
         url: http(s) address.
@@ -67,7 +67,7 @@ def download(url: str, target: Path, *, size: int | None = None, checksum: str |
 
 
 def _bring(url: str, part: Path, size: int | None, title: str) -> None:
-    """Fill ``part``, trying again where that can help; patience is for attempts in a row that bring nothing new."""
+    """Fill ``part``, with retries. Only attempts in a row that make no progress count towards giving up."""
     failures, reached = 0, part.stat().st_size if part.exists() else 0
     while True:
         try:
@@ -110,10 +110,10 @@ def read_text(url: str, limit: int = 16 * BLOCK) -> str:
 
 
 def ask(url: str) -> None:
-    """Whether an address answers: one request with little patience, hung up on before anything is read. A busy server answers too.
+    """Check that an address answers, with one request and short timeouts, without reading the body. A busy server counts as answering.
 
     Raises:
-        TransferError: saying why nobody answers, or what the answer is instead.
+        TransferError: if it does not answer, or answers with an error.
     """
     try:
         with _open(url, {}, ASKING):
@@ -133,7 +133,7 @@ def _wait(failures: int, error: _Temporary) -> None:
 
 
 class _Temporary(Exception):
-    """A failure that may be gone at the next attempt."""
+    """A failure that a retry may cure."""
 
     def __init__(self, message: str, unreachable: bool = False):
         super().__init__(message)
@@ -141,11 +141,11 @@ class _Temporary(Exception):
 
 
 class _Busy(_Temporary):
-    """The server is there and asks for patience."""
+    """The server asks to be tried again later."""
 
 
 def _attempt(url: str, part: Path, size: int | None, title: str) -> None:
-    """One request; appends to ``part`` what comes."""
+    """Make one request and append its body to ``part``."""
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have > size:
         part.unlink()
@@ -179,7 +179,7 @@ def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIME
     except (InvalidURL, ValueError) as error:
         raise TransferError(f"{url} is no address: {error}") from None
     except SSLError as error:
-        raise TransferError(f"{_host(url)} cannot prove who it is: {_cause(error)}") from None
+        raise TransferError(f"TLS certificate verification failed for {_host(url)}: {_cause(error)}") from None
     except (ConnectionError, Timeout) as error:
         if isinstance(error, ConnectTimeout | ProxyError) or isinstance(_reason(error), NewConnectionError):
             raise _Temporary(f"{_host(url)} cannot be reached: {_cause(error)}", unreachable=True) from None
@@ -196,7 +196,7 @@ def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIME
 
 
 def _receive(response: requests.Response, part: Path, have: int, whole: int | None, title: str) -> None:
-    with no_room_told(part), part.open("ab" if have else "wb") as stream, bar(title, whole, have) as progress:
+    with no_room_told(part, "; the partial file is kept"), part.open("ab" if have else "wb") as stream, bar(title, whole, have) as progress:
         got = have
         try:
             for block in response.iter_content(1 << 16):

@@ -1,16 +1,15 @@
-"""What a record on Zenodo holds: names, sizes, checksums and links, asked of its API."""
+"""The files of a record on Zenodo, from its API: names, sizes, checksums and links."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ser.download.transfer import read_text
-from ser.runtime.disk import TransferError
+from ser.runtime.disk import TransferError, file_written_whole
 
 API = "https://zenodo.org/api/records"
 
@@ -36,7 +35,7 @@ def record_files(record: int, remembered: Path) -> list[RecordFile]:
     A published record never changes its files (a change makes a new record), so the answer is kept in ``remembered`` and not asked twice.
 
     Raises:
-        TransferError: if the API cannot be asked, or its answer is not what it promises.
+        TransferError: if the API does not answer, or its answer has another form than documented.
     """
     try:
         text, new = remembered.read_text(encoding="utf-8"), False
@@ -49,9 +48,8 @@ def record_files(record: int, remembered: Path) -> list[RecordFile]:
         raise TransferError(f"the answer does not describe a record's files ({type(error).__name__}: {error})") from None
     if new:
         remembered.parent.mkdir(parents=True, exist_ok=True)
-        part = remembered.with_name(f"{remembered.name}.{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, remembered)
+        with file_written_whole(remembered, shared=True) as part:
+            part.write_text(text, encoding="utf-8")
     return files
 
 

@@ -6,7 +6,6 @@ measured to be no faster on one core than the noise of the measurement (whisper-
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import shutil
@@ -24,9 +23,9 @@ from ser.encoders import frozen, store
 from ser.encoders.weights import Weights
 from ser.params.encoder import Encoder
 from ser.params.runtime import Runtime
-from ser.runtime.disk import alone, hashes
+from ser.runtime.disk import alone, hashes, written_whole
 from ser.runtime.workers import spread, start_early
-from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table, to_float, written_whole
+from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table, to_float
 
 CHUNK = 8
 """Clips per task of a worker: half a second's work or more, a few megabytes of states, and what an interruption loses at most."""
@@ -116,20 +115,13 @@ def build(
 
 def encode_chunk(chunk: Chunk) -> tuple[list[int], np.ndarray]:
     """Hidden states of the clips of a chunk: the number of tokens of each clip, and all of them, float16 (tokens, layers, width)."""
-    encoder = _loaded(chunk.folder, chunk.sha256, chunk.layers)
+    encoder = frozen.loaded(chunk.folder, chunk.sha256, chunk.layers)
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))
     clips = [
         frozen.hidden_states(encoder, to_float(audio[start : start + length]), chunk.sample_rate, chunk.silence_seconds)
         for start, length in zip(chunk.starts, chunk.lengths, strict=True)
     ]
     return [len(clip) for clip in clips], np.concatenate(clips)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(folder: Path, sha256: str, layers: tuple[int, ...]) -> frozen.Frozen:
-    """The encoder, once for each process and edition; one thread, for the cores are used by workers side by side."""
-    torch.set_num_threads(1)
-    return frozen.load(folder, layers)
 
 
 def _fingerprint(settings: Any) -> str:

@@ -10,10 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from ser import SerError
+from ser.params.base import Section
 from ser.runtime.reading import DamagedError, read_array, read_json, read_offsets, written_by
 
 FACTS = "encoder.json"
 """What the states are of; ``encoder`` in it is null where nothing was encoded, and then it lies there alone."""
+
+
+class EncoderFacts(Section):
+    """What stands in ``encoder.json``, typed for whoever keeps it: the encoder that a model was trained with."""
+
+    name: str
+    layers: list[int]
+    width: int
+    tokens_per_second: float
+    silence_seconds: float
+    sha256: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,11 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def about(self) -> EncoderFacts:
+        """The facts, typed."""
+        return EncoderFacts.model_validate(dict(self.facts))
 
     def clip(self, row: int) -> np.ndarray:
         """Hidden states of clip number ``row``, float16 (tokens, chosen layers, width)."""
@@ -57,6 +76,20 @@ def read(folder: str | Path) -> Encoded | None:
         reason = f"it holds {len(states)} tokens, offsets.npy counts {offsets[-1]}"
         raise DamagedError(folder / "states.npy", "encode", corpus, reason)
     return Encoded(states, offsets, facts)
+
+
+def about(folder: str | Path | None) -> EncoderFacts | None:
+    """Which encoder the states in a folder are of; None without a folder.
+
+    Raises:
+        SerError: when nothing was encoded there.
+    """
+    if folder is None:
+        return None
+    encoded = read(folder)
+    if encoded is None:
+        raise SerError(f"{folder} holds no hidden states (features.encoder was null): run encode again")
+    return encoded.about
 
 
 def write_facts(folder: Path, facts: Mapping[str, Any] | None) -> None:

@@ -14,6 +14,7 @@ from ser import SerError
 from ser.evaluation.predictions import OutOfFold
 from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.reading import written_by
+from ser.runtime.text import run_first
 from ser.signal.clips import Clips
 from ser.views.features import Views
 
@@ -113,7 +114,7 @@ def read(path: str | Path) -> list[Example]:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = dict(stored)
         except FileNotFoundError:
-            raise SerError(f"{path} not found: run the evaluate stage for this corpus first") from None
+            raise SerError(run_first(path, f"evaluate@{path.stem}")) from None
         facts = json.loads(str(arrays["about"]))
         return [_example(number, about, arrays) for number, about in enumerate(facts)]
 

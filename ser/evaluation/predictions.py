@@ -6,7 +6,7 @@ Columns: ``clip, fold, seed, part, emotion, p_<class>…``, one row per network 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,6 +17,7 @@ import pandas as pd
 from ser import SerError
 from ser.evaluation.metrics import confusion
 from ser.runtime.reading import written_by
+from ser.runtime.text import run_first
 
 KEYS = ["clip", "fold", "seed", "part", "emotion"]
 DIGITS = "%.6g"
@@ -51,7 +52,7 @@ def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame
         try:
             text = Path(source).read_bytes().decode() if isinstance(source, str | Path) else source.read()
         except FileNotFoundError:
-            raise PredictionsError(f"{name} not found: run `dvc repro` or `dvc pull` for this corpus first") from None
+            raise PredictionsError(run_first(name, f"evaluate@{path.stem}")) from None
         if not text.endswith("\n"):
             raise ValueError("its last line is cut short" if text else "it is empty")
         predictions = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False)
@@ -149,6 +150,35 @@ def ensemble(test: OutOfFold) -> pd.DataFrame:
     rows = test.rows.loc[test.seed == 0, KEYS].copy()
     rows[[f"p_{name}" for name in test.classes]] = test.seed_mean()
     return rows
+
+
+def average(runs: Sequence[OutOfFold]) -> pd.DataFrame:
+    """Predictions of several runs together: the mean of their probabilities for each test clip, each run counting once.
+
+    Args:
+        runs: one or more runs that tested the same clips with the same classes. Seeds of a run are averaged first.
+
+    Returns:
+        A table of predictions like that of ``ensemble``, with the folds of the first run.
+
+    Raises:
+        PredictionsError: if the runs tested other clips, or know other classes.
+    """
+    first, *others = runs
+    rows = ensemble(first).set_index("clip", drop=False)
+    names = [f"p_{name}" for name in first.classes]
+    for number, other in enumerate(others, start=2):
+        if set(other.classes) != set(first.classes):
+            raise PredictionsError(f"run {number} has the classes {', '.join(other.classes)}, run 1 has {', '.join(first.classes)}")
+        more = ensemble(other).set_index("clip")
+        if set(more.index) != set(rows.index):
+            shared = len(set(more.index) & set(rows.index))
+            raise PredictionsError(
+                f"run {number} tested {len(more)} clips, run 1 tested {len(rows)}; they share {shared}, an average needs all"
+            )
+        rows[names] += more.loc[rows.index, names].to_numpy()
+    rows[names] /= len(runs)
+    return rows.reset_index(drop=True)
 
 
 def out_of_fold(predictions: pd.DataFrame, table: pd.DataFrame, clips: Iterable[str] | None = None) -> OutOfFold:

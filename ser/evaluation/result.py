@@ -17,6 +17,7 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from ser import SerError
 from ser.evaluation import metrics
+from ser.evaluation.encoder_section import EncoderUsed
 from ser.evaluation.sections import (
     Baselines,
     ByMetric,
@@ -37,7 +38,13 @@ from ser.evaluation.sections import (
     spread_out,
 )
 from ser.params.base import Section
-from ser.runtime.text import percent
+from ser.runtime.text import percent, run_first
+
+FEWEST = 20
+"""Test clips below which a score supports no conclusion: even all right leaves 14 % of errors possible at 95 % (the rule of three)."""
+
+WIDEST = 0.5
+"""Width of the headline's interval, as a share, beyond which the score supports no conclusion."""
 
 
 class ResultError(SerError):
@@ -123,6 +130,8 @@ class Result(Measured):
     rejected: dict[str, int] | None = None
     vad: Vad | None = None
     normalise: str
+    encoder: EncoderUsed | None = None
+    """The frozen encoder that the networks read; absent where they read none."""
     fast: bool
     examples: int | None = None
     parameters: list[str] | None = None
@@ -135,6 +144,19 @@ class Result(Measured):
         """Join what was measured with the facts of the run, by key; a fact that does not hold is left out, e.g. ``notice``."""
         return cls.model_validate({**dict(measured), **facts})
 
+    def caveat(self) -> str | None:
+        """Why the headline score must not be taken at its face; None where nothing speaks against it."""
+        limits, chance = self.ci.limits[metrics.HEADLINE], self.baselines.chance.ua
+        if self.n < FEWEST:
+            return f"{self.n} clips are too few for any conclusion"
+        if limits is None or chance is None:
+            return None
+        if (width := limits[1] - limits[0]) > WIDEST:
+            return f"the interval is {percent(width, 0)} points wide: too few clips or speakers for any conclusion"
+        if limits[1] < chance:
+            return "below chance"
+        return "not distinguishable from chance" if limits[0] <= chance else None
+
     def line(self) -> str:
         """What a person wants to know first, in one line: headline, WA, chance, clips, protocol, notice."""
         main, limits = metrics.listed()[0], self.ci.limits[metrics.HEADLINE]
@@ -142,7 +164,8 @@ class Result(Measured):
         scores = f"{main.label} {main.text(self.headline)}{main.unit.strip()}{interval}, WA {percent(self.scores['wa'])}%"
         chance = percent(self.baselines.chance.ua)
         notice = f"; {self.notice}" if self.notice else ""
-        return f"{scores}, chance {chance}%; {self.n} clips, protocol {self.protocol}{notice}"
+        caveat = f"; {said}" if (said := self.caveat()) else ""
+        return f"{scores}, chance {chance}%; {self.n} clips, protocol {self.protocol}{caveat}{notice}"
 
     def text(self) -> str:
         """The file's text; the same result gives the same bytes."""
@@ -171,7 +194,7 @@ def read(path: str | Path) -> Result:
     except UnicodeDecodeError:
         raise ResultError(f"{path} is not text: run `dvc repro evaluate@{path.stem}` to write it anew") from None
     except FileNotFoundError:
-        raise ResultError(f"{path} not found: run `dvc repro evaluate@{path.stem}` first") from None
+        raise ResultError(run_first(path, f"evaluate@{path.stem}")) from None
     return parse(text, str(path), path.stem)
 
 

@@ -1,14 +1,16 @@
-"""What a fusion is: two sequences of tokens, A and X, become one vector z. Each fusion is a module of ``ser.model.fusions``.
+"""What a fusion is: two sequences of tokens, A and X, become one vector z. ``ser.model.fusions`` has each.
 
-Letters: A (B, N_a, d) are the CNN tokens and X (B, N_x, d) the Transformer tokens, both brought to width d (with the Transformer off,
-log-mel and MFCC take these places). V_a (B, N_a, v_a) and V_x (B, N_x, v_x) are the same tokens in their own width, as their branches
-made them. Where a fusion only weighs tokens, A and X are the keys, which decide on the weights; V_a and V_x are what is weighed.
-σ is the logistic function, ⊙ the elementwise product, [· ; ·] concatenation.
+Letters: A (B, N_a, d) are the CNN tokens and X (B, N_x, d) the Transformer tokens, both brought to width d
+(with the Transformer off, log-mel and MFCC take these places). V_a (B, N_a, v_a) and V_x (B, N_x, v_x) are
+the same tokens in their own width, as their branches made them. Where a fusion only weighs tokens, A and X
+are the keys, which decide on the weights; V_a and V_x are what is weighed. σ is the logistic function, ⊙ the
+elementwise product, [· ; ·] concatenation.
 
-Weights p over tokens M sum them up in pool(p, M) = Σ p M. With ``statistics: mean_std`` the standard deviation stands beside the mean,
-pool(p, M) = [Σ p M ; √(Σ p M² − (Σ p M)²)] (attentive statistics pooling, Okabe et al. 2018, arXiv 1803.10963). s is the width of the
-result for tokens of width d, that is d or 2d. a and x (B, s) are A and X pooled with equal weights; v_a and v_x the same of V_a and V_x.
-Padded tokens are zero, get −∞ before every softmax and are left out of every mean.
+Weights p over tokens M sum them up in pool(p, M) = Σ p M. With ``statistics: mean_std`` the standard
+deviation stands beside the mean, pool(p, M) = [Σ p M ; √(Σ p M² − (Σ p M)²)] (attentive statistics pooling,
+Okabe et al. 2018, arXiv 1803.10963). s is the width of the result for tokens of width d, that is d or 2d. a
+and x (B, s) are A and X pooled with equal weights; v_a and v_x the same of V_a and V_x. Padded tokens are
+zero, get −∞ before every softmax and are left out of every mean.
 """
 
 from __future__ import annotations
@@ -41,11 +43,15 @@ class Fused(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """Base of all fusions. A subclass states its facts, makes its layers and sets ``width`` in ``__init__``, and defines ``forward``.
+    """Base of all fusions.
+
+    A subclass states its facts as class attributes, makes its layers and sets ``width`` in ``__init__``, and defines
+    ``forward``.
 
     Attributes:
         formula: how z is made, in one to three short lines; printed, and drawn in the picture of the network.
-        pooled: sees each side only as one vector, so that a CNN may hand over a single flattened token (``model.cnn.segments``).
+        pooled: sees each side only as one vector, so that a CNN may hand over a single flattened token
+            (``model.cnn.segments``).
         own_width: uses V_a and V_x alone, so that nothing is projected to the common width d.
         needs_dim: has layers of width d, so that ``model.dim`` may not be null.
         every_depth: reads the tokens of each depth; all others get those of the last.

@@ -60,7 +60,7 @@ class Params(Section):
     @model_validator(mode="after")
     def branches_read_views(self) -> Params:
         views = list(self.features.views)
-        self._only("model.branches", self.model.branches, [*(f"{view}_cnn" for view in views), "transformer"])
+        self._only("model.branches", self.model.branches, [*(f"{view}_cnn" for view in views), "transformer", "encoder"])
         self._only("model.transformer.view", [self.model.transformer.view], [*views, "both"])
         return self
 
@@ -70,6 +70,35 @@ class Params(Section):
             if name not in allowed:
                 facts = {"key": key, "found": repr(name), "allowed": " | ".join(allowed)}
                 raise PydanticCustomError("unknown_view", "{key}: found {found}; allowed: {allowed}", facts)
+
+    @model_validator(mode="after")
+    def hidden_states_are_there(self) -> Params:
+        reads, encoder, linear = self.model.reads_encoder, self.features.encoder, self.model.linear.layers
+        warm = self.model.kind == "network" and self.train.warm_start == "linear"
+        if reads is None:
+            if warm:
+                raise ValueError("train.warm_start: linear fits hidden states; add encoder to model.branches, or set it to none")
+            return self
+        reader = "model.kind linear" if reads == "pooled" else "branch encoder of model.branches"
+        if encoder is None:
+            raise ValueError(f"features.encoder: null, and {reader} reads its hidden states; name an encoder and its layers")
+        if self.features.normalise == "clip":
+            raise ValueError(
+                f"features.normalise: clip leaves nothing of pooled hidden states, which {reader} reads; choose corpus or speaker"
+            )
+        if linear != "auto" and (reads == "pooled" or warm) and not set(linear) <= set(encoder.layers):
+            raise ValueError(f"model.linear.layers: {linear} must be among features.encoder.layers {encoder.layers}")
+        return self
+
+    @model_validator(mode="after")
+    def hidden_states_keep_their_time(self) -> Params:
+        augment = self.train.augment
+        if self.model.reads_encoder == "states" and (augment.speed > 0 or augment.shift_seconds > 0):
+            raise ValueError(
+                "train.augment: speed and shift_seconds move the frames of the views, and frozen hidden states cannot follow; "
+                "set both to 0 with the branch encoder"
+            )
+        return self
 
     @model_validator(mode="after")
     def all_views_show_the_same_recording(self) -> Params:

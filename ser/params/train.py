@@ -12,7 +12,10 @@ Range = Annotated[list[Decibels], Field(min_length=2, max_length=2)]
 
 
 class Augment(Section):
-    """Augmentation of training batches; each random draw is keyed by (seed, epoch, clip)."""
+    """Augmentation of training batches; each random draw is keyed by (seed, epoch, clip).
+
+    Hidden states of an encoder are frozen: they get the time masks (at the same places as the views) and mixup, and neither noise nor gain.
+    """
 
     noise_snr_db: Range | None
     """White noise at a signal-to-noise ratio drawn from [low, high] dB; null: none."""
@@ -62,6 +65,10 @@ class Train(Section):
     """adamw: Loshchilov & Hutter 2019; sgd: with ``momentum``."""
     lr: float = Field(gt=0, le=10)
     """Peak learning rate."""
+    warm_start: Literal["none", "linear"]
+    """linear: linear probing first (LP-FT, Kumar et al. 2022, arXiv 2202.10054). The regression of ``model.linear`` is fitted on the
+    training clips and stays frozen inside the network. The network's own classifier starts at zero and learns what the regression misses,
+    so that epoch 0 is the regression."""
     momentum: float = Field(ge=0, lt=1)
     """sgd only."""
     weight_decay: float = Field(ge=0, le=10)

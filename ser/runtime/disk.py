@@ -1,4 +1,4 @@
-"""Copy and verify files. A target appears whole or not at all; free space is checked first."""
+"""Write, copy, verify and lock files. A file or folder appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
@@ -74,20 +75,14 @@ def copy(source: Path, target: Path, *, checksum: str | None, title: str) -> dic
     """
     size = source.stat().st_size
     check_room(target.parent, size)
-    part = target.with_name(target.name + ".part")
     sums = _Sums()
-    with no_room_told(part), source.open("rb") as read, part.open("wb") as write, bar(title, size, 0) as progress:
-        while block := read.read(BLOCK):
-            write.write(block)
-            sums.update(block)
-            progress.update(len(block))
-    try:
-        agreed = _agree(sums.hex(), checksum, size)
-    except TransferError:
-        part.unlink()
-        raise
-    os.replace(part, target)
-    return agreed
+    with file_written_whole(target) as part:
+        with no_room_told(part), source.open("rb") as read, part.open("wb") as write, bar(title, size, 0) as progress:
+            while block := read.read(BLOCK):
+                write.write(block)
+                sums.update(block)
+                progress.update(len(block))
+        return _agree(sums.hex(), checksum, size)
 
 
 def owned(root: Path, name: str) -> Path:
@@ -169,10 +164,27 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path``: one process at a time works on it, the others wait."""
-    with path.with_name(path.name + ".lock").open("w") as lock:
+    """Hold the lock of ``path``, the file ``<path>.lock``: one process at a time works on it, the others wait."""
+    with _lock_file(path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def lock_if_free(path: Path) -> IO[str] | None:
+    """The lock of ``path``, held until it is closed or this process ends; None while another process holds it."""
+    lock = _lock_file(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        lock.close()
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return lock
+
+
+def _lock_file(path: Path) -> IO[str]:
+    return path.with_name(path.name + ".lock").open("w")
 
 
 def check_room(folder: Path, size: int) -> None:
@@ -187,15 +199,15 @@ def check_room(folder: Path, size: int) -> None:
 
 
 @contextmanager
-def no_room_told(part: Path) -> Iterator[None]:
-    """Turn the disk's write errors into a TransferError with the reason and the free space."""
+def no_room_told(part: Path, note: str = "") -> Iterator[None]:
+    """Turn the disk's write errors into a TransferError with the reason, the free space and a note."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
         free = _megabytes(shutil.disk_usage(part.parent).free)
-        raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free); the partial file is kept") from None
+        raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free){note}") from None
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""How figures and tables are written, the same everywhere: on the page, in logs, in tables, in the model card and by ``ser``."""
+"""How figures, tables and the message about a missing file are written: the same on the page, in logs, in the model card and by ``ser``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from math import isnan
+from pathlib import Path
 
 UNKNOWN = "–"
 """Stands for a value that is not defined."""
@@ -38,6 +39,16 @@ def number(value: float | None, digits: int = 3, sign: bool = False, factor: int
     exact = Decimal(repr(float(value))) * factor
     rounded = exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) + 0  # + 0: no negative zero
     return f"{rounded:{'+' if sign else ''}f}"
+
+
+def run_first(path: str | Path, *stages: str) -> str:
+    """The message about a file that an earlier stage writes: that it is missing, and what to run.
+
+    Args:
+        path: the file.
+        stages: what writes it, as ``dvc repro`` takes it, e.g. ``split@demo``.
+    """
+    return f"{path} not found: run `dvc repro {' '.join(stages)}` first"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

@@ -7,13 +7,10 @@ gets a free lock resumes the trial.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import shutil
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +20,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ser import SerError
+from ser.runtime.disk import alone, lock_if_free
 from ser.search.space import Axis
 
 BEFORE_PRUNING = 5
@@ -66,7 +64,7 @@ def begin(folder: Path, identity: dict[str, Any], space: list[Axis], now: dict[s
         SerError: if the folder holds a search with another identity.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with alone(folder / "study"):
         study = _open(folder)
         known = study.user_attrs.get("identity")
         if known is None:
@@ -106,7 +104,7 @@ def take(folder: Path, study: optuna.Study, space: list[Axis], seed: int, trials
         seed: seed of the draws.
         trials: number of trials that the search needs, including those of other processes.
     """
-    with _locked(folder):
+    with alone(folder / "study"):
         known = study.get_trials(deepcopy=False)
         for frozen in known:
             if frozen.state == TrialState.RUNNING and (lock := _try_lock(folder, frozen.number)):
@@ -206,23 +204,8 @@ def _stored(axis: Axis, value: Any) -> Any:
     return json.dumps(value) if axis.kind == "choose" else value
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time begins a search or takes a trial."""
-    with open(folder / "lock", "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def _try_lock(folder: Path, number: int) -> IO[str] | None:
     """The lock of a trial, or None while its process lives."""
-    path = trial_folder(folder, number) / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as opened:
-        stream = opened.enter_context(open(path, "w"))
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
-        opened.pop_all()
-        return stream
+    own = trial_folder(folder, number)
+    own.mkdir(parents=True, exist_ok=True)
+    return lock_if_free(own / "trial")

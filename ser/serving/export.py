@@ -19,9 +19,9 @@ from ser import SerError
 from ser.evaluation.result import Result
 from ser.model.network import Network
 from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
+from ser.runtime.disk import written_whole
 from ser.serving.bundle import CARD, FACTS, MODEL, Bundle, Member, Score
 from ser.serving.card import card, licence
-from ser.signal.clips import written_whole
 from ser.training.inference import Trained, describe, load_network
 
 LENGTHS, OUTPUT = "lengths", "probabilities"
@@ -73,15 +73,12 @@ def export(models: Path, folder: Path, source: Source, result: Result | None) ->
 
 
 class _Probabilities(nn.Module):
-    """A network that takes its views and then the lengths one after the other, as a graph does."""
-
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        *views, lengths = inputs
-        return self.network(dict(zip(self.network.widths, views, strict=True)), lengths).softmax(1)
+    def forward(self, views: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        return self.network(views, lengths).softmax(1)
 
 
 def to_onnx(networks: list[Network]) -> bytes:
@@ -106,21 +103,26 @@ def _trace(network: Network) -> ModelProto:
     wrapped = _Probabilities(network).eval()
     # any shape does that has several clips, of which one is padded
     frames = torch.full((2,), 128)
-    views = [torch.zeros(2, 128, width) for width in network.widths.values()]
+    views = {view: torch.zeros(2, 128, width) for view, width in network.widths.items()}
     batch, time = torch.export.Dim("batch"), torch.export.Dim("frames")
     with _quiet():
         program = torch.onnx.export(
             wrapped,
-            (*views, frames),
+            (views, frames),
             input_names=[*network.widths, LENGTHS],
             output_names=[OUTPUT],
-            dynamic_shapes={"inputs": (*({0: batch, 1: time} for _ in views), {0: batch})},
+            dynamic_shapes={"views": {view: {0: batch, 1: time} for view in views}, LENGTHS: {0: batch}},
             dynamo=True,
             optimize=False,  # so that every weight keeps its name
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    for value in model.graph.input:
+        for note in value.metadata_props:
+            if note.key.endswith("original_node_name"):
+                note.value = value.name  # the exporter writes where in the arguments it was: views_log_mel
+    return model
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,21 +176,3 @@ def growing_array(path: str | Path, dtype: type[np.generic], shape: tuple[int, .
         writer.keep(kept)
         yield writer
         writer.write_header()
-
-
-@contextlib.contextmanager
-def written_whole(folder: str | Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` that takes its place when the block ends well, and goes away when it does not.
-
-    So a folder of that name holds all of a run's output or none of it.
-    """
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

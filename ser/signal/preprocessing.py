@@ -25,10 +25,11 @@ from ser.corpora.listing import Found, list_recordings
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
 from ser.params.runtime import Runtime
+from ser.runtime.disk import written_whole
 from ser.runtime.reading import read_json
 from ser.runtime.workers import spread, start_early
 from ser.signal import audio, vad
-from ser.signal.clips import COLUMNS, REJECTED, growing_array, written_whole
+from ser.signal.clips import COLUMNS, REJECTED, growing_array
 
 CHUNK = 32
 """Recordings per task: enough to make handing over cheap, few enough to keep all workers busy to the end."""

@@ -1,6 +1,6 @@
-"""Which clip is for training, validation or test in which fold, by a named protocol; and what the test part shares with the rest.
+"""Assigns each clip to training, validation or test in each fold, by a named protocol.
 
-A score says nothing without its protocol: the same network gains tens of points when test speakers are heard in training.
+A score means little without its protocol: the same network gains tens of points when test speakers are heard in training.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Folds:
     Attributes:
         assignment: columns clip, fold (from 1), part (train, valid, test); sorted by fold, then clip.
         protocol: the one used, never ``auto``.
-        description: one sentence for a reader of the score.
+        description: one sentence that explains the split beside a score.
         speaker_independent: whether no test speaker is heard in training or validation, in any fold.
     """
 

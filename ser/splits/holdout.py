@@ -9,7 +9,7 @@ from ser.params.split import Split
 from ser.splits.leaks import SplitError
 
 _DRAWS = 200
-"""Sets of validation speakers that are drawn to choose the best from."""
+"""Number of sets of validation speakers that are drawn, from which the best is taken."""
 
 
 def hold_out(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, fold: int, earlier: list[np.ndarray]) -> np.ndarray:
@@ -27,8 +27,8 @@ def hold_out(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, f
 def hold_out_speakers(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, fold: int, earlier: list[np.ndarray]) -> np.ndarray:
     """Make ``valid_share`` of a fold's training speakers, at least one, its validation speakers.
 
-    Of many gender-balanced draws the one is taken that leaves every emotion in training, repeats the fewest speakers of earlier folds, has
-    most emotions, and comes nearest to the share of clips of each emotion.
+    Of many gender-balanced draws it takes the best: every emotion stays in training, then few speakers of earlier folds are repeated,
+    then validation has many emotions, then their shares of clips are even.
     """
     pool = table[part == "train"]
     speakers = sorted(pool["speaker"].unique())

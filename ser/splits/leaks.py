@@ -1,4 +1,4 @@
-"""What a split's test part shares with training and validation, and the refusal of splits that promise to share nothing."""
+"""Measures what the test part of a split shares with training and validation, and refuses splits that must share nothing but do."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ser import SerError
 
 
 class SplitError(SerError):
-    """A split that cannot be made of these clips, or must not be; the message says what is needed."""
+    """A split that these clips do not allow; the message says what is needed."""
 
 
 def leak_report(table: pd.DataFrame, assignment: pd.DataFrame) -> dict[str, float]:
-    """Share of test clips, over all folds, of which something is known from the same fold's training or validation clips.
+    """Share of test clips, over all folds, that have something in common with the same fold's training or validation clips.
 
     Args:
         table: columns clip, emotion, speaker, intensity, statement, content.
@@ -20,7 +20,7 @@ def leak_report(table: pd.DataFrame, assignment: pd.DataFrame) -> dict[str, floa
 
     Returns:
         ``speaker``: another clip of the same speaker. ``twin``: a clip of the same speaker, emotion, statement and intensity, thus
-        another repetition of the same thing. ``content``: the same audio. All from 0 to 1; what is not known (empty) shares nothing.
+        another repetition of the same thing. ``content``: the same audio. All from 0 to 1; unknown (empty) values share nothing.
     """
     rows = assignment.merge(table, on="clip", how="left", validate="many_to_one")
     test = rows["part"].eq("test")
@@ -49,7 +49,7 @@ def refuse_leaks(table: pd.DataFrame, assignment: pd.DataFrame, corpus: str, pro
     validation = leak_report(table, assignment[assignment["part"].ne("test")].replace({"part": {"valid": "test"}}))
     for name, cure in (
         ("speaker", "check the speaker column of the corpus"),
-        ("content", "the same recording occurs under several speakers: set preprocess.deduplicate to true or mend their labels"),
+        ("content", "the same recording occurs under several speakers: set preprocess.deduplicate to true or correct their labels"),
     ):
         for part, shares in (("test", leaks), ("validation", validation)):
             if shares[name] > 0:

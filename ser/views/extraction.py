@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ser import SerError
 from ser.params.features import Features
 from ser.params.runtime import Runtime
+from ser.runtime.disk import written_whole
 from ser.runtime.workers import spread, start_early
-from ser.signal.clips import growing_array, read_table, to_float, written_whole
+from ser.signal.clips import check_store, growing_array, read_table, to_float
 from ser.views.features import extract, frames_of, widths
 from ser.views.functionals import SETS, functionals, load
 
@@ -50,7 +50,7 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
     start_early(extract_chunk, runtime)
     table = read_table(clips_folder)
     starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
-    _check_store(clips_folder, starts, lengths)
+    check_store(clips_folder, starts, lengths)
     tasks = (
         Chunk(clips_folder.resolve() / "audio.npy", starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate, features)
         for i in range(0, len(table), CHUNK)
@@ -99,9 +99,3 @@ def clip_features(signal: np.ndarray, sample_rate: int, features: Features) -> d
     if features.functionals is not None:
         stored["functionals"] = functionals(signal, sample_rate, features.functionals)[None]
     return stored
-
-
-def _check_store(folder: Path, starts: np.ndarray, lengths: np.ndarray) -> None:
-    audio = np.load(folder / "audio.npy", mmap_mode="r", allow_pickle=False)
-    if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
-        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run preprocess again")

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ser import SerError
+from ser.encoders import store
+from ser.encoders.store import Encoded, EncoderFacts
 from ser.params.features import Features
 from ser.runtime.reading import DamagedError, read_array, read_offsets
 from ser.views import spectrum
@@ -19,7 +22,7 @@ from ser.views.mfcc import MfccView
 from ser.views.view import View
 
 VIEWS: dict[str, type[View]] = {"log_mel": LogMelView, "mfcc": MfccView}
-"""Every view there is, by the name of its section of ``features``. Add a view here (docs/extending-view.md)."""
+"""Every view there is, by the name of its section of ``features``. Add a view here (docs/extending.md)."""
 
 DELTA_REACH = 4
 """Frames on each side in the regression of the deltas (librosa's width 9)."""
@@ -33,11 +36,13 @@ class Views:
         frames: of each view by its name, float16 (frames, columns).
         offsets: int64 (clips + 1): clip i owns frames ``offsets[i]:offsets[i + 1]``, in the row order of ``clips.csv``.
         functionals: float32 (clips, n) of openSMILE, where ``features.functionals`` asks for them.
+        encoded: hidden states of the same clips, where a model reads them.
     """
 
     frames: dict[str, np.ndarray]
     offsets: np.ndarray
     functionals: np.ndarray | None = None
+    encoded: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -48,15 +53,17 @@ class Views:
         return {name: frames[own] for name, frames in self.frames.items()}
 
 
-def read(folder: str | Path, features: Features) -> Views:
+def read(folder: str | Path, features: Features, encoded: str | Path | None = None) -> Views:
     """Open a features folder; the frames stay on disk until they are used.
 
     Args:
         folder: what the features stage wrote.
         features: section ``features``, which names the views.
+        encoded: what the encode stage wrote, where a model reads hidden states.
 
     Raises:
         ser.runtime.reading.DamagedError: when an array is damaged, or the arrays do not belong together.
+        SerError: if hidden states are asked for and none were encoded.
     """
     folder = Path(folder)
     corpus = folder.name
@@ -74,21 +81,34 @@ def read(folder: str | Path, features: Features) -> Views:
         if len(functionals) != len(offsets) - 1:
             reason = f"it holds {len(functionals)} clips, offsets.npy counts {len(offsets) - 1}"
             raise DamagedError(folder / "functionals.npy", "features", corpus, reason)
-    return Views(frames, offsets, functionals)
+    hidden = None
+    if encoded is not None:
+        hidden = store.read(encoded)
+        if hidden is None:
+            raise SerError(f"{encoded} holds no hidden states (features.encoder was null): run encode again")
+    return Views(frames, offsets, functionals, hidden)
 
 
-def pack(clips: Iterable[dict[str, np.ndarray]]) -> Views:
-    """The features of some clips (``ser.views.extraction.clip_features``, one clip or more), packed in memory as they are on disk."""
+def pack(clips: Iterable[dict[str, np.ndarray]], encoder: EncoderFacts | None = None) -> Views:
+    """The features of some clips, packed in memory as they are on disk.
+
+    Args:
+        clips: ``ser.views.extraction.clip_features`` of one clip or more, with an encoder its hidden states as ``encoder`` beside them.
+        encoder: what these are of.
+    """
     each = list(clips)
     packed = {name: np.concatenate([clip[name] for clip in each]) for name in each[0]}
-    functionals = packed.pop("functionals", None)
+    functionals, states = packed.pop("functionals", None), packed.pop("encoder", None)
     offsets = np.cumsum([0, *(frames_of(clip) for clip in each)], dtype=np.int64)
-    return Views(packed, offsets, functionals)
+    encoded = None
+    if encoder is not None and states is not None:
+        encoded = Encoded(states, np.cumsum([0, *(len(clip["encoder"]) for clip in each)], dtype=np.int64), encoder.model_dump())
+    return Views(packed, offsets, functionals, encoded)
 
 
 def frames_of(clip: dict[str, np.ndarray]) -> int:
     """Number of frames of a clip, from its features; all views have as many."""
-    return next(len(values) for name, values in clip.items() if name != "functionals")
+    return next(len(values) for name, values in clip.items() if name not in ("functionals", "encoder"))
 
 
 def extract(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import scipy.fft
 
 from ser import SerError
 from ser.params.features import Features, Frames
+from ser.signal.mel import slaney_filters
 
 _BLOCK_POINTS = 1 << 15
 """Points of the FFTs done at once: the spectra stay in the cache (twice the speed), and an hour needs no more memory than a second."""
@@ -58,9 +59,7 @@ def band_filters(sample_rate: int, features: Features, n_mels: int) -> np.ndarra
 
 @functools.lru_cache(maxsize=16)
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
-    """Triangular filters on Slaney's mel scale, each of area 1 over Hz: float32 (n_mels, n_fft // 2 + 1), equal to librosa's.
-
-    The scale is linear (3 mel per 200 Hz) below 1 kHz and logarithmic (27 mel per factor 6.4) above: Slaney, Auditory Toolbox, 1998.
+    """``ser.signal.mel.slaney_filters``, computed once; ``fmax`` None is half the sample rate.
 
     Raises:
         SerError: when ``fmin`` < ``fmax`` ≤ half the sample rate does not hold.
@@ -71,14 +70,7 @@ def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax:
             f"features.log_mel: fmin {fmin:g} Hz < fmax {fmax:g} Hz ≤ {sample_rate / 2:g} Hz (half of preprocess.sample_rate) "
             "does not hold; lower fmax, or set it to null for half the sample rate"
         )
-    bins = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)  # Hz
-    edges = _mel_to_hz(np.linspace(_hz_to_mel(fmin), _hz_to_mel(fmax), n_mels + 2))
-    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    area = (edges[2:] - edges[:-2])[:, None] / 2
-    filters: np.ndarray = (np.maximum(0, np.minimum(rising, falling)) / area).astype(np.float32)
-    filters.flags.writeable = False
-    return filters
+    return slaney_filters(sample_rate, n_fft, n_mels, fmin, fmax)
 
 
 def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -136,14 +128,6 @@ def _levels_by_librosa(signal: np.ndarray, sample_rate: int, features: Features,
 def _decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
     levels: np.ndarray = np.maximum(np.float32(10) * np.log10(np.maximum(power, np.float32(1e-30))), np.float32(floor_db))
     return levels
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz * 3 / 200 if hz < 1000 else 15 + 27 * float(np.log(hz / 1000) / np.log(6.4))
-
-
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
-    return np.where(mel < 15, mel * 200 / 3, 1000 * np.power(6.4, (mel - 15) / 27))
 
 
 @functools.lru_cache(maxsize=4)

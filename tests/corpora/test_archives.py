@@ -227,7 +227,7 @@ def test_a_cut_archive_says_so(tmp_path: Path, pack: Callable[[Path, dict[str, b
 
 
 def test_a_missing_archive_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ArchiveError, match=r"a\.zip not found: run the download stage first"), open_archive(tmp_path / "a.zip"):
+    with pytest.raises(ArchiveError, match=r"a\.zip not found: run `dvc repro download` first"), open_archive(tmp_path / "a.zip"):
         pass
 
 

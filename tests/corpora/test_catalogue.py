@@ -113,7 +113,7 @@ def test_a_toy_corpus_is_split_by_its_published_folds(toy: tuple[Corpus, Path]) 
     official = split.model_copy(update={"protocol": "official"})
     with pytest.raises(SplitError, match="missing: S4; unknown: none"):
         assign(table[table["speaker"] != "S4"], "toy", official)
-    with pytest.raises(SplitError, match=r"only for ravdess, toy\)"):
+    with pytest.raises(SplitError, match=r"only for .*ravdess, .*toy\)"):
         assign(table, "another", official)
 
 

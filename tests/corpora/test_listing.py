@@ -204,7 +204,7 @@ def test_the_wrong_archive_says_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_before_the_download_there_is_nothing_to_list(tmp_path: Path) -> None:
-    with pytest.raises(SerError, match=r"source\.json not found: run the download stage for ravdess first"):
+    with pytest.raises(SerError, match=r"source\.json not found: run `dvc repro download@ravdess` first"):
         list_recordings("ravdess", PARAMS.corpora["ravdess"], tmp_path)
 
 

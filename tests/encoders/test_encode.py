@@ -176,10 +176,10 @@ def test_a_growing_array_goes_on_behind_the_rows_that_are_kept(tmp_path, kept):
 def test_a_store_that_does_not_fit_is_refused(tmp_path):
     folder = built(tmp_path, "encoded")
     np.save(folder / "states.npy", np.zeros((7, 2, 32), np.float16))
-    with pytest.raises(SerError, match="run encode again"):
+    with pytest.raises(SerError, match="run the encode stage again"):
         stores.read(folder)
     np.save(tmp_path / "clips/audio.npy", np.zeros(9, np.int16))
-    with pytest.raises(SerError, match="run preprocess again"):
+    with pytest.raises(SerError, match="run the preprocess stage again"):
         built(tmp_path, "other")
 
 

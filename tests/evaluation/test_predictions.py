@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ser.evaluation import predictions
@@ -100,3 +101,29 @@ def test_tables_that_do_not_fit_together(spoil, message):
     table = predicted.clips()
     with pytest.raises(PredictionsError, match=message):
         predictions.out_of_fold(*spoil(predicted.predictions(table, seeds=(0, 1)), table), None)
+
+
+def test_an_average_counts_each_run_once_however_many_seeds_it_has():
+    table = predicted.clips()
+    one, two = (predicted.predictions(table, seeds=seeds) for seeds in ((3, 5), (8,)))
+    runs = [predictions.out_of_fold(made, table) for made in (one, two)]
+    averaged = predictions.check(predictions.average(runs))
+    assert len(averaged) == runs[0].n
+    tested = pd.concat([one, two]).query("part == 'test'")
+    weight = tested["seed"].map({3: 0.25, 5: 0.25, 8: 0.5})
+    expected = (tested["p_sad"] * weight).groupby(tested["clip"]).sum()
+    np.testing.assert_allclose(averaged.set_index("clip")["p_sad"].sort_index(), expected.sort_index(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda made: made.rename(columns={"p_sad": "p_low"}).replace({"emotion": {"sad": "low"}}), "has the classes"),
+        (lambda made: made[made["clip"] != made.loc[made["part"] == "test", "clip"].iloc[0]], "tested 127 clips, run 1 tested 128"),
+    ],
+)
+def test_an_average_of_other_classes_or_clips_is_refused(spoil, message):
+    table = predicted.clips()
+    made = predicted.predictions(table)
+    with pytest.raises(PredictionsError, match=message):
+        predictions.average([predictions.out_of_fold(run, table) for run in (made, spoil(made))])

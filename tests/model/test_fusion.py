@@ -241,13 +241,20 @@ def test_fusions_of_means_have_no_weights_to_show(shrunk, name: str) -> None:
 POOLED = {"concat", "sum", "gate", "hierarchical_gate"}
 
 
-def test_what_each_fusion_says_of_itself() -> None:
-    classes = {name: fusion.load(name) for name in FUSIONS.names()}
+def test_what_the_published_fusions_say_of_themselves() -> None:
+    attending = ("parallel_coattention", "alternating_coattention", "hierarchical_coattention", "cross_attention")
+    classes = {name: fusion.load(name) for name in (*POOLED, *attending)}
     assert {name for name, one in classes.items() if one.pooled} == POOLED
     assert {name for name, one in classes.items() if one.own_width} == {"concat", "sum"}
     assert {name for name, one in classes.items() if not one.needs_dim} == {"concat"}
     assert {name for name, one in classes.items() if one.every_depth} == {"hierarchical_coattention"}
-    assert all(1 <= len(one.formula.splitlines()) <= 3 for one in classes.values())
+
+
+@pytest.mark.parametrize("name", FUSIONS.names())
+def test_a_formula_fits_its_box(name: str) -> None:
+    lines = fusion.load(name).formula.splitlines()
+    assert 1 <= len(lines) <= 3
+    assert max(map(len, lines)) <= 45
 
 
 @pytest.mark.parametrize(
@@ -257,7 +264,8 @@ def test_what_each_fusion_says_of_itself() -> None:
         ({"fusion": "cross_attention", "heads": 5}, "model.dim 12 must be a multiple of model.heads 5 for cross_attention"),
         (
             {"fusion": "cross_attention", "cnn__segments": 8},
-            "model.cnn.segments: cross_attention attends over time and needs null; a number is for concat, gate, hierarchical_gate, sum",
+            "model.cnn.segments: cross_attention attends over time and needs null; a number is for "
+            + ", ".join(name for name in FUSIONS.names() if fusion.load(name).pooled),
         ),
     ],
 )

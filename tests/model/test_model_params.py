@@ -27,7 +27,7 @@ def changed(changes: dict) -> dict:
         ({"branches": []}, "model.branches.*at least 1 entries"),
         (
             {"fusion": "attention"},
-            r"found 'attention' \(text\); allowed: alternating_coattention \| concat \| .*Transformer",
+            r"found 'attention' \(text\); allowed: alternating_coattention \| .*concat \| .*Transformer",
         ),
         ({"fusion": "__init__"}, "model.fusion: found '__init__'"),
         ({"fusion": 3}, r"model.fusion: found 3 \(whole number\); allowed: alternating_coattention"),

@@ -76,7 +76,7 @@ def test_one_key(tmp_path, text, axis):
         ("train.lr: {log: [0.1, 20]}", r"train\.lr: found 20\.0 .*≤ 10"),
         ("train.batch_size: {int: [1, 8]}", r"train\.batch_size: found 1 .*≥ 2"),
         ("train.epochs: {float: [1, 8]}", r"train\.epochs: found 1\.0 .*a whole number"),
-        ("model.fusion: {choose: [gate, gates]}", r"model\.fusion: found 'gates' .*gate \| hierarchical_coattention"),
+        ("model.fusion: {choose: [gate, gates]}", r"model\.fusion: found 'gates' .*alternating_coattention \| .*gate \| "),
         ("model.branches: {choose: [[mfcc_cnn], []]}", r"model\.branches: found \[\]"),
         ("preprocess.vad.aggressiveness: {int: [0, 3]}", r"cannot be searched.*dvc exp run --queue -S 'preprocess\.vad\."),
         ("features.log_mel.n_mels: {choose: [40, 64]}", "cannot be searched here"),

@@ -164,7 +164,7 @@ def test_interrupted_search_ends_in_the_same_trials(tmp_path, formula, when):
     run(about, 10)
     assert sorted(shown(about), key=lambda one: one.number) == undisturbed
     assert calls == len(begun) + 2, "a finished fold is not trained again"
-    assert sorted(path.name for path in about.folder.iterdir()) == ["lock", "study.sqlite"]
+    assert sorted(path.name for path in about.folder.iterdir()) == ["study.lock", "study.sqlite"]
 
 
 def test_bad_trials_are_given_up_after_a_fold(tmp_path, formula):

@@ -29,6 +29,7 @@ from ser.evaluation.calibration import softmax_at
 from ser.evaluation.result import Result
 from ser.params import Params, load, parse
 from ser.params.corpora import Joint, Synthetic
+from ser.params.model import FUSIONS
 from ser.serving import cli
 from ser.serving.bundle import BundleError
 from ser.serving.card import licence
@@ -41,16 +42,6 @@ from ser.views.features import widths
 from ser.views.normalise import statistics
 
 ROOT = Path(__file__).parents[2]
-FUSIONS = [
-    "concat",
-    "sum",
-    "gate",
-    "hierarchical_gate",
-    "parallel_coattention",
-    "alternating_coattention",
-    "hierarchical_coattention",
-    "cross_attention",
-]
 DEMO = Synthetic(kind="synthetic", seed=5, speakers=3, sentences=1, repetitions=1)
 CPU = torch.device("cpu")
 
@@ -202,7 +193,7 @@ def test_any_length_and_padding_through_onnx(made: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_every_fusion_through_onnx(fusion: str) -> None:
     networks = some_networks(shrunken(fusion=fusion), 2)
     check_lengths(networks, to_onnx(networks))
@@ -261,7 +252,7 @@ def test_the_stage_without_models_says_what_to_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "run the train stage for this corpus first" in done.stderr
+    assert done.stderr == "error: models/demo/model.json not found: run `dvc repro train@demo` first\n"
     assert not (tmp_path / "exports").exists()
 
 

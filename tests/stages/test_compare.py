@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -106,6 +107,14 @@ def test_an_experiment_by_name_is_the_workspace_it_was_saved_from(repository):
     assert "**distinguishable**" in repository.compare("HEAD~1", "stronger").stdout
 
 
+def test_the_average_of_runs_stands_for_a_run(repository):
+    done = repository.compare("HEAD~1", "HEAD~1+stronger")
+    assert done.returncode == 0, done.stderr
+    assert "## demo: HEAD~1 → HEAD~1+stronger" in done.stdout
+    assert "**distinguishable**" in done.stdout
+    assert "not distinguishable" in repository.compare("HEAD", "HEAD+HEAD").stdout
+
+
 def test_a_revision_against_itself(repository):
     assert "p = 1 " in repository.compare("HEAD", "HEAD").stdout
 
@@ -150,3 +159,19 @@ def test_what_cannot_be_compared_is_said_in_one_message(repository, arguments, m
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("revision", "remedy"), [("HEAD", "`dvc repro evaluate@demo`"), ("HEAD~1", "`git checkout HEAD~1 && dvc repro evaluate@demo`")]
+)
+def test_a_clone_without_the_predictions_is_told_the_command_that_makes_them(repository, tmp_path, revision, remedy):
+    """Git brings dvc.lock and not the files behind it."""
+    clone = copy.copy(repository)
+    clone.folder = tmp_path / "clone"
+    repository.run("git", "clone", "-q", ".", str(clone.folder))
+    done = clone.compare(revision, "workspace")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"demo at {revision} is not on this machine" in done.stderr
+    assert remedy in done.stderr
+    assert len(done.stderr) < 700

@@ -84,9 +84,9 @@ def md5(path: Path) -> str:
 def run(name: str, params: Params) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """The three stages; returns clips.csv, rejected.csv and the split's summary, after checking that nothing was lost."""
     options = argparse.Namespace(dataset=name, show=None)
-    download.download(params, options)
+    download.main(params, options)
     preprocess.main(params, options)
-    split.split(params, options)
+    split.main(params, options)
     clips = read(Path("data/clips") / name, params.preprocess.sample_rate)
     rejected = pd.read_csv(Path("data/clips") / name / "rejected.csv", keep_default_na=False)
     summary = json.loads((Path("data/clips") / name / "summary.json").read_text())
@@ -194,7 +194,7 @@ def test_every_corpus_comes_from_a_mirror_that_is_served(server: Server, tmp_pat
     monkeypatch.setenv("SER_MIRROR", f"{server.address}/m")
     params = parse(values())
     for name, recordings in {"ravdess": 192, "asvp_esd_v1": 48, "asvp_esd_v2": 114, "shemo": 83, "emodb": 70}.items():
-        download.download(params, argparse.Namespace(dataset=name))
+        download.main(params, argparse.Namespace(dataset=name))
         found, _ = list_recordings(name, params.corpora[name], Path("data/raw") / name)
         assert len(found) == recordings
         assert "mirror's own edition" in json.loads((Path("data/raw") / name / "source.json").read_text())["edition"]
@@ -277,8 +277,8 @@ def test_a_failed_stage_leaves_nothing_that_the_next_one_takes(server: Server, t
     server.files["/emodb_2.0.zip"].status = 403
     options = argparse.Namespace(dataset="emodb", show=None)
     with pytest.raises(SerError, match="403 Forbidden"):
-        download.download(params, options)
-    with pytest.raises(SerError, match="run the download stage for emodb first"):
+        download.main(params, options)
+    with pytest.raises(SerError, match="run `dvc repro download@emodb` first"):
         preprocess.main(params, options)
     server.files["/emodb_2.0.zip"].status = 200
     run("emodb", params)
@@ -307,7 +307,7 @@ def test_a_failure_fetches_and_makes_nothing_of_the_other_corpora(server: Server
     given = values(**sources) | {"datasets": ["demo", "shemo", "ravdess", "asvp_esd_v2", "folder", "joint"]}
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(SerError) as told:
-        download.download(parse(given), argparse.Namespace(dataset="shemo"))
+        download.main(parse(given), argparse.Namespace(dataset="shemo"))
     assert str(told.value).count("could not be fetched") == 1
     assert str(told.value).startswith("shemo: female.zip could not be fetched")
     assert {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before} == {"female.zip.lock"}
@@ -324,7 +324,7 @@ def test_a_failure_tells_once_of_each_other_corpus_that_cannot_come_either(
     Path("data/raw/emodb").mkdir(parents=True)
     Path("data/raw/emodb/source.json").write_text("{}")  # has come
     with pytest.raises(SerError) as told:
-        download.download(parse(given), argparse.Namespace(dataset=failed))
+        download.main(parse(given), argparse.Namespace(dataset=failed))
     first = [line.partition(":")[0] for line in str(told.value).splitlines() if "could not be fetched" in line]
     assert first == ["shemo", "ravdess", "asvp_esd_v1"]
     assert f"dvc pull data/raw/{failed}" in str(told.value)
@@ -333,7 +333,7 @@ def test_a_failure_tells_once_of_each_other_corpus_that_cannot_come_either(
 def test_own_recordings_that_are_not_there_are_the_message_themselves(server: Server, tmp_path: Path) -> None:
     given = values(**out_of_reach("shemo"), joint={"members": ["folder", "shemo"]}) | {"datasets": ["shemo", "joint"]}
     with pytest.raises(SerError, match="recordings"):
-        download.download(parse(given), argparse.Namespace(dataset="joint"))
+        download.main(parse(given), argparse.Namespace(dataset="joint"))
 
 
 # the real thing

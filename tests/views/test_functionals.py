@@ -24,7 +24,7 @@ from ser.serving.card import card
 from ser.serving.export import export
 from ser.serving.predict import Predictor
 from ser.signal import clips
-from ser.training import batches, inference, loop
+from ser.training import at_once, batches, inference
 from ser.views import extraction, features, functionals
 from ser.views.normalise import scales
 from tests import made, predicted
@@ -208,7 +208,7 @@ def test_corpus_has_them_as_they_are_and_speaker_by_each_speakers_own_clips(tmp_
 def test_functionals_that_are_missing_or_of_other_clips_are_refused(tmp_path):
     folder = written(tmp_path / "features", drawn())
     np.save(folder / "functionals.npy", drawn(23))
-    with pytest.raises(SerError, match="functionals of 23 clips, frames of 24; run features again"):
+    with pytest.raises(SerError, match="functionals of 23 clips, frames of 24; run the features stage again"):
         features.read(folder, settings().features)
     (folder / "functionals.npy").unlink()
     with pytest.raises(SerError, match=r"no functionals\.npy: run the features stage again"):
@@ -224,7 +224,7 @@ def test_constants_are_left_out_and_small_units_are_not():
 def test_the_svm_learns_from_them_alone_and_decides_as_scikit_learns(tmp_path, normalise):
     params = settings(features__normalise=normalise)
     corpus, parts = loaded(tmp_path, features__normalise=normalise), fold(tmp_path)
-    weights, history = loop.train_svm(corpus, parts, made.trained(params), lambda line: None)
+    weights, history = at_once.train_svm(corpus, parts, made.trained(params), lambda line: None)
     machine = baseline.Svm.shaped(weights)
     machine.load_state_dict(weights)
     x = corpus.functionals.double().numpy()[:, [0, 1, 3, 4, 5, 6]]

@@ -1,0 +1,80 @@
+"""Files and folders appear whole or not at all, and a lock belongs to one process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ser.runtime.disk import alone, file_written_whole, lock_if_free, written_whole
+
+
+def test_a_file_takes_its_place_at_the_end_of_the_block(tmp_path):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with file_written_whole(target) as part:
+        part.write_text("new")
+        assert target.read_text() == "old"
+        assert part.parent == tmp_path
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"table.csv": "new"}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_after_an_error_the_old_file_stays_and_nothing_else(tmp_path, shared):
+    target = tmp_path / "table.csv"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), file_written_whole(target, shared=shared) as part:
+        part.write_text(str(1 / (part.write_text("half") - 4)))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"table.csv": "old"}
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), file_written_whole(tmp_path / "table.csv"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_that_share_a_file_write_to_paths_of_their_own(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from ser.runtime.disk import file_written_whole\n"
+        "with file_written_whole(Path(sys.argv[1]), shared=True) as part: part.write_text(part.name); print(part.name)"
+    )
+    target = tmp_path / "weights"
+    with file_written_whole(target, shared=True) as part:
+        part.write_text("mine")
+        other = subprocess.run([sys.executable, "-c", code, str(target)], check=True, capture_output=True, text=True).stdout.strip()
+        assert other != part.name
+        assert target.read_text() == other
+    assert target.read_text() == "mine"
+
+
+def test_a_folder_replaces_the_old_one_and_only_at_the_end(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "old").touch()
+    with written_whole(folder) as partial:
+        (partial / "new").touch()
+        assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    with pytest.raises(IsADirectoryError), written_whole(folder) as partial:
+        partial.write_text("a folder is no file")
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["clips", "clips/new"]
+
+
+def held_elsewhere(path: Path) -> bool:
+    """Whether a process of its own finds the lock of ``path`` taken."""
+    code = "import sys; from pathlib import Path; from ser.runtime.disk import lock_if_free; print(lock_if_free(Path(sys.argv[1])) is None)"
+    return subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True).stdout.strip() == "True"
+
+
+def test_a_lock_is_held_until_it_is_given_back(tmp_path):
+    with alone(tmp_path / "study"):
+        assert lock_if_free(tmp_path / "study") is None
+        assert held_elsewhere(tmp_path / "study")
+    lock = lock_if_free(tmp_path / "study")
+    assert lock is not None
+    assert held_elsewhere(tmp_path / "study")
+    lock.close()
+    assert not held_elsewhere(tmp_path / "study")
