@@ -32,10 +32,10 @@ def main(params: Params, options: argparse.Namespace) -> None:
 
 
 def download(params: Params, options: argparse.Namespace) -> None:
-    """Fetch the corpus ``options.dataset``, after a check that its labels are not misspelt."""
+    """Fetch the corpus ``options.dataset``, after a check that no label of any corpus of this run is misspelt."""
     name: str = options.dataset
-    for one in (name, *getattr(params.corpora[name].source, "members", ())):
-        check_labels(one, params.corpora[one])
+    for one in dict.fromkeys([name, *params.datasets]):
+        check_labels(one, params.corpora)
     mirror, cache = machine.mirror(params.runtime), machine.cache_dir(params.runtime)
     try:
         source = fetch(name, params.corpora[name], RAW, mirror=mirror, cache=cache, corpora=params.corpora)

@@ -165,6 +165,10 @@ def load(path: str | Path = "params.yaml") -> Params:
         values = YAML(typ="safe", pure=True).load(Path(path))
     except FileNotFoundError:
         raise ParamsError(f"{path} not found in {Path.cwd()}: run from the root of the repository") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ParamsError(f"{path} cannot be used: it nests too deep") from None
+    except (YAMLError, ValueError) as error:  # ValueError: a date that is none, a number of thousands of digits
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     return parse(values, str(path))

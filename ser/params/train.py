@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ser.params.base import Section
+from ser.params.base import Decibels, Section, Seed
 
-Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+Range = Annotated[list[Decibels], Field(min_length=2, max_length=2)]
 
 
 class Augment(Section):
@@ -44,9 +44,15 @@ class Augment(Section):
     mixup_alpha: float = Field(ge=0, le=10)
     """Beta(α, α) of mixup; 0: none."""
 
+    @model_validator(mode="after")
+    def range_ascends(self) -> Augment:
+        if self.noise_snr_db is not None and self.noise_snr_db[0] > self.noise_snr_db[1]:
+            raise ValueError(f"train.augment.noise_snr_db: found {self.noise_snr_db}; allowed: [low, high]")
+        return self
+
 
 class Train(Section):
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     """One network per fold and seed. Scores are mean ± sd over seeds; predictions are averaged over seeds."""
     epochs: int = Field(ge=1, le=10_000)
     """Maximum passes over the training clips; see ``patience``."""
@@ -71,7 +77,7 @@ class Train(Section):
     """Learning rate schedule after the warm-up."""
     warmup: float = Field(ge=0, lt=1)
     """Share of all steps in which the learning rate rises."""
-    clip_norm: float = Field(ge=0)
+    clip_norm: float = Field(ge=0, le=1e6)
     """Maximum norm of the gradient; 0: no clipping."""
     patience: int = Field(ge=0, le=10_000)
     """Stop after this many epochs without a better validation UA; 0: never."""
@@ -101,8 +107,6 @@ class Train(Section):
 
     @model_validator(mode="after")
     def seeds_can_be_used(self) -> Train:
-        if min(self.seeds) < 0:
-            raise ValueError("train.seeds: a seed is a whole number ≥ 0")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("train.seeds: a seed is named twice")
         return self

@@ -287,6 +287,58 @@ def test_whatever_the_file_holds_the_error_is_ours(junk):
             parse(given_values)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.seeds", [2**32]),
+        ("split.seed", 2**32),
+        ("evaluate.seed", 2**32),
+        ("corpora.demo.source.seed", 2**32),
+        ("split.use_folds", [0]),
+        ("split.use_folds", [1, 1]),
+        ("corpora.ravdess.source.record", 10**30),
+        ("evaluate.robustness.snr_db", [1e300]),
+        ("evaluate.robustness.snr_db", [-1e300]),
+        ("evaluate.robustness.snr_db", [0.0] * 100),
+        ("evaluate.robustness.gain_db", [1e300]),
+        ("evaluate.robustness.max_clips", 10**30),
+        ("train.augment.noise_snr_db", [0.0, 1e300]),
+        ("train.augment.noise_snr_db", [20.0, 10.0]),
+        ("train.clip_norm", 1e300),
+        ("features.encoder", {"name": "whisper-base", "layers": [10**30]}),
+        ("runtime.threads", 10**30),
+        ("runtime.workers", 10**30),
+        ("runtime.devices", 10**30),
+    ],
+)
+def test_the_schema_has_the_bounds_that_the_code_has(key, value):
+    with pytest.raises(ParamsError) as error:
+        parse(changed(key, value))
+    assert key in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 5000, "{a: " * 5000, "a: " + "9" * 10_000, "a: 2001-99-99", "a: !!int x", "a: !!float x", "a: !!timestamp x", "a: &b [*b]", "\0",
+     "? [a]\n: b", "a: !!python/object:os.system x", "1: 2", "- a", "", "a: {<<: b}", "a: 0x", "a: !!binary x", "%YAML 9.9\n---\na: 1",
+     "datasets:\n- &a0 [1,2,3,4,5,6,7,8,9]\n" + "".join(f"- &a{n} [{f'*a{n - 1}, ' * 9}]\n" for n in range(1, 12))],
+    ids=lambda text: repr(text[:20]),
+)  # fmt: skip
+def test_a_file_that_is_no_parameters_is_one_message(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError) as error:
+        load(path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 10_000
+
+
+def test_a_folder_in_place_of_the_file_is_one_message(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(ParamsError, match=r"params\.yaml cannot be read: Is a directory"):
+        load(tmp_path / "params.yaml")
+
+
 ENCODER = {"name": "whisper-tiny.en", "layers": [1, 2, 3]}
 HEARING = {"features.encoder": ENCODER, "model.branches": ["log_mel_cnn", "encoder"]}
 
