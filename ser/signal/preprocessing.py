@@ -75,7 +75,7 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
     channels, rate = audio.read(data)
     seconds = len(channels) / rate
     if seconds < settings.min_seconds:
-        raise audio.AudioError("too_short", f"{seconds:.3f} s; at least {settings.min_seconds:g} s are needed")
+        raise audio.AudioError("too_short", f"{math.floor(1000 * seconds) / 1000:.3f} s; at least {settings.min_seconds:g} s are needed")
     if (share := audio.clipped(channels)) > settings.max_clipped:
         raise audio.AudioError("clipped", f"{share:.1%} of the values are at full scale; at most {settings.max_clipped:.1%} are allowed")
     pcm = audio.to_pcm(channels, rate, settings.sample_rate)
