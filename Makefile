@@ -58,7 +58,7 @@ sweep: setup  ## all fusions and three known systems on the same clips, queued, 
 		--keep '^(Experiment|(metrics/corpora/demo.json:)?(ua|ua_low|ua_high|wa)|model.fusion)$$'
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
-	for name in signal model training evaluation encode; do $(RUN) python -m benchmarks.$$name || exit 1; done
+	for name in signal model training evaluation encode predict; do $(RUN) python -m benchmarks.$$name || exit 1; done
 
 clean:  ## remove what can be made again (not .venv)
 	rm -rf data models exports reports dvc_plots .mypy_cache .ruff_cache .hypothesis
