@@ -24,7 +24,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     import torch
 
-    from ser.training import checkpoint, device, inference, jobs, loop
+    from ser.training import at_once, checkpoint, device, inference, jobs
 
     name = options.dataset
     features, encoded, clips, folds, out = (
@@ -54,7 +54,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     history = jobs.train(planned, params.runtime)
     if not history:
         return  # a rank above 0, started by torchrun: rank 0 writes the outputs
-    pd.DataFrame(history, columns=loop.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
+    pd.DataFrame(history, columns=at_once.HISTORY).to_csv(out / "history.csv", index=False, lineterminator="\n")
     trained.write(out)
     shutil.rmtree(checkpoints, ignore_errors=True)
 

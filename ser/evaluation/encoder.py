@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ser.encoders.pooled import STATISTICS
 from ser.encoders.store import EncoderFacts
-from ser.evaluation.sections import DIGITS, EncoderRead, EncoderUsed
+from ser.evaluation.encoder_section import EncoderRead, EncoderUsed
+from ser.evaluation.sections import DIGITS
 from ser.training.inference import Trained
 
 

@@ -17,12 +17,12 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from ser import SerError
 from ser.evaluation import metrics
+from ser.evaluation.encoder_section import EncoderUsed
 from ser.evaluation.sections import (
     Baselines,
     ByMetric,
     Calibration,
     Confusion,
-    EncoderUsed,
     Folds,
     Intervals,
     Json,

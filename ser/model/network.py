@@ -82,6 +82,7 @@ class Network(nn.Module):
             sides["encoder"] = EncoderBranch(model.encoder, self.encoder, levels)
 
         self.sides = nn.ModuleDict(sides)
+        self.frames = {name: side.frames for name, side in sides.items() if not isinstance(side, EncoderBranch)}
 
         self.projections = nn.ModuleList()
         self.fusion: Fusion | None = None
@@ -161,7 +162,7 @@ class Network(nn.Module):
             if isinstance(side, EncoderBranch):
                 levels = [side.over_frames(level, mask.shape[1]) * mask for level in weights]
             else:
-                frames = side.frames
+                frames = self.frames[name]
                 levels = [
                     level.repeat_interleave(count, 1)[:, : mask.shape[1]] * mask for level, count in zip(weights, frames, strict=False)
                 ]

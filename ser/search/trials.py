@@ -19,6 +19,7 @@ from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
 
 from ser import SerError
+from ser.encoders import store
 from ser.params import Params, parse
 from ser.params.runtime import Runtime
 from ser.search import study as stored
@@ -41,6 +42,7 @@ class Search:
         space: the searched keys.
         folds: folds to train and validate on, in this order.
         seed: seed of the draws.
+        encoded: folder of hidden states; opened only for trials whose model reads them.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Search:
     space: list[Axis]
     folds: list[int]
     seed: int
+    encoded: Path | None = None
 
 
 def folds_there_are(assignment: Path) -> list[int]:
@@ -145,7 +148,8 @@ def _planned(search: Search, chosen: dict[str, Any]) -> Trained:
         SerError: if its values do not go together, on any machine.
     """
     params = parse(put(search.params.model_dump(), chosen), "this trial")
-    trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, notes={})
+    encoder = store.about(search.encoded) if params.model.reads_encoder else None
+    trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, {}, encoder)
     if trained.model.kind == "network":
         with torch.device("meta"):  # shapes only: no memory, no random draws
             inference.new_network(trained)
@@ -167,7 +171,8 @@ def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float
     found = []
     for seed in trained.seeds:
         weights = folder / f"fold{fold}-seed{seed}.safetensors"
-        job = jobs.Job(search.features, search.clips, search.assignment, trained, fold, seed, weights.with_suffix(".checkpoint"), weights)
+        files = weights.with_suffix(".checkpoint"), weights, search.encoded
+        job = jobs.Job(search.features, search.clips, search.assignment, trained, fold, seed, *files)
         with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
             ua = [row["valid_ua"] for row in jobs.train([job], _runtime(search.params))]
         found.append(max(ua) if trained.train.keep == "best" else ua[-1])
@@ -186,7 +191,8 @@ def _identity(search: Search) -> dict[str, Any]:
     """
     base = put(search.params.model_dump(), {axis.key: None for axis in search.space})
     settings = [*(base[section] for section in ("preprocess", "features", "model", "train")), base["corpora"][search.corpus]["labels"]]
-    inputs = jobs.inputs(search.features, search.clips, search.assignment, search.params.features)
+    encoded = search.encoded if search.params.features.encoder is not None else None
+    inputs = jobs.inputs(search.features, search.clips, search.assignment, search.params.features, encoded)
     runtime = _runtime(search.params)
     place = device.set_up(runtime)
     return {

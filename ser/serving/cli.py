@@ -17,7 +17,7 @@ from ser.runtime.text import percent
 
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle
-    from ser.serving.predict import Prediction
+    from ser.serving.prediction import Prediction
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -61,7 +61,8 @@ def _predict(options: argparse.Namespace) -> int:
     """Print predictions as they come; status 1 if a recording could not be judged."""
     from tqdm import tqdm
 
-    from ser.serving.predict import Predictor, centred_on_speaker, default_bundle, recordings
+    from ser.serving.predict import Predictor, default_bundle, recordings
+    from ser.serving.prediction import centred_on_speaker
 
     paths = recordings(options.paths)
     folder = options.bundle or default_bundle(Path("exports"))

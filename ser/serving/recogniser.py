@@ -12,7 +12,8 @@ import numpy as np
 import soundfile as sf
 
 from ser.serving.bundle import Bundle
-from ser.serving.predict import Prediction, Predictor, default_bundle
+from ser.serving.predict import Predictor, default_bundle
+from ser.serving.prediction import Prediction
 from ser.signal.audio import RATES, AudioError
 
 Recording = str | Path | np.ndarray

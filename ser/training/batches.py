@@ -101,7 +101,7 @@ def load(
         per_db=_on(device, features.per_db(params)),
         from_log_mel=_on(device, features.from_log_mel(params)),
         normalise=params.normalise,
-        functionals=None if views.functionals is None else by_speaker(views.functionals, group, params.normalise).to(device),
+        functionals=None if views.functionals is None else states.by_speaker(views.functionals, group, params.normalise).to(device),
         hidden=hidden,
     )
 

@@ -78,7 +78,8 @@ def load(
     if normalise == "speaker":
         owner = np.repeat(group, length)
         each = [_statistics(states[owner == number]) for number in range(group.max() + 1)]
-        by_group = tuple(torch.from_numpy(np.stack([getattr(one, name) for one in each])).to(device) for name in ("mean", "scale"))
+        mean, scale = (torch.from_numpy(np.stack([getattr(one, name) for one in each])).to(device) for name in ("mean", "scale"))
+        by_group = mean, scale
     return replace(found, states=torch.from_numpy(states).to(device), group_statistics=by_group)
 
 

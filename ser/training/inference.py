@@ -129,8 +129,11 @@ def new_network(trained: Trained) -> Network:
 def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Machine:
     """The network (or support vector machine, or regression) of one fold and seed, ready for use."""
     state = load_file(Path(folder) / f"fold{fold}-seed{seed}.safetensors")
-    shaped = {"svm": Svm.shaped, "linear": Linear.shaped}
-    network = shaped[trained.model.kind](state) if trained.model.kind in shaped else new_network(trained)
+    network: Machine
+    if trained.model.kind == "network":
+        network = new_network(trained)
+    else:
+        network = Svm.shaped(state) if trained.model.kind == "svm" else Linear.shaped(state)
     network.load_state_dict(state)
     return network.to(device).eval()
 

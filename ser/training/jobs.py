@@ -29,7 +29,7 @@ from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.machine import devices, end_with_the_parent, workers
 from ser.signal.clips import read_table
-from ser.training import data_parallel, device, inference, loop, noise
+from ser.training import at_once, data_parallel, device, inference, loop, noise
 from ser.training.inference import Trained
 
 CODE = ("encoders", "model", "params", "signal", "training", "views")
@@ -159,7 +159,7 @@ def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: 
 def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     """Train a fold and write its weights. Only rank 0 writes, prints and returns the history."""
     first = data_parallel.rank() == 0
-    fit_at_once = {"svm": loop.train_svm, "linear": loop.train_linear}.get(job.trained.model.kind)
+    fit_at_once = {"svm": at_once.train_svm, "linear": at_once.train_linear}.get(job.trained.model.kind)
     if fit_at_once is not None and not first:
         return []  # what has no epochs is fitted by one process
     params = job.trained.train
@@ -173,7 +173,7 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     if len(valid) == 0 or len(train) == 0:
         counts = f"{len(train)} training and {len(valid)} validation clips"
         raise SerError(f"fold {job.fold} in {job.assignment} has {counts}; both are needed: change `split` or the class set")
-    fold = loop.Fold(job.fold, job.seed, train, valid, job.checkpoint)
+    fold = at_once.Fold(job.fold, job.seed, train, valid, job.checkpoint)
     say = functools.partial(print, flush=True) if first else lambda line: None
     if fit_at_once is not None:
         weights, history = fit_at_once(corpus, fold, job.trained, say)

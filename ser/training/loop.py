@@ -14,32 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import recall_score
 from torch import Tensor
 
 from ser.model import linear
-from ser.model.baseline import clip_statistics, fit
 from ser.model.losses import class_weights, loss
 from ser.model.network import Network
 from ser.params.train import Train
 from ser.training import batches, checkpoint, data_parallel, hidden, inference
+from ser.training.at_once import HISTORY, Fold, score
 from ser.training.augment import Draws, augment, draw, first_frames, mask, mask_time, with_noisy_recordings
-from ser.training.inference import Machine, Trained
+from ser.training.inference import Trained
 from ser.training.noise import Recordings
 from ser.training.optimisation import average, learning_rate, make_optimizer
-
-HISTORY = ["fold", "seed", "epoch", "train_loss", "valid_loss", "valid_ua", "lr"]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Clip numbers of one fold's training and validation part, and where its checkpoint lives."""
-
-    number: int
-    seed: int
-    train: np.ndarray
-    valid: np.ndarray
-    checkpoint: Path
 
 
 @dataclass
@@ -136,8 +122,8 @@ def warm_start(state: State, corpus: batches.Corpus, fold: Fold, trained: Traine
     state.network.set_linear(found.machine.to(corpus.device))
     for name, value in state.network.state_dict().items():
         state.averaged[name].copy_(value)
-    train_loss, _ = _score(state.network, corpus, fold.train, trained)
-    valid_loss, valid_ua = _score(state.network, corpus, fold.valid, trained)
+    train_loss, _ = score(state.network, corpus, fold.train, trained)
+    valid_loss, valid_ua = score(state.network, corpus, fold.valid, trained)
     note(state, fold, trained.train, 0, train_loss, valid_loss, valid_ua, 0.0)
     return f"fold {fold.number} seed {fold.seed}: starts from a regression on hidden states {list(found.layers)}, valid UA {valid_ua:.3f}"
 
@@ -197,7 +183,7 @@ def validate(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained)
     if data_parallel.rank() == 0:
         current = {name: value.clone() for name, value in state.network.state_dict().items()}
         state.network.load_state_dict(state.averaged)
-        valid_loss, valid_ua = _score(state.network, corpus, fold.valid, trained)
+        valid_loss, valid_ua = score(state.network, corpus, fold.valid, trained)
         state.network.load_state_dict(current)
     valid_loss, valid_ua = data_parallel.summed(valid_loss, valid_ua, device=corpus.device)
     return valid_loss, valid_ua
@@ -221,33 +207,6 @@ def save(state: State, path: Path) -> None:
     checkpoint.write(path, tensors | checkpoint.optimizer_tensors(state.optimizer), facts)
 
 
-def train_svm(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[dict]]:
-    """The baseline in place of a network; takes and returns what ``train_fold`` does, with one row of history."""
-    rows = torch.tensor(fold.train, device=corpus.device)
-    known = _clip_statistics(corpus, rows) if corpus.functionals is None else corpus.functionals[rows]
-    machine = fit(known.cpu().double().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
-    train_loss, _ = _score(machine, corpus, fold.train, trained)
-    valid_loss, valid_ua = _score(machine, corpus, fold.valid, trained)
-    row = [fold.number, fold.seed, 1, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), 0.0]
-    say(f"fold {fold.number} seed {fold.seed}: SVM on {len(machine.support)} support clips, valid UA {valid_ua:.3f}")
-    return {name: value.cpu() for name, value in machine.state_dict().items()}, [dict(zip(HISTORY, row, strict=True))]
-
-
-def train_linear(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[dict]]:
-    """The regression in place of a network; takes and returns what ``train_fold`` does, with one row of history."""
-    assert trained.encoder is not None
-    assert corpus.hidden is not None
-    assert corpus.hidden.pooled is not None
-    known, target = corpus.hidden.pooled.cpu().numpy(), corpus.target.cpu().numpy()
-    found = linear.fit(known, target, fold.train, fold.valid, trained.encoder.layers, len(trained.classes), trained.model.linear)
-    machine = found.machine.to(corpus.device)
-    train_loss, _ = _score(machine, corpus, fold.train, trained)
-    valid_loss, valid_ua = _score(machine, corpus, fold.valid, trained)
-    row = [fold.number, fold.seed, 1, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), 0.0]
-    say(f"fold {fold.number} seed {fold.seed}: regression on hidden states {list(found.layers)}, valid UA {valid_ua:.3f}")
-    return {name: value.cpu() for name, value in machine.state_dict().items()}, [dict(zip(HISTORY, row, strict=True))]
-
-
 def _pooled_states(network: Network, corpus: batches.Corpus, rows: np.ndarray) -> np.ndarray:
     """What a network's regression reads of whole clips, float32 (len(rows), columns)."""
     pieces = []
@@ -260,15 +219,6 @@ def _pooled_states(network: Network, corpus: batches.Corpus, rows: np.ndarray) -
 
 def _key(seed: int, epoch: int) -> int:
     return int(np.random.default_rng((seed, epoch, 4)).integers(2**62))
-
-
-def _clip_statistics(corpus: batches.Corpus, rows: Tensor) -> Tensor:
-    """What the baseline knows of clips where there are no functionals, (len(rows), S)."""
-    pieces = []
-    for part in rows.split(256):
-        views, _ = batches.gather(corpus, part, torch.zeros_like(part), corpus.length[part])
-        pieces.append(clip_statistics(views, corpus.length[part]))
-    return torch.cat(pieces)
 
 
 def _mixed(
@@ -297,15 +247,6 @@ def _part(soft: Tensor, mine: slice, weights: Tensor) -> Tensor:
     """What the mean loss of a share counts in that of the batch: its part of the weight that ``loss`` divides by."""
     weight = soft @ weights
     return weight[mine].sum() / weight.sum()
-
-
-def _score(network: Machine, corpus: batches.Corpus, rows: np.ndarray, trained: Trained) -> tuple[float, float]:
-    """Cross-entropy and UA on clips."""
-    p = inference.probabilities(network, corpus, rows, trained.max_frames)
-    actual = corpus.target.cpu().numpy()[rows]
-    cross_entropy = -np.log(np.maximum(p[np.arange(len(rows)), actual], 1e-12)).mean()
-    found = recall_score(actual, p.argmax(1), labels=np.unique(actual), average="macro", zero_division=0.0)
-    return float(cross_entropy), float(found)
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from ser.params import Params, ParamsError, load, parse
+from ser.search.space import put
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -284,3 +285,38 @@ def test_whatever_the_file_holds_the_error_is_ours(junk):
     for given_values in (junk, changed("train.lr", junk), changed("corpora.demo.source", junk), changed("datasets", junk)):
         with contextlib.suppress(ParamsError):  # any other exception fails the test
             parse(given_values)
+
+
+ENCODER = {"name": "whisper-tiny.en", "layers": [1, 2, 3]}
+HEARING = {"features.encoder": ENCODER, "model.branches": ["log_mel_cnn", "encoder"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model.kind": "linear"}, "features.encoder: null, and model.kind linear reads its hidden states"),
+        ({"model.branches": ["encoder"]}, "features.encoder: null, and branch encoder of model.branches"),
+        ({"train.warm_start": "linear"}, "add encoder to model.branches"),
+        ({**HEARING, "model.branches": ["transformer", "encoder"]}, "a fusion joins two sides"),
+        ({**HEARING, "train.augment.speed": 0.1}, "frozen hidden states cannot follow"),
+        ({**HEARING, "train.augment.shift_seconds": 0.1}, "frozen hidden states cannot follow"),
+        ({**HEARING, "features.normalise": "clip"}, "choose corpus or speaker"),
+        (
+            {"features.encoder": ENCODER, "model.kind": "linear", "model.linear.layers": [2, 4]},
+            r"must be among features.encoder.layers \[1, 2, 3\]",
+        ),
+        ({"model.linear.layers": [2, 1]}, "must ascend"),
+        ({"model.linear.layers": "all"}, "model.linear.layers: found 'all'"),
+        ({"model.linear.C": 0.0}, "model.linear.C: found 0.0"),
+        ({"model.encoder.layers": 1, "model.encoder.dim": 6}, "multiple of encoder.heads 4"),
+    ],
+)
+def test_hidden_states_that_cannot_be_read_are_refused(changes, says):
+    with pytest.raises(ParamsError, match=says):
+        parse(put(values(), changes))
+
+
+def test_hidden_states_that_can_be_read_are_accepted():
+    parse(put(values(), {**HEARING, "train.warm_start": "linear", "model.linear.layers": [1, 3]}))
+    assert parse(put(values(), {"features.encoder": ENCODER, "model.kind": "linear"})).model.reads_encoder == "pooled"
+    assert parse(put(values(), {"features.encoder": ENCODER})).model.reads_encoder is None

@@ -34,7 +34,8 @@ from ser.serving import bundle, cli
 from ser.serving.bundle import BundleError
 from ser.serving.card import licence
 from ser.serving.export import export, to_onnx
-from ser.serving.predict import Heard, Prediction, Predictor, centred_on_speaker, default_bundle, recordings
+from ser.serving.predict import Heard, Predictor, default_bundle, recordings
+from ser.serving.prediction import Prediction, centred_on_speaker
 from ser.signal import clips, preprocessing
 from ser.signal.preprocessing import Prepared
 from ser.training.inference import Trained, describe, load_network, new_network, predict

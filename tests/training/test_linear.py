@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from ser.encoders.pooled import own_tokens, pooled
 from ser.model import encoder_branch, linear
 from ser.params.model import Linear as LinearParams
-from ser.training import inference, loop
+from ser.training import at_once, inference
 from tests import made
 from tests.training.test_loop import fold
 
@@ -111,7 +111,7 @@ def test_it_trains_is_stored_and_predicts_like_a_network(tmp_path, normalise):
     about = replace(made.trained(params), encoder=made.ENCODER)
     corpus = made.hearing(params)
     assert corpus.hidden.states is None
-    weights, history = loop.train_linear(corpus, fold(tmp_path), about, print)
+    weights, history = at_once.train_linear(corpus, fold(tmp_path), about, print)
     assert history[0]["valid_ua"] == 1.0
     save_file(weights, tmp_path / "fold1-seed0.safetensors")
     about.write(tmp_path)
@@ -121,5 +121,5 @@ def test_it_trains_is_stored_and_predicts_like_a_network(tmp_path, normalise):
     p = inference.probabilities(loaded, corpus, np.arange(24), about.max_frames)
     np.testing.assert_allclose(p.sum(1), 1)
     assert (p.argmax(1) == corpus.target.numpy()).mean() > 0.9
-    again, _ = loop.train_linear(corpus, fold(tmp_path), about, print)
+    again, _ = at_once.train_linear(corpus, fold(tmp_path), about, print)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
