@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ser.serving.predict import Heard, Predictor
 from ser.signal.clips import read_table
 from ser.signal.preprocessing import Prepared
 
-FAMILY = "whisper"
+FAMILY: Literal["whisper"] = "whisper"
 """The only family that is exported: the others hear through stems of their own, which would need a second implementation each."""
 LIMIT = 1e-3
 """By which a probability may move for ``precision: auto`` to choose a smaller form."""

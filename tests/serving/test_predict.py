@@ -34,6 +34,7 @@ from ser.serving import bundle, cli
 from ser.serving.bundle import BundleError
 from ser.serving.card import licence
 from ser.serving.export import export, to_onnx
+from ser.serving.graph import OPERATORS, operators
 from ser.serving.predict import Heard, Predictor, default_bundle, recordings
 from ser.serving.prediction import Prediction, centred_on_speaker
 from ser.signal import clips, preprocessing
@@ -169,6 +170,7 @@ def test_speaker_normalisation_without_a_speaker_is_an_error(made: Path) -> None
 
 
 def check_lengths(networks: list[Any], model: bytes) -> None:
+    assert operators(model) <= OPERATORS
     session = onnxruntime.InferenceSession(model)
     rows = networks[0].widths
     assert [value.name for value in session.get_inputs()] == [*rows, "lengths"]
