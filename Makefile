@@ -65,7 +65,7 @@ sweep: setup  ## all fusions and three known systems on the same clips, queued, 
 	@$(RUN) python -m stages.table
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
-	for name in signal model training evaluation encode; do $(RUN) python -m benchmarks.$$name || exit 1; done
+	for name in signal model training evaluation encode predict; do $(RUN) python -m benchmarks.$$name || exit 1; done
 
 clean:  ## remove what can be made again (not .venv)
 	rm -rf data models exports reports dvc_plots .mypy_cache .ruff_cache .hypothesis

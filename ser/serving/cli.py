@@ -17,7 +17,7 @@ from ser.runtime.text import percent
 
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle
-    from ser.serving.predict import Prediction
+    from ser.serving.prediction import Prediction
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,7 +62,8 @@ def _predict(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ser.serving.arguments import default_bundle, recordings
-    from ser.serving.predict import Predictor, centred_on_speaker
+    from ser.serving.predict import Predictor
+    from ser.serving.prediction import centred_on_speaker
 
     paths = recordings(options.paths)
     folder = options.bundle or default_bundle(Path("exports"))
