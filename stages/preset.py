@@ -82,10 +82,10 @@ def literal(value: Any) -> str:
 
 def _by_key(preset: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values of a preset by dotted key."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in preset.items():
-        found |= _by_key(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+        values |= _by_key(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return values
 
 
 if __name__ == "__main__":

@@ -43,10 +43,10 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
     root = Path(source.path)
     if not root.is_dir():
         raise SerError(f"{name}: the folder {root} does not exist; set corpora.{name}.source.path. {HOW}")
-    found = {readable(file.relative_to(root).as_posix()): file for file in root.rglob("*") if file.is_file()}
-    recordings = {member: file for member, file in found.items() if not_audio(member) is None}
+    files = {readable(file.relative_to(root).as_posix()): file for file in root.rglob("*") if file.is_file()}
+    recordings = {member: file for member, file in files.items() if not_audio(member) is None}
     if not recordings:
-        raise SerError(f"{name}: no recording in {root} (of {len(found)} files). {HOW}")
+        raise SerError(f"{name}: no recording in {root} (of {len(files)} files). {HOW}")
     if source.table is None:
         labelled = tree(recordings, rooted=True)
         if not labelled:

@@ -15,15 +15,15 @@ from ser.signal.clips import to_float, to_int16
 from ser.views import features
 
 
-def named(asked: str, found: list[Found]) -> Found:
+def named(asked: str, recordings: list[Found]) -> Found:
     """The recording with this id, or the only one whose id contains what was asked.
 
     Raises:
         SerError: if no recording matches, or several.
     """
-    matches = [one for one in found if one.clip == asked] or [one for one in found if asked in one.clip]
+    matches = [one for one in recordings if one.clip == asked] or [one for one in recordings if asked in one.clip]
     if len(matches) != 1:
-        some = ", ".join(one.clip for one in (matches or found)[:5])
+        some = ", ".join(one.clip for one in (matches or recordings)[:5])
         raise SerError(f"{asked}: {len(matches)} recordings match; for example {some}")
     return matches[0]
 

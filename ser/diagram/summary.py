@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch
 from ser.model.fusion import Fused
 from ser.model.network import Network, evaluating
+from ser.runtime.text import markdown_table
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,8 @@ def madds(network: nn.Module, *inputs: Tensor | dict[str, Tensor]) -> dict[str, 
 
 def table(parts: list[Part]) -> str:
     """The parts as Markdown."""
-    rows = [("part", "output", "parameters", "multiply-adds")]
-    rows += [(part.name, " × ".join(map(str, part.shape)), f"{part.parameters:,}", f"{part.madds:,}") for part in parts]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        f"| {name:<{widths[0]}} | {shape:<{widths[1]}} | {parameters:>{widths[2]}} | {cost:>{widths[3]}} |"
-        for name, shape, parameters, cost in rows
-    ]
-    rule = f"|{'-' * (widths[0] + 2)}|{'-' * (widths[1] + 2)}|{'-' * (widths[2] + 1)}:|{'-' * (widths[3] + 1)}:|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    rows = [(part.name, " × ".join(map(str, part.shape)), f"{part.parameters:,}", f"{part.madds:,}") for part in parts]
+    return markdown_table(["part", "output", "parameters", "multiply-adds"], rows, right=[2, 3])
 
 
 def _parts(network: Network) -> list[tuple[str, str, nn.Module]]:

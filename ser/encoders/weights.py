@@ -122,23 +122,23 @@ class _Fetching:
         target = self.kept / (self.chosen.commit or "main")
         target.mkdir(exist_ok=True)
         with alone(target):
-            found = self._earlier(target)
-            if found is None:
+            source = self._earlier(target)
+            if source is None:
                 (target / SOURCE).unlink(missing_ok=True)
                 commit, checksum = self._resolved()
                 sums = {name: self._download(commit, name, target, checksum if name == WEIGHTS else None) for name in self._needed()}
-                found = {"repository": self.chosen.repository, "commit": commit, "sha256": sums[WEIGHTS]["sha256"]}
-                (target / SOURCE).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                source = {"repository": self.chosen.repository, "commit": commit, "sha256": sums[WEIGHTS]["sha256"]}
+                (target / SOURCE).write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
         if not (self.chosen.commit and self.chosen.sha256):
-            pin = f"commit {found['commit']}, sha256 {found['sha256']}"
+            pin = f"commit {source['commit']}, sha256 {source['sha256']}"
             _LOG.info("%s is not pinned; to pin it, write into its line of ser/encoders/table.py: %s", self.chosen.name, pin)
-        return self._weights(target, found["sha256"], f"official at {found['commit']}")
+        return self._weights(target, source["sha256"], f"official at {source['commit']}")
 
     def _earlier(self, target: Path) -> dict[str, str] | None:
         """``source.json`` of an earlier download that is still whole and is what the table pins."""
         try:
-            found = json.loads((target / SOURCE).read_text(encoding="utf-8"))
-            commit, sha256 = str(found["commit"]), str(found["sha256"])
+            source = json.loads((target / SOURCE).read_text(encoding="utf-8"))
+            commit, sha256 = str(source["commit"]), str(source["sha256"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         pinned = self.chosen.sha256 in ("", sha256) and self.chosen.commit in ("", commit)
@@ -151,14 +151,14 @@ class _Fetching:
             return self.chosen.commit, f"sha256:{self.chosen.sha256}"
         revision = self.chosen.commit or "main"
         try:
-            told = hub.published(self.chosen.repository, revision)
+            held = hub.look_up(self.chosen.repository, revision)
         except TransferError as error:
             raise self._error(hub.listing(self.chosen.repository, revision), error) from None
         where = f"{hub.endpoint()}/{self.chosen.repository}"
-        self._refuse_pickle(PICKLE in told.files and WEIGHTS not in told.files, where)
-        if WEIGHTS not in told.files:
-            raise self._error(where, TransferError(f"the repository has no {WEIGHTS} at {told.commit}"))
-        return told.commit, _checksum(self.chosen.sha256 or told.sha256.get(WEIGHTS, ""))
+        self._refuse_pickle(PICKLE in held.files and WEIGHTS not in held.files, where)
+        if WEIGHTS not in held.files:
+            raise self._error(where, TransferError(f"the repository has no {WEIGHTS} at {held.commit}"))
+        return held.commit, _checksum(self.chosen.sha256 or held.sha256.get(WEIGHTS, ""))
 
     def _download(self, commit: str, name: str, target: Path, checksum: str | None) -> dict[str, str]:
         url = hub.address(self.chosen.repository, commit, name)

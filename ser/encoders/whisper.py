@@ -160,11 +160,11 @@ def _of_encoder(stored: Any, deepest: int, last: bool) -> dict[str, Tensor]:
     """Weights of the encoder up to a layer, without the prefix that depends on who saved them."""
     names: list[str] = list(stored.keys())  # a handle on a file, not a dict: it cannot be iterated itself
     prefix = next((name.removesuffix("conv1.weight") for name in names if re.fullmatch(r"(model\.)?(encoder\.)?conv1\.weight", name)), "")
-    found = {}
+    weights = {}
     for name in names:
         short = name.removeprefix(prefix)
         layer = re.match(r"layers\.(\d+)\.", short)
         above = int(layer[1]) >= deepest if layer else short.startswith("layer_norm.") and not last
         if name.startswith(prefix) and not above and (prefix or not short.startswith(("decoder.", "model.decoder.", "proj_out."))):
-            found[short] = stored.get_tensor(name).float()
-    return found
+            weights[short] = stored.get_tensor(name).float()
+    return weights

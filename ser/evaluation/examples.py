@@ -64,7 +64,7 @@ def _surest(rows: np.ndarray, sure: np.ndarray, actual: np.ndarray, count: int) 
 def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, attend: Attend) -> list[Example]:
     """The examples of the chosen rows of ``test``, with the first seed's network of the fold that tests the clip."""
     position = {clip: row for row, clip in enumerate(clips.table["clip"])}
-    found = []
+    examples = []
     for index in chosen:
         row = test.rows.iloc[int(index)]
         at = position[row["clip"]]
@@ -80,8 +80,8 @@ def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, att
         start, samples = int(row["offset"]), int(row["samples"])
         audio = np.array(clips.audio[start : start + samples])
         log_mel = np.array(views.clip(at)["log_mel"])
-        found.append(Example(about, clips.sample_rate, audio, log_mel, attend(at, int(row["fold"]))))
-    return found
+        examples.append(Example(about, clips.sample_rate, audio, log_mel, attend(at, int(row["fold"]))))
+    return examples
 
 
 def write(path: str | Path, examples: list[Example]) -> None:

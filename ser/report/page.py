@@ -21,7 +21,7 @@ from ser.report import plots
 from ser.runtime.circumstances import Circumstances
 from ser.runtime.text import number, percent
 
-PUBLISHED = Path(__file__).with_name("published_results.csv")
+PUBLISHED_RESULTS = Path(__file__).with_name("published_results.csv")
 """Published scores of other systems, each with its protocol; wa and ua in per cent, empty where not published."""
 
 NONE_REJECTED = pd.DataFrame(columns=["path", "reason", "detail"])
@@ -60,7 +60,7 @@ def render(corpora: list[Corpus], missing: list[str], parameters: str, circumsta
         parameters: text of params.yaml.
         circumstances: of this run.
     """
-    published = pd.read_csv(PUBLISHED, keep_default_na=True)
+    published = pd.read_csv(PUBLISHED_RESULTS, keep_default_na=True)
     others = {str(name): part for name, part in published.groupby("corpus", sort=False)}
     environment = Environment(
         loader=PackageLoader("ser.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

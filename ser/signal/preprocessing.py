@@ -85,13 +85,13 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
 
 def detect(pcm: np.ndarray, settings: Preprocess) -> Prepared:
     """Voice activity detection on a decoded int16 signal, shape (n,), n ≥ 1, at the working rate."""
-    found = vad.segments(pcm, settings.sample_rate, settings.vad)
+    speech = vad.segments(pcm, settings.sample_rate, settings.vad)
     return Prepared(
-        pcm=vad.keep(pcm, found, settings.vad.keep),
+        pcm=vad.keep(pcm, speech, settings.vad.keep),
         source_seconds=len(pcm) / settings.sample_rate,
-        removed=vad.removed(found, len(pcm), settings.vad.keep),
-        no_speech=len(found) == 0,
-        snr_db=snr_db(pcm, found),
+        removed=vad.removed(speech, len(pcm), settings.vad.keep),
+        no_speech=len(speech) == 0,
+        snr_db=snr_db(pcm, speech),
         content=hashlib.sha256(np.ascontiguousarray(pcm, dtype="<i2").data).hexdigest()[:32],
     )
 
@@ -103,13 +103,13 @@ def snr_db(pcm: np.ndarray, segments: np.ndarray) -> float:
     """
     edges = [0, *segments.ravel().tolist(), len(pcm)]  # outside, inside, outside, …
     power, length = [0.0, 0.0], [0, 0]
-    for place, (start, end) in enumerate(itertools.pairwise(edges)):
+    for number, (start, end) in enumerate(itertools.pairwise(edges)):
         piece = pcm[start:end].astype(np.float32)
-        power[place % 2] += float(np.dot(piece, piece))
-        length[place % 2] += end - start
+        power[number % 2] += float(np.dot(piece, piece))
+        length[number % 2] += end - start
     if 0 in length:
         return float("nan")
-    outside, inside = (max(power[place] / length[place], 1 / 12) for place in (0, 1))
+    outside, inside = (max(power[side] / length[side], 1 / 12) for side in (0, 1))
     return 10 * math.log10(inside / outside)
 
 
@@ -128,12 +128,12 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
         SerError: when nothing is left, or more than ``max_rejected`` of the recordings are faulty.
     """
     start_early(prepare_chunk, runtime)
-    found, rejects = list_recordings(name, corpus, raw.resolve())
+    recordings, rejects = list_recordings(name, corpus, raw.resolve())
     left_out = [(reject.path, reject.reason, reject.detail) for reject in rejects]
     with written_whole(folder) as partial:
-        rows, faults = _write_clips(name, found, settings, runtime, partial)
+        rows, faults = _write_clips(name, recordings, settings, runtime, partial)
         left_out = sorted(left_out + faults)
-        _check_faults(name, len(found), faults, settings.max_rejected)
+        _check_faults(name, len(recordings), faults, settings.max_rejected)
         _write_table(partial / "clips.csv", list(COLUMNS), (_as_text(row) for row in rows))
         _write_table(partial / "rejected.csv", REJECTED, left_out)
         summary = summarise(name, corpus, raw, rows, left_out, settings)
@@ -143,16 +143,16 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
 
 
 def _write_clips(
-    name: str, found: list[Found], settings: Preprocess, runtime: Runtime, folder: Path
+    name: str, recordings: list[Found], settings: Preprocess, runtime: Runtime, folder: Path
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
     """Stream the audio to disk; rows of ``clips.csv`` and of ``rejected.csv``, both in the order of the recordings."""
     rows: list[dict[str, Any]] = []
     rejected: list[tuple[str, str, str]] = []
     first_with: dict[str, str] = {}  # content → clip
-    outcomes = itertools.chain.from_iterable(spread(prepare_chunk, _chunks(found, settings), runtime))
+    outcomes = itertools.chain.from_iterable(spread(prepare_chunk, _chunks(recordings, settings), runtime))
     with growing_array(folder / "audio.npy", np.int16) as writer:
-        progress = tqdm(outcomes, desc=f"preprocess {name}", total=len(found), unit="clip", mininterval=0.5)
-        for one, outcome in zip(found, progress, strict=True):
+        progress = tqdm(outcomes, desc=f"preprocess {name}", total=len(recordings), unit="clip", mininterval=0.5)
+        for one, outcome in zip(recordings, progress, strict=True):
             if not isinstance(outcome, Prepared):
                 rejected.append((one.clip, *outcome))
             elif settings.deduplicate and outcome.content in first_with:
@@ -164,9 +164,9 @@ def _write_clips(
     return rows, rejected
 
 
-def _chunks(found: list[Found], settings: Preprocess) -> Iterator[Chunk]:
+def _chunks(recordings: list[Found], settings: Preprocess) -> Iterator[Chunk]:
     """Neighbours in the order of the clips that lie in the same archive."""
-    for archive, group in itertools.groupby(found, key=lambda one: one.archive):
+    for archive, group in itertools.groupby(recordings, key=lambda one: one.archive):
         status = archive.stat()
         members = (one.member for one in group)
         while batch := tuple(itertools.islice(members, CHUNK)):

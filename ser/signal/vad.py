@@ -163,16 +163,16 @@ def _segments_of(decisions: np.ndarray, frame: int, sample_rate: int, length: in
         sample_rate * time // 1000 for time in (vad.min_silence_ms, vad.min_speech_ms, vad.hangover_ms, vad.padding_ms)
     )
     changes = np.flatnonzero(np.diff(decisions, prepend=False, append=False)).tolist()
-    found = [(frame * start, frame * end) for start, end in zip(changes[::2], changes[1::2], strict=True)]
-    spoken = [(start, end) for start, end in _joined(found, gap) if end - start >= burst]
+    loud = [(frame * start, frame * end) for start, end in zip(changes[::2], changes[1::2], strict=True)]
+    spoken = [(start, end) for start, end in _joined(loud, gap) if end - start >= burst]
     widened = [(max(0, start - padding), min(length, end + hangover + padding)) for start, end in spoken]
     return np.array(_joined(widened, 1), dtype=np.int64).reshape(-1, 2)
 
 
-def _joined(found: list[tuple[int, int]], shortest: int) -> list[tuple[int, int]]:
+def _joined(pieces: list[tuple[int, int]], shortest: int) -> list[tuple[int, int]]:
     """Neighbours with less than ``shortest`` values between them become one."""
     joined: list[tuple[int, int]] = []
-    for start, end in found:
+    for start, end in pieces:
         if joined and start - joined[-1][1] < shortest:
             joined[-1] = (joined[-1][0], end)
         else:

@@ -56,8 +56,8 @@ def assign(table: pd.DataFrame, corpus: str, split: Split) -> Folds:
     """
     table = table.sort_values("clip", kind="stable", ignore_index=True)
     if table["emotion"].nunique() < 2:
-        found = ", ".join(table["emotion"].unique()) or "none"
-        raise SplitError(f"{corpus}: at least two emotions are needed to learn anything; found: {found}")
+        labels = ", ".join(table["emotion"].unique()) or "none"
+        raise SplitError(f"{corpus}: at least two emotions are needed to learn anything; found: {labels}")
     protocol, remark = _resolve(table, corpus, split)
     makers: dict[str, Callable[[], tuple[list[np.ndarray], str]]] = {
         "speaker": lambda: _speaker(table, corpus, split),
@@ -222,9 +222,9 @@ def _rows(table: pd.DataFrame, part: np.ndarray, fold: int) -> pd.DataFrame:
 
 def _check_classes(table: pd.DataFrame, assignment: pd.DataFrame, corpus: str) -> None:
     rows = assignment.merge(table[["clip", "emotion", "speaker"]], on="clip")
-    for fold, found in rows.groupby("fold"):
-        trained = set(found["emotion"][found["part"] == "train"])
-        for emotion in sorted(set(found["emotion"]) - trained):
+    for fold, clips in rows.groupby("fold"):
+        trained = set(clips["emotion"][clips["part"] == "train"])
+        for emotion in sorted(set(clips["emotion"]) - trained):
             speakers = table["speaker"][table["emotion"] == emotion].nunique()
             raise SplitError(
                 f"{corpus}: fold {fold} has no training clip of {emotion!r}, which {speakers} speaker(s) express. A speaker-disjoint split "

@@ -111,8 +111,8 @@ def exact(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str,
     """The views in float32, before they are rounded to float16; see ``extract``."""
     views = chosen(features)
     sound = spectrum.sound(signal, sample_rate, features, dict.fromkeys(count for view in views.values() for count in view.bands))
-    found = {name: view.frames(sound) for name, view in views.items()}
-    return {name: with_deltas(values) for name, values in found.items()} if features.deltas else found
+    frames = {name: view.frames(sound) for name, view in views.items()}
+    return {name: with_deltas(values) for name, values in frames.items()} if features.deltas else frames
 
 
 def chosen(features: Features) -> dict[str, View]:

@@ -37,10 +37,10 @@ def functionals(signal: np.ndarray, sample_rate: int, chosen: FunctionalSet) -> 
     """
     short = round(SHORTEST * sample_rate) - len(signal)
     filled = np.pad(signal, (0, max(0, short))).astype(np.float32)
-    found: np.ndarray = load(chosen)(filled, sample_rate).reshape(-1).astype(np.float32)
-    if not np.isfinite(found).all():
+    values: np.ndarray = load(chosen)(filled, sample_rate).reshape(-1).astype(np.float32)
+    if not np.isfinite(values).all():
         raise SerError(f"openSMILE's {SETS[chosen][0]} of a clip of {len(signal) / sample_rate:.3f} s holds numbers that are not finite")
-    return found
+    return values
 
 
 @functools.lru_cache(maxsize=len(SETS))

@@ -18,12 +18,12 @@ def catalogue() -> Mapping[str, Description]:
     Raises:
         SerError: if a module has no ``CORPUS``, or two modules describe a corpus of the same name.
     """
-    found: dict[str, Description] = {}
+    known: dict[str, Description] = {}
     for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
         corpus = getattr(import_module(f"{__name__}.{name}"), "CORPUS", None)
         if not isinstance(corpus, Description):
             raise SerError(f"ser/corpora/catalogue/{name}.py must define CORPUS, a ser.corpora.description.Description")
-        if twice := [key for key in corpus.names if key in found]:
+        if twice := [key for key in corpus.names if key in known]:
             raise SerError(f"ser/corpora/catalogue/{name}.py: another module already describes the corpus {twice[0]}")
-        found |= dict.fromkeys(corpus.names, corpus)
-    return found
+        known |= dict.fromkeys(corpus.names, corpus)
+    return known

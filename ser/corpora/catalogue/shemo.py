@@ -39,10 +39,10 @@ def by_letter(member: str) -> Recording | Reject:
 
 def corrected(member: str) -> Recording | Reject:
     """The same with the re-matched emotion."""
-    found = by_letter(member)
-    if isinstance(found, Reject):
-        return found
-    return replace(found, emotion=corrections().get(_file(member).rsplit(".", 1)[0], found.emotion))
+    recording = by_letter(member)
+    if isinstance(recording, Reject):
+        return recording
+    return replace(recording, emotion=corrections().get(_file(member).rsplit(".", 1)[0], recording.emotion))
 
 
 def _file(member: str) -> str:
