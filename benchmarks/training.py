@@ -139,7 +139,9 @@ def our_clips(params: Params, batch: int, steps: int, device: str, half: bool, r
 
 
 def noise(params: Params, batch: int, device: str) -> tuple[dict[str, Tensor], Tensor]:
-    """A batch in the shapes of these parameters: each view (batch, frames, columns), and the frames of each clip, (batch,)."""
+    """A batch in the shapes of these parameters: each view (batch, frames, columns), and the frames of each
+    clip, (batch,).
+    """
     frames = frame_count(SECONDS * params.preprocess.sample_rate, params.features.frames)
     views = {view: torch.randn(batch, frames, width, device=device) for view, width in widths(params.features).items()}
     return views, torch.full((batch,), frames, device=device)

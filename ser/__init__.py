@@ -2,4 +2,6 @@
 
 
 class SerError(Exception):
-    """An error that the user can mend: the message says what happened, where, and what to do. Stages print it and exit 1."""
+    """An error that the user can fix: what happened, where, and what to do. Stages print it and exit with
+    status 1.
+    """

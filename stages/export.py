@@ -1,6 +1,7 @@
 """Export: the trained networks as a bundle that runs without torch.
 
-Reads models/NAME and, where it exists, metrics/corpora/NAME.json; writes exports/NAME: model.onnx, bundle.json, README.md.
+Reads models/NAME and, where it exists, metrics/corpora/NAME.json; writes exports/NAME: model.onnx,
+bundle.json, README.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fetch a corpus: where it is published, mirrors, resumed transfers, checksums.
+"""Fetch a corpus: addresses, mirrors, resumed transfers, checksums.
 
 Imports ``params``, ``runtime`` and ``corpora``.
 Imported by ``encoders``.

@@ -1,4 +1,7 @@
-"""The files of a repository on the Hugging Face hub at a revision. ``HF_ENDPOINT`` names another server with the same layout."""
+"""The files of a repository on the Hugging Face hub at a revision.
+
+``HF_ENDPOINT`` names another server with the same layout.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def look_up(repository: str, revision: str) -> Revision:
     """The files of a repository at a commit or branch.
 
     Raises:
-        TransferError: when the hub does not answer, or not with such a list.
+        TransferError: if the hub does not answer, or answers with something else.
     """
     text = read_text(listing(repository, revision))
     try:

@@ -16,9 +16,9 @@ from ser.training import batches, inference
 def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFrame, device: torch.device) -> Attend:
     """A function (row of clips.csv, fold) → attention weights over the clip's frames, by side of the fusion.
 
-    It asks the network of the first seed that tests the fold, through the same batches as prediction. Weights sum to 1 over the first
-    ``max_frames`` frames, which is all of a clip that is not cut into windows. No sides for a fusion without attention over time, or
-    where the model is no network.
+    It asks the network of the first seed that tests the fold, through the same batches as prediction. Weights
+    sum to 1 over the first ``max_frames`` frames, which is all of a clip that is not cut into windows. No
+    sides for a fusion without attention over time, or where the model is no network.
 
     Args:
         folder: ``models/<corpus>``.

@@ -22,7 +22,8 @@ from ser.runtime.circumstances import Circumstances
 from ser.runtime.text import number, percent
 
 PUBLISHED_RESULTS = Path(__file__).with_name("published_results.csv")
-"""Published scores of other systems, each with its protocol; wa and ua in per cent, empty where not published."""
+"""Published scores of other systems, each with its protocol; wa and ua in per cent, empty if not published.
+"""
 
 NONE_REJECTED = pd.DataFrame(columns=["path", "reason", "detail"])
 """``rejected.csv`` without rows."""

@@ -152,7 +152,10 @@ def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
 
 @functools.cache
 def _tune_malloc() -> None:
-    """Keep up to 64 MB of the arrays of a clip for the next one. On clips of 4 s, fresh pages take half of the time."""
+    """Keep up to 64 MB of the arrays of a clip for the next one.
+
+    On clips of 4 s, fresh pages take half of the time.
+    """
     keep_freed_memory(64 << 20)
 
 

@@ -1,4 +1,4 @@
-"""Search for better parameters: ``space`` reads the keys to search, ``study`` stores trials, ``trials`` trains them.
+"""Search for better parameters: ``space`` reads the keys, ``study`` stores trials, ``trials`` trains them.
 
 ``study`` and ``trials`` need the optional package optuna.
 Imports ``params``, ``runtime``, ``signal`` and ``training``.

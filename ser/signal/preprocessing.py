@@ -1,4 +1,6 @@
-"""Packed archives → the store of clips: decode, check, drop doubles, detect speech, and account for every recording found."""
+"""Packed archives → the clip store: decode, check, drop duplicates, detect speech, account for every
+recording.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array
 
 CHUNK = 32
-"""Recordings per task: enough to make handing over cheap, few enough to keep all workers busy to the end."""
+"""Recordings per task: enough to make the transfer cheap, few enough to keep all workers busy to the end."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Prepared:
     Attributes:
         pcm: what is left, int16, shape (n,), n ≥ 1.
         source_seconds: length before VAD.
-        removed: share that VAD took away or silenced, 0–1.
-        no_speech: VAD found none, so the whole signal was kept.
-        snr_db: level of the speech over the level between speech; NaN where there is nothing between, or no detector.
+        removed: share that VAD removed or set to zero, 0–1.
+        no_speech: VAD detected none, so the whole signal was kept.
+        snr_db: level of the speech over the level of the pauses; NaN without pauses or without a detector.
         content: hash of the decoded audio before VAD.
     """
 
@@ -57,7 +59,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Recordings of one archive that a worker reads together; ``stamp`` tells archives apart that had the same name at different times."""
+    """Recordings of one archive for one worker task.
+
+    ``stamp`` (size and time) notices that an archive was replaced.
+    """
 
     archive: Path
     stamp: tuple[int, int]
@@ -66,10 +71,11 @@ class Chunk:
 
 
 def prepare(data: bytes, settings: Preprocess) -> Prepared:
-    """A recording's bytes → what the clip store holds of it. A predictor calls this too.
+    """A recording's bytes → its clip. The predictor calls this too.
 
     Raises:
-        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``too_short``, ``clipped`` or ``silent``.
+        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``too_short``, ``clipped`` or
+            ``silent``.
     """
     channels, rate = audio.read(data)
     seconds = len(channels) / rate
@@ -97,7 +103,7 @@ def detect(pcm: np.ndarray, settings: Preprocess) -> Prepared:
 
 
 def snr_db(pcm: np.ndarray, segments: np.ndarray) -> float:
-    """Mean power inside the segments over that outside, in dB, of an int16 signal; NaN when there is no inside or no outside.
+    """Mean power inside the segments over that outside, in dB, of an int16 signal; NaN if either is empty.
 
     Silence counts with the power of int16's rounding, 1/12, so that the ratio is never infinite.
     """
@@ -120,7 +126,7 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
         name: key of the corpus in ``params.yaml``.
         corpus: its source and labels.
         raw: what the download stage wrote, ``data/raw/<name>``.
-        folder: ``data/clips/<name>``; replaced as a whole, and only by a run that ends well.
+        folder: ``data/clips/<name>``; replaced as a whole, after a run without errors.
         settings: section ``preprocess``.
         runtime: section ``runtime``.
 
@@ -145,7 +151,9 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
 def _write_clips(
     name: str, recordings: list[Found], settings: Preprocess, runtime: Runtime, folder: Path
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
-    """Stream the audio to disk; rows of ``clips.csv`` and of ``rejected.csv``, both in the order of the recordings."""
+    """Stream the audio to disk; return the rows of ``clips.csv`` and ``rejected.csv`` in the order of the
+    recordings.
+    """
     rows: list[dict[str, Any]] = []
     rejected: list[tuple[str, str, str]] = []
     first_with: dict[str, str] = {}  # content → clip
@@ -165,7 +173,7 @@ def _write_clips(
 
 
 def _chunks(recordings: list[Found], settings: Preprocess) -> Iterator[Chunk]:
-    """Neighbours in the order of the clips that lie in the same archive."""
+    """Chunks of consecutive recordings of the same archive."""
     for archive, group in itertools.groupby(recordings, key=lambda one: one.archive):
         status = archive.stat()
         members = (one.member for one in group)
@@ -174,7 +182,7 @@ def _chunks(recordings: list[Found], settings: Preprocess) -> Iterator[Chunk]:
 
 
 def prepare_chunk(chunk: Chunk) -> list[Prepared | tuple[str, str]]:
-    """``prepare`` for each recording of a chunk, in order; (reason, detail) in place of one that cannot become a clip."""
+    """``prepare`` each recording of a chunk, in order; (reason, detail) for one that cannot become a clip."""
     archive, _ = _opened(chunk.archive, chunk.stamp, threading.get_ident())
     outcomes: list[Prepared | tuple[str, str]] = []
     for member in chunk.members:
@@ -187,9 +195,9 @@ def prepare_chunk(chunk: Chunk) -> list[Prepared | tuple[str, str]]:
 
 @functools.lru_cache(maxsize=4)
 def _opened(path: Path, stamp: tuple[int, int], thread: int) -> tuple[Archive, ExitStack]:
-    """The archive and what holds it open, in each process (and each thread, on Dask), from one chunk to the next.
+    """The archive, kept open from one chunk to the next in each process (and, on Dask, each thread).
 
-    To read the archive's index again would cost more than a chunk does.
+    To read the index of the archive again would take longer than a chunk.
     """
     stack = ExitStack()
     return stack.enter_context(open_archive(path)), stack
@@ -235,7 +243,7 @@ def _write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -
 
 
 def _check_faults(name: str, tried: int, rejected: list[tuple[str, str, str]], bound: float) -> None:
-    """Refuse a corpus of which too much is broken; a double is no fault."""
+    """Refuse a corpus with too many faulty recordings; a duplicate is not faulty."""
     faults = [one for one in rejected if one[1] != "duplicate"]
     if len(faults) > bound * tried or len(rejected) == tried:
         reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(reason for _, reason, _ in faults).most_common())
@@ -249,7 +257,7 @@ def _check_faults(name: str, tried: int, rejected: list[tuple[str, str, str]], b
 def summarise(
     name: str, corpus: Corpus, raw: Path, rows: list[dict[str, Any]], left_out: list[tuple[str, str, str]], settings: Preprocess
 ) -> dict[str, Any]:
-    """Content of ``summary.json``: everything found is kept or rejected for a reason, and what VAD took from whom."""
+    """Content of ``summary.json``: kept and rejected recordings, and how much VAD removed, by group."""
     source = json.loads((raw / "source.json").read_text(encoding="utf-8"))
     reasons = Counter(reason for _, reason, _ in left_out)
     return {
@@ -276,7 +284,7 @@ def _removed_by(column: str, rows: list[dict[str, Any]]) -> dict[str, dict[str, 
 
 
 def _removed(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Clips, their seconds before VAD, the share of these that VAD removed, and clips in which it found no speech."""
+    """Clips, their seconds before VAD, the share that VAD removed, and the number of clips without speech."""
     seconds = sum(row["source_seconds"] for row in rows)
     removed = sum(row["source_seconds"] * row["removed"] for row in rows)
     return {

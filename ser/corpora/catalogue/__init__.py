@@ -1,4 +1,7 @@
-"""The published corpora that the laboratory knows, one module each. To add a corpus, add a module that defines ``CORPUS``."""
+"""The published corpora that the laboratory knows, one module each.
+
+To add a corpus, add a module that defines ``CORPUS``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ser.corpora.description import Description
 
 @cache
 def catalogue() -> Mapping[str, Description]:
-    """Key in ``params.yaml`` → description, from all modules of this package, in alphabetical order of the modules.
+    """Key in ``params.yaml`` → description, from all modules of this package in alphabetical order.
 
     Raises:
         SerError: if a module has no ``CORPUS``, or two modules describe a corpus of the same name.
