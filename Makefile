@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro test test-slow lint format setup deps experiment sweep benchmarks clean help
+.PHONY: repro test test-slow lint format setup deps experiment reset show sweep benchmarks clean help
 
 SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
@@ -24,6 +24,7 @@ setup: .venv/.installed  ## make .venv and install what the pipeline needs
 	@touch $@
 
 repro: setup  ## run the pipeline for the corpora in params.yaml and say what came out
+	@$(RUN) python -m stages.download --changed
 	$(RUN) dvc repro
 	@$(RUN) python -m stages.report --scores
 
@@ -48,14 +49,20 @@ deps: .venv/.installed-dev  ## write the dependencies of every stage on code int
 
 experiment: setup  ## run a known system: make experiment PRESET=paper
 	overrides=$$($(RUN) python -m stages.preset '$(PRESET)') && $(RUN) dvc exp run $$overrides
+	@$(RUN) python -m stages.changes
+
+reset: setup  ## params.yaml as in the last commit, and no other file: experiments leave their settings in it
+	@$(RUN) python -m stages.changes --reset
+
+show: setup  ## all results in one table: the last commit, the workspace and the experiments
+	@$(RUN) python -m stages.table
 
 sweep: setup  ## all fusions and three known systems on the same clips, queued, in one table
 	fusions=$$($(RUN) python -m ser.model.fusions --names) && $(RUN) dvc exp run --queue -S model.fusion=$$fusions
 	for name in paper zenkov cnn_transformer; do \
 	  overrides=$$($(RUN) python -m stages.preset $$name) && $(RUN) dvc exp run --queue -n $$name $$overrides $(SAME) || exit 1; done
 	$(RUN) dvc exp run --run-all --jobs 2
-	$(RUN) dvc exp show --md --hide-workspace --sort-by metrics/corpora/demo.json:ua --drop '.*' \
-		--keep '^(Experiment|(metrics/corpora/demo.json:)?(ua|ua_low|ua_high|wa)|model.fusion)$$'
+	@$(RUN) python -m stages.table
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
 	for name in signal model training evaluation encode; do $(RUN) python -m benchmarks.$$name || exit 1; done

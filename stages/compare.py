@@ -1,8 +1,8 @@
 """Compare two runs clip by clip: is the second better than the first, or is the difference chance?
 
 REV_A and REV_B are git revisions, names of DVC experiments, or `workspace` for the files of the working tree.
-Their predictions come from DVC's cache; `dvc pull` fetches those that another machine computed. Several runs
-joined by `+` answer together: the mean of their probabilities. Prints Markdown.
+Their predictions come from DVC's cache or the default remote. For several runs joined by `+` the mean of their
+probabilities is compared. Prints Markdown.
 
     python -m stages.compare HEAD workspace
     python -m stages.compare main concat --dataset ravdess --json comparison.json
@@ -16,6 +16,7 @@ import argparse
 import io
 import json
 import logging
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import dvc.api
 import pandas as pd
 from dvc.exceptions import DvcException
 from dvc.scm import SCMError
+from dvc_data.index import DataIndexError
 
 from ser import SerError
 from ser.evaluation import predictions
@@ -73,8 +75,10 @@ def _adapted(answers: pd.DataFrame, table: pd.DataFrame, where: str) -> pd.DataF
 
 
 def _clips(name: str, revision: str) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "clips.csv").write_text(_text(Paths(name).clips / "clips.csv", name, revision), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, name)  # named as the corpus, for messages
+        folder.mkdir()
+        (folder / "clips.csv").write_text(_text(Paths(name).clips / "clips.csv", name, revision), encoding="utf-8")
         return read_table(folder)
 
 
@@ -82,19 +86,52 @@ def _text(path: Path, name: str, revision: str) -> str:
     """Content of a file of the pipeline at a revision.
 
     Raises:
-        SerError: if it cannot be read.
+        SerError: if it cannot be read; the message names the cause and what to run.
     """
     try:
         if revision == WORKSPACE:
             return path.read_text(encoding="utf-8")
         return dvc.api.read(str(path), repo=".", rev=revision)
-    except (OSError, DvcException, SCMError) as error:
-        where = "in the workspace" if revision == WORKSPACE else f"at {revision}"
+    except (OSError, DvcException, SCMError, DataIndexError) as error:
+        if revision == WORKSPACE:
+            raise SerError(f"{path} is not in the workspace ({error}): `dvc repro evaluate@{name}` makes it") from None
+        if _recorded(path, revision):
+            raise SerError(
+                f"{path} of {name} at {revision} is not on this machine: dvc.lock records it there, but neither DVC's cache nor a remote "
+                f"has it.\n{_remedy(name, revision)}"
+            ) from None
         raise SerError(
-            f"{path} {where} cannot be read: {error}\n"
+            f"{path} at {revision} cannot be read: {error}\n"
             f"Is {revision} a git revision or an experiment (dvc exp show) that ran with {name} in `datasets`? "
-            "`dvc pull` or `dvc exp pull` fetches what another machine computed."
+            f"`dvc exp pull origin {revision}` fetches an experiment that another machine pushed."
         ) from None
+
+
+def _recorded(path: Path, revision: str) -> bool:
+    """Whether dvc.lock at the revision has the file, or the folder above it, among the outputs."""
+    try:
+        lock = dvc.api.read("dvc.lock", repo=".", rev=revision)
+    except (OSError, DvcException, SCMError):
+        return False
+    return any(f"- path: {one}\n" in lock for one in (path.as_posix(), path.parent.as_posix()))
+
+
+def _remedy(name: str, revision: str) -> str:
+    """The command that computes the predictions of a revision on this machine."""
+    head, commit = _commit("HEAD"), _commit(revision)
+    if commit == head:
+        return (
+            f"`dvc repro evaluate@{name}` makes it. If dvc.lock is modified afterwards, this processor computes slightly different values: "
+            "compare with `workspace`, or commit dvc.lock first."
+        )
+    begin = f"git checkout {revision}" if commit else f"dvc exp apply {revision}"
+    return f"`{begin} && dvc repro evaluate@{name}` makes it; commit or stash your changes first."
+
+
+def _commit(revision: str) -> str | None:
+    """The commit that git knows by this name; None for an experiment."""
+    done = subprocess.run(["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], capture_output=True, text=True)
+    return done.stdout.strip() or None
 
 
 if __name__ == "__main__":

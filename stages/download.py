@@ -2,7 +2,8 @@
 
 The stage tries the mirror first (SER_MIRROR or runtime.mirror: a folder or address that holds
 <corpus>/<archive>), then archives kept from earlier runs (SER_CACHE_DIR or runtime.cache_dir), then the
-official address. `demo` is made here, without a network.
+official address. `demo` is made here, without a network. Own recordings are packed once, because DVC does not
+watch their folder: ``--changed`` packs those again that have changed since.
 """
 
 from __future__ import annotations
@@ -15,15 +16,27 @@ from ser.corpora.listing import check_labels
 from ser.download.fetch import FetchError, fetch, obstacle
 from ser.params import Params
 from ser.runtime import machine
-from stages import command
+from stages.command import run
 from stages.paths import RAW, Paths
+from stages.recordings import stale
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
-    """Fetch the corpus ``options.dataset``, after a check that its labels are not misspelt."""
+    """Fetch the corpus ``options.dataset``; with ``--changed``, pack own recordings of this run again where they have changed."""
+    if not options.changed:
+        download(params, options)
+        return
+    for name in params.datasets:
+        if changes := stale(name, params, RAW):
+            print(f"{name}: {changes} since the recordings were packed; packing them again")
+            download(params, argparse.Namespace(dataset=name))
+
+
+def download(params: Params, options: argparse.Namespace) -> None:
+    """Fetch the corpus ``options.dataset``, after a check that no label of any corpus of this run is misspelt."""
     name: str = options.dataset
-    for one in (name, *getattr(params.corpora[name].source, "members", ())):
-        check_labels(one, params.corpora[one])
+    for one in dict.fromkeys([name, *params.datasets]):
+        check_labels(one, params.corpora)
     mirror, cache = machine.mirror(params.runtime), machine.cache_dir(params.runtime)
     try:
         source = fetch(name, params.corpora[name], RAW, mirror=mirror, cache=cache, corpora=params.corpora)
@@ -48,4 +61,8 @@ def _missing_too(params: Params, failed: str) -> list[FetchError]:
 
 
 if __name__ == "__main__":
-    command.run(command.parser(__doc__), main)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = arguments.add_mutually_exclusive_group(required=True)
+    which.add_argument("--dataset", metavar="NAME", help="corpus to fetch, a key of `corpora` in params.yaml")
+    which.add_argument("--changed", action="store_true", help="pack the own recordings in `datasets` again that have changed since")
+    run(arguments, main)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ser import SerError
+from ser.runtime.disk import check_room, file_written_whole, place_named
 from ser.runtime.text import run_first
 
 RAW = Path("data/raw")
@@ -41,7 +42,7 @@ class Paths:
 
     @property
     def encoded(self) -> Path:
-        """Folder of the hidden states of a frozen encoder."""
+        """Folder of the hidden states."""
         return Path("data/encoded", self.corpus)
 
     @property
@@ -101,6 +102,12 @@ def needed(path: Path, *stages: str) -> Path:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text file, with the folders above it."""
+    """Write a text file, with the folders above it. A file of that name is whole, also after an error.
+
+    Raises:
+        SerError: if the disk has too little space.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    check_room(path.parent, len(text.encode()))
+    with place_named(path), file_written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from ser.runtime.disk import owned
 from ser.signal import preprocessing
 from stages import command
 from stages.paths import Paths
+from stages.recordings import warn_if_stale
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 def main(params: Params, options: argparse.Namespace) -> None:
     """Preprocess the corpus ``options.dataset``."""
     name, paths = options.dataset, Paths(options.dataset)
+    warn_if_stale(name, params)
     out = owned(paths.clips.parent, name)
     summary = preprocessing.build(name, params.corpora[name], paths.raw, out, params.preprocess, params.runtime)
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary["rejected"].items()) or "none"

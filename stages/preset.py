@@ -17,8 +17,11 @@ from ruamel.yaml import YAML
 from ser import SerError
 from ser.params import parse
 from ser.search.space import put
+from stages.changes import by_key, since_commit
 
 FOLDER = Path("docs/presets")
+WHOLE = ("features.encoder",)
+"""Sections that params.yaml may hold as null: a preset gives such a section whole."""
 
 
 def main() -> None:
@@ -31,7 +34,10 @@ def main() -> None:
             for name in names():
                 print(f"{name:<16} {(FOLDER / f'{name}.yaml').read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
         else:
-            print("\n".join(overrides(checked(options.preset))))
+            preset = checked(options.preset)
+            if carried := carries(preset):
+                print(carried, file=sys.stderr)
+            print("\n".join(overrides(preset)))
     except SerError as error:
         sys.exit(f"error: {error}")
 
@@ -58,12 +64,22 @@ def checked(name: str, folder: Path = FOLDER, params: Path = Path("params.yaml")
 
 def merged(values: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
     """``values`` with those of a preset in place of their own, section by section; lists are replaced whole."""
-    return put(values, _by_key(preset))
+    return put(values, by_key(preset, whole=WHOLE))
 
 
 def overrides(preset: dict[str, Any]) -> list[str]:
     """One ``-S key=value`` for each value of a preset, safe in a shell without quotes."""
-    return [f"-S {key}={literal(value)}" for key, value in _by_key(preset).items()]
+    return [f"-S {key}={literal(value)}" for key, value in by_key(preset, whole=WHOLE).items()]
+
+
+def carries(preset: dict[str, Any]) -> str | None:
+    """A note on keys that differ from the last commit and that the preset leaves so: the experiment would run with both."""
+    mixed = [key for key in since_commit() if key not in by_key(preset, whole=WHOLE)]
+    if not mixed:
+        return None
+    return (
+        f"note: params.yaml already differs from the last commit, and this experiment carries it: {', '.join(mixed)} (`make reset` first?)"
+    )
 
 
 def literal(value: Any) -> str:
@@ -74,18 +90,12 @@ def literal(value: Any) -> str:
     """
     if isinstance(value, list):
         return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{literal(one)}' for key, one in value.items())}}}"
     text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
     if not re.fullmatch(r"[A-Za-z0-9_.+-]+", text):
         raise SerError(f"a preset can hold only numbers, truth values, null and plain words, found {text!r}")
     return text
-
-
-def _by_key(preset: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of a preset by dotted key."""
-    values: dict[str, Any] = {}
-    for key, value in preset.items():
-        values |= _by_key(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return values
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ data/clips/NAME/rejected.csv and params.yaml.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -17,16 +19,22 @@ from ser.params import Params
 from ser.params.corpora import Synthetic
 from ser.report import page
 from ser.runtime.circumstances import circumstances
+from ser.runtime.reading import read_csv, written_by
+from ser.signal.clips import REJECTED
 from stages import command
 from stages.paths import REPORT, Paths, needed, write
 
 log = logging.getLogger(__name__)
+
+MADE = REPORT.with_name("made.json")
+"""Revision, machine and libraries. No output of the stage: DVC would see another page at every commit and on every machine."""
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Write the page for all corpora that have metrics, those of this run first."""
     if options.scores:
         print(scores(params))
+        command.say_changes()
         return
     for name in params.datasets:
         needed(Paths(name).result, f"evaluate@{name}")
@@ -34,9 +42,11 @@ def main(params: Params, options: argparse.Namespace) -> None:
     there = [name for name in names if Paths(name).result.exists()]
     corpora = [_corpus(name, params, options.audio) for name in there]
     missing = [name for name in names if name not in there]
-    rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"), circumstances())
+    rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"))
     write(REPORT, rendered)
+    write(MADE, json.dumps(asdict(circumstances()), indent=1) + "\n")
     log.info("%s: %s (%.1f MB)", REPORT, ", ".join(there), len(rendered.encode()) / 1e6)
+    command.say_changes()
 
 
 def scores(params: Params) -> str:
@@ -51,13 +61,22 @@ def _corpus(name: str, params: Params, audio: bool) -> page.Corpus:
     return page.Corpus(
         name=name,
         result=result.read(paths.result),
-        tables={path.stem: pd.read_csv(path) for path in sorted(paths.plots.glob("*.csv"))},
+        tables={path.stem: _table(path, name) for path in sorted(paths.plots.glob("*.csv"))},
         # data/ belongs to this run; beside a committed result it may hold anything.
         examples=examples.read(paths.examples) if active and paths.examples.exists() else [],
-        rejected=pd.read_csv(rejected, dtype=str, keep_default_na=False) if active and rejected.exists() else page.NONE_REJECTED,
+        rejected=_rejected(rejected, name) if active and rejected.exists() else page.NONE_REJECTED,
         committed=not active,
         audio=audio or isinstance(params.corpora[name].source, Synthetic),
     )
+
+
+def _table(path: Path, name: str) -> pd.DataFrame:
+    with written_by("evaluate", name, path):
+        return pd.read_csv(path)
+
+
+def _rejected(path: Path, name: str) -> pd.DataFrame:
+    return read_csv(path, "preprocess", name, dict.fromkeys(REJECTED, "str"))
 
 
 if __name__ == "__main__":

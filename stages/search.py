@@ -72,7 +72,7 @@ def _asked(params: Params, options: argparse.Namespace, folder: Path) -> Search:
     folds = sorted(set(options.folds or there))
     if missing := sorted(set(folds) - set(there)):
         raise SerError(f"--folds {missing[0]}: {paths.assignment} has the folds {', '.join(map(str, there))}")
-    return trials.Search(folder, corpus, paths.features, paths.clips, paths.assignment, params, axes, folds, options.seed)
+    return trials.Search(folder, corpus, paths.features, paths.clips, paths.assignment, params, axes, folds, options.seed, paths.encoded)
 
 
 def _searched(search: Search, count: int) -> Study:

@@ -1,18 +1,23 @@
 """Train one network per fold and seed; an interrupted training resumes from its last finished epoch.
 
-Reads data/features/<corpus>, data/folds/<corpus>.csv and clips.csv; writes models/<corpus>.
+Reads data/features/NAME, data/folds/NAME.csv and .json, the clips and, where the model reads hidden states, data/encoded/NAME. Writes
+models/NAME.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import os
+from contextlib import nullcontext
 
 import pandas as pd
 
+from ser.encoders import store
 from ser.params import Params
+from ser.runtime.disk import written_whole
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.signal.clips import read_table
+from ser.splits import assignment
 from stages import command
 from stages.paths import Paths, needed
 
@@ -22,35 +27,40 @@ def main(params: Params, options: argparse.Namespace) -> None:
     passive_waiting()
     import torch
 
-    from ser.training import checkpoint, inference, jobs, loop
+    from ser.training import at_once, checkpoint, data_parallel, inference, jobs
     from ser.training.device import set_up
 
+    command.say_changes()
     name, paths = options.dataset, Paths(options.dataset)
     needed(paths.assignment, f"split@{name}")
     needed(paths.features / "offsets.npy", f"features@{name}")
+    encoded = needed(paths.encoded, f"encode@{name}") if params.model.reads_encoder else None
     table = read_table(paths.clips)
     device = set_up(params.runtime, deterministic=not params.train.fast)
-    numbers = sorted(int(number) for number in pd.read_csv(paths.assignment)["fold"].unique())
+    split = assignment.read(paths.assignment, table["clip"])
+    assignment.read_facts(paths.folds, split)
+    numbers = sorted(int(number) for number in split["fold"].unique())
     notes = {"device": device.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
-    trained = inference.Trained.planned(name, table, numbers, params, notes)
+    trained = inference.Trained.planned(name, table, numbers, params, notes, store.about(encoded))
     together = jobs.together(len(trained.folds) * len(trained.seeds), device, params.runtime)
-    files = [*jobs.inputs(paths.features, paths.clips, paths.assignment, params.features), *jobs.code()]
+    files = [*jobs.inputs(paths.features, paths.clips, paths.assignment, params.features, encoded), *jobs.code()]
     key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], files)
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
-    paths.models.mkdir(parents=True, exist_ok=True)
-    planned = [
-        jobs.Job(paths.features, paths.clips, paths.assignment, trained, fold, seed, checkpoints / file, paths.models / file)
-        for fold in trained.folds
-        for seed in trained.seeds
-        for file in [f"fold{fold}-seed{seed}.safetensors"]
-    ]
-    history = jobs.train(planned, params.runtime)
-    if not history:
-        return  # a rank above 0, started by torchrun: rank 0 writes the outputs
-    pd.DataFrame(history, columns=loop.HISTORY).to_csv(paths.models / "history.csv", index=False, lineterminator="\n")
-    trained.write(paths.models)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    out = paths.models
+    above = data_parallel.launched() and os.environ["RANK"] != "0"  # rank 0 takes the turn for all, and writes the outputs
+    with nullcontext() if above else checkpoint.in_turn(checkpoints), nullcontext(out) if above else written_whole(out) as partial:
+        planned = [
+            jobs.Job(paths.features, paths.clips, paths.assignment, trained, fold, seed, checkpoints / file, partial / file, encoded)
+            for fold in trained.folds
+            for seed in trained.seeds
+            for file in [f"fold{fold}-seed{seed}.safetensors"]
+        ]
+        history = jobs.train(planned, params.runtime)
+        if not above:
+            pd.DataFrame(history, columns=at_once.HISTORY).to_csv(partial / "history.csv", index=False, lineterminator="\n")
+            checkpoint.write_checksums(partial)
+            trained.write(partial)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pandas as pd
 import torch
 from ruamel.yaml import YAML
 
+from ser.encoders.store import Encoded, EncoderFacts
 from ser.params import Params, parse
 from ser.signal.clips import COLUMNS
+from ser.training import hidden
 from ser.training.batches import Corpus
 from ser.training.inference import Trained
 from ser.views import features
@@ -19,6 +22,8 @@ from ser.views.mfcc import dct_matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ["neutral", "happy", "sad"]
+ENCODER = EncoderFacts(name="made", layers=[1, 2, 4], width=6, tokens_per_second=50.0, silence_seconds=1.0, sha256="0" * 64, licence="MIT")
+"""A made encoder, whose second stored layer tells the class."""
 
 
 def params(**changes: Any) -> Params:
@@ -85,6 +90,36 @@ def corpus(params: Params, clips: int = 24, seed: int = 0, length: tuple[int, in
         from_log_mel={"mfcc": torch.from_numpy(cosines)},
         normalise=settings.normalise,
     )
+
+
+def encoded(params: Params, clips: int = 24, seed: int = 0, length: tuple[int, int] = (20, 60)) -> tuple[Encoded, np.ndarray]:
+    """Hidden states of the clips of ``corpus``, with those of half a second of silence behind them, and the samples of each clip."""
+    random = np.random.default_rng(seed + 1)
+    target = np.arange(clips) % len(CLASSES)
+    frames = np.random.default_rng(seed).integers(*length, clips)
+    samples = (frames - 1) * params.features.frames.hop_length
+    tokens = -(-samples // 320)
+    pieces = []
+    for number, count in zip(target, tokens, strict=True):
+        piece = random.normal(50, 20, (count + 25, 3, 6))
+        piece[:count, 1, number] += 40
+        piece[count:] = 500
+        pieces.append(piece.astype(np.float16))
+    offsets = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
+    return Encoded(np.concatenate(pieces), offsets, ENCODER.model_dump()), samples
+
+
+def hearing(params: Params, clips: int = 24, seed: int = 0, length: tuple[int, int] = (20, 60)) -> Corpus:
+    """``corpus`` with what the model reads of ``encoded``; recordings are at 16 kHz."""
+    states, samples = encoded(params, clips, seed, length)
+    reads = params.model.reads_encoder
+    assert reads is not None
+    speakers = np.array([f"s{number % 4}" for number in range(clips)])
+    heard = hidden.load(
+        states, samples, speakers, params.preprocess.sample_rate, params.features.frames.hop_length, params.features.normalise, reads,
+        torch.device("cpu"),
+    )  # fmt: skip
+    return replace(corpus(params, clips, seed, length), hidden=heard)
 
 
 def trained(params: Params) -> Trained:

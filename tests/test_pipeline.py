@@ -55,17 +55,13 @@ def test_found_is_kept_plus_rejected(finished):
 
 
 def test_same_seed_same_bytes(finished):
-    """All stages again from nothing: every hash in dvc.lock and every metric stays, but for the page, which names the git revision."""
+    """All stages again from nothing: every hash in dvc.lock and every metric stays, in another commit too."""
     lock = finished.folder / "dvc.lock"
     before = lock.read_bytes()
     forced = finished.run("dvc", "repro", "--force")
     assert ran(forced.stdout) == set(STAGES)
-    old, new = (YAML(typ="safe", pure=True).load(text)["stages"] for text in (before, lock.read_bytes()))
-    assert {name: stage for name, stage in old.items() if name != "report"} == {
-        name: stage for name, stage in new.items() if name != "report"
-    }
-    assert finished.run("git", "status", "--porcelain").stdout in ("", " M dvc.lock\n")
-    finished.run("git", "commit", "-qam", "the same again", check=False)
+    assert lock.read_bytes() == before
+    assert finished.run("git", "status", "--porcelain").stdout == ""
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -269,7 +265,7 @@ def test_ctrl_c_in_training_goes_on_from_the_last_epoch_but_never_with_other_par
     assert "resumes after" not in said
     assert "interrupted" in said
     time.sleep(1)
-    (interrupted,) = (Path(project.environment["SER_CACHE_DIR"]) / "checkpoints").iterdir()
+    (interrupted,) = (path for path in Path(project.environment["SER_CACHE_DIR"], "checkpoints").iterdir() if path.is_dir())
 
     project.set({"train.lr": 0.0123, "train.epochs": 30})
     said = interrupt(project, "dvc", "repro", "train@demo", at="epoch   1/30")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -42,7 +44,75 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
         SerError: if the folder or a recording of the table is missing, the table has gaps, two names differ
             in spelling only, or there are fewer than two labels.
     """
-    root = Path(source.path)
+    recordings, labelled = _labelled(name, source)
+    pack(path, recordings, {TABLE: _table(labelled)}, f"{name}: packing")
+
+
+def changes(path: Path, name: str, source: Folder) -> str | None:
+    """How the user's folder differs from the archive that was packed from it.
+
+    Recordings are compared by name and size, and by checksum where the file is newer than the archive.
+
+    Args:
+        path: the archive.
+        name: the corpus, for messages.
+        source: the folder.
+
+    Returns:
+        A phrase such as ``50 recordings added, 1 changed``. None if nothing differs, or if the folder or the archive is not here, as
+        on a machine that pulled the archive.
+
+    Raises:
+        SerError: as ``write_archive``, if the folder could not be packed as it is.
+    """
+    if not path.exists() or not root_of(source).is_dir():
+        return None
+    recordings, labelled = _labelled(name, source)
+    with zipfile.ZipFile(path) as packed:
+        before = {entry.filename: entry for entry in packed.infolist() if entry.filename != TABLE}
+        same_labels = packed.read(TABLE).decode() == _table(labelled)
+    added, removed = recordings.keys() - before.keys(), before.keys() - recordings.keys()
+    since = path.stat().st_mtime_ns
+    changed = sum(_differs(recordings[member], before[member], since) for member in recordings.keys() & before.keys())
+    counts = {"added": len(added), "removed": len(removed), "changed": changed}
+    parts = [f"{count} {what}" for what, count in counts.items() if count]
+    if parts:
+        count, what = parts[0].split()
+        return ", ".join([f"{count} recording{'s' if count != '1' else ''} {what}", *parts[1:]])
+    return None if same_labels else "other labels or speakers"
+
+
+def _differs(file: Path, packed: zipfile.ZipInfo, since: int) -> bool:
+    found = file.stat()
+    if found.st_size != packed.file_size:
+        return True
+    if found.st_mtime_ns <= since:
+        return False
+    checksum = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            checksum = zlib.crc32(block, checksum)
+    return checksum != packed.CRC
+
+
+def root_of(source: Folder) -> Path:
+    """The folder that holds the recordings.
+
+    ``dvc exp run --temp`` and ``--queue`` run in a copy of the repository below its ``.dvc/tmp/exps``. The copy has only files that git
+    or DVC track. A relative path is therefore looked up in the repository itself if the copy does not have it.
+    """
+    given = Path(source.path)
+    if given.is_absolute() or given.is_dir():
+        return given
+    for above in Path.cwd().parents:
+        if above.parts[-3:] == (".dvc", "tmp", "exps"):
+            return above.parents[2] / given
+    return given
+
+
+def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Recording]]:
+    """Files by member name, and the labels of those that have some."""
+    root = root_of(source)
     if not root.is_dir():
         raise SerError(f"{name}: the folder {root} does not exist; set corpora.{name}.source.path. {HOW}")
     files = {readable(file.relative_to(root).as_posix()): file for file in root.rglob("*") if file.is_file()}
@@ -62,7 +132,7 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
     if len({recording.emotion for recording in labelled.values()}) < 2:
         raise SerError(f"{name}: {root} has one label only; a classifier needs recordings of two or more")
     _check_names(labelled, str(root))
-    pack(path, recordings, {TABLE: _table(labelled)}, f"{name}: packing")
+    return recordings, labelled
 
 
 def labelled_members(archive: Archive) -> dict[str, Recording]:

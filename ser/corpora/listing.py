@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +14,7 @@ from ser.corpora.catalogue import catalogue
 from ser.corpora.description import Description
 from ser.corpora.labels import Recording, Reject, not_audio
 from ser.params.corpora import Corpus, Folder, Joint, Source, Synthetic
+from ser.runtime.reading import read_json
 from ser.runtime.text import run_first
 
 
@@ -59,14 +59,25 @@ def labels(name: str, member: str, edition: str = "official") -> Recording | Rej
     return _parsed(name, described, member, edition)
 
 
-def check_labels(name: str, corpus: Corpus) -> None:
+def check_labels(name: str, corpora: Mapping[str, Corpus]) -> None:
     """Check ``labels`` of a corpus without its archives, so that a misspelt class stops a run before the download.
+
+    Args:
+        name: key of the corpus in ``params.yaml``.
+        corpora: all corpora there; a joint corpus has the classes of its members.
 
     Raises:
         SerError: if the corpus has no such edition, or its description has no such class.
     """
+    corpus = corpora[name]
     if isinstance(corpus.source, Joint):
-        return  # its classes are those that its members turn out to have
+        for member in corpus.source.members:
+            check_labels(member, corpora)
+        described_members = [described for member in corpus.source.members if (described := describe(member, corpora[member].source))]
+        if len(described_members) == len(corpus.source.members):  # classes of the user's own recordings are known once they are read
+            words = (member.common.get(word, word) for member in described_members for word in member.classes.values())
+            _check_classes(name, corpus, dict.fromkeys(words))
+        return
     described = describe(name, corpus.source)
     _check_edition(name, described, corpus.labels.edition)
     if described is not None:
@@ -109,7 +120,7 @@ def list_recordings(name: str, corpus: Corpus, raw: Path) -> tuple[list[Found], 
 
 def _list(name: str, corpus: Corpus, raw: Path) -> tuple[list[Found], list[Reject]]:
     """Recordings of every class."""
-    source = _source(name, raw)
+    source = _source(name, raw, ["members"] if isinstance(corpus.source, Joint) else ["archives"])
     if isinstance(corpus.source, Joint):
         return _list_joint(corpus.source.members, source, raw)
     described, edition = describe(name, corpus.source), corpus.labels.edition
@@ -165,9 +176,9 @@ def _unique(found: list[Found], rejects: list[tuple[Path, str, Reject]]) -> tupl
     return sorted(clips, key=lambda one: one.clip), paths
 
 
-def _source(name: str, raw: Path) -> dict:
+def _source(name: str, raw: Path, keys: list[str]) -> dict:
     try:
-        return json.loads((raw / "source.json").read_text(encoding="utf-8"))
+        return read_json(raw / "source.json", "download", name, keys)
     except FileNotFoundError:
         raise SerError(run_first(raw / "source.json", f"download@{name}")) from None
 

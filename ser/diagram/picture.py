@@ -12,6 +12,7 @@ from matplotlib.patches import FancyBboxPatch
 from ser import SerError
 from ser.diagram.summary import Part
 from ser.model.branches import CnnBranches, TransformerBranch
+from ser.model.encoder_branch import EncoderBranch
 from ser.model.network import Network
 from ser.params.model import Model
 from ser.views.features import VIEWS
@@ -71,6 +72,11 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
             branches.append(_box(axes, (27, TRANSFORMER_HEIGHT - 5), 29, 10, TRANSFORMER_COLOUR, "Transformer encoder", lines))
             for view in side.views:
                 _arrow(axes, views[view], (27, TRANSFORMER_HEIGHT))
+        if isinstance(side, EncoderBranch):
+            assert network.encoder is not None
+            width = model.dim if network.projections else side.widths[-1]
+            lines = f"{network.encoder.layers} hidden states, {network.encoder.width} wide, weighed\n{model.encoder.layers} layers on top"
+            branches.append(_box(axes, (27, TRANSFORMER_HEIGHT - 5), 29, 10, TRANSFORMER_COLOUR, "frozen speech encoder", lines))
         middle = sum(y for _, y in branches) / len(branches)
         tokens = "one vector" if isinstance(side, CnnBranches) and side.segments else "tokens over time"
         sides.append(_box(axes, (63, middle - 4), 15, 8, TOKENS_COLOUR, f"{letter}", f"{tokens}\n{width} wide"))

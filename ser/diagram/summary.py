@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch
+from ser.model.encoder_branch import EncoderBranch
 from ser.model.fusion import Fused
 from ser.model.network import Network, evaluating
 from ser.runtime.text import markdown_table
@@ -90,6 +91,8 @@ def _parts(network: Network) -> list[tuple[str, str, nn.Module]]:
             parts += [
                 ("transformer, norm" if len(norms) == 1 else f"transformer, norm {level}", norm) for level, norm in enumerate(norms, 1)
             ]
+        if isinstance(side, EncoderBranch):
+            parts += [("encoder's hidden states, weighed", side)]
     parts += [(f"projection of {name}", module) for name, module in zip(network.sides, network.projections, strict=False)]
     if network.fusion is not None:
         parts.append((f"fusion {type(network.fusion).__name__}", network.fusion))
@@ -102,7 +105,11 @@ def _parts(network: Network) -> list[tuple[str, str, nn.Module]]:
 def _clip(network: Network, frames: int) -> tuple[dict[str, Tensor], Tensor]:
     device = network.classifier.weight.device
     views = {view: torch.zeros(1, frames, width, device=device) for view, width in network.widths.items()}
-    return views, torch.tensor([frames], device=device)
+    lengths = torch.tensor([frames], device=device)
+    if network.encoder is not None:
+        tokens = int(network.token_counts(lengths))
+        views["encoder"] = torch.zeros(1, tokens, network.encoder.layers, network.encoder.width, device=device)
+    return views, lengths
 
 
 def _shape(output: Tensor | Fused | list[Tokens]) -> tuple[int, ...]:

@@ -2,5 +2,5 @@
 
 Whisper is a few lines of torch here; the other families need the optional package transformers.
 Imports ``params``, ``runtime``, ``download`` and ``signal``.
-Imported by no other room.
+Imported by ``views``, ``model``, ``diagram``, ``training``, ``evaluation``, ``serving`` and ``search``.
 """

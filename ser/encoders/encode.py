@@ -7,7 +7,6 @@ of 3 s: within 15 %).
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import shutil
@@ -120,20 +119,13 @@ def build(
 
 def encode_chunk(chunk: Chunk) -> tuple[list[int], np.ndarray]:
     """Encode the clips of a chunk: tokens of each clip, and all states, float16 (tokens, layers, width)."""
-    encoder = _loaded(chunk.folder, chunk.sha256, chunk.layers)
+    encoder = frozen.loaded(chunk.folder, chunk.sha256, chunk.layers)
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))
     clips = [
         frozen.hidden_states(encoder, to_float(audio[start : start + length]), chunk.sample_rate, chunk.silence_seconds)
         for start, length in zip(chunk.starts, chunk.lengths, strict=True)
     ]
     return [len(clip) for clip in clips], np.concatenate(clips)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(folder: Path, sha256: str, layers: tuple[int, ...]) -> frozen.Frozen:
-    """The encoder, loaded once per process, on one thread, because the other cores are used by other workers."""
-    torch.set_num_threads(1)
-    return frozen.load(folder, layers)
 
 
 def _fingerprint(settings: Any) -> str:

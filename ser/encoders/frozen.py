@@ -4,14 +4,17 @@ float32.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ser import SerError
+from ser.encoders.store import EncoderFacts
 from ser.signal.audio import resample
 
 RATE = 16_000
@@ -25,6 +28,34 @@ class Frozen(Protocol):
         """Hidden states of a mono signal at 16 kHz plus ``silence`` zero samples: float32 (tokens, chosen,
         width).
         """
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An encoder on this machine and what is asked of it; small enough to be sent to every worker.
+
+    Attributes:
+        folder: absolute path of its files.
+        about: what the states are of: layers, silence, sha256 of the weights.
+    """
+
+    folder: Path
+    about: EncoderFacts
+
+    def states(self, signal: np.ndarray, sample_rate: int) -> np.ndarray:
+        """``hidden_states`` of a clip; the weights are read once for each process."""
+        return hidden_states(
+            loaded(self.folder, self.about.sha256, tuple(self.about.layers)), signal, sample_rate, self.about.silence_seconds
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def loaded(folder: Path, sha256: str, layers: tuple[int, ...]) -> Frozen:
+    """The encoder, once for each process and edition; one thread, for the cores are used by workers side by side."""
+    import torch  # slow to import, and only needed here
+
+    torch.set_num_threads(1)
+    return load(folder, layers)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -13,12 +13,26 @@ from typing import Any
 import numpy as np
 
 from ser import SerError
+from ser.params.base import Section
+from ser.runtime.reading import DamagedError, read_array, read_json, read_offsets, written_by
 
 FACTS = "encoder.json"
 """File that describes the states.
 
 Its key ``encoder`` is null if nothing was encoded; then it is the only file.
 """
+
+
+class EncoderFacts(Section):
+    """What stands in ``encoder.json``, typed for whoever keeps it: the encoder that a model was trained with."""
+
+    name: str
+    layers: list[int]
+    width: int
+    tokens_per_second: float
+    silence_seconds: float
+    sha256: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,11 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @property
+    def about(self) -> EncoderFacts:
+        """The facts, typed."""
+        return EncoderFacts.model_validate(dict(self.facts))
+
     def clip(self, row: int) -> np.ndarray:
         """Hidden states of clip number ``row``, float16 (tokens, chosen layers, width)."""
         return self.states[int(self.offsets[row]) : int(self.offsets[row + 1])]
@@ -48,20 +67,35 @@ def read(folder: str | Path) -> Encoded | None:
     """Open a folder of the stage encode; None if ``features.encoder`` was null.
 
     Raises:
-        SerError: if the arrays do not belong together.
+        ser.runtime.reading.DamagedError: if a file is damaged, or the files do not belong together.
     """
     folder = Path(folder)
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))["encoder"]
+    corpus = folder.name
+    facts = read_json(folder / FACTS, "encode", corpus, ["encoder"])["encoder"]
     if facts is None:
         return None
-    states = np.load(folder / "states.npy", mmap_mode="r", allow_pickle=False)
-    offsets = np.load(folder / "offsets.npy", allow_pickle=False)
-    if len(states) != offsets[-1] or states.shape[1:] != (len(facts["layers"]), facts["width"]):
-        raise SerError(
-            f"{folder}: states of shape {states.shape} for {offsets[-1]} tokens of {len(facts['layers'])} layers, {facts['width']} wide; "
-            "run the encode stage again"
-        )
+    with written_by("encode", corpus, folder / FACTS):
+        row = len(facts["layers"]), int(facts["width"])
+    states = read_array(folder / "states.npy", "encode", corpus, np.float16, row)
+    offsets = read_offsets(folder / "offsets.npy", "encode", corpus)
+    if len(states) != offsets[-1]:
+        reason = f"it holds {len(states)} tokens, offsets.npy counts {offsets[-1]}"
+        raise DamagedError(folder / "states.npy", "encode", corpus, reason)
     return Encoded(states, offsets, facts)
+
+
+def about(folder: str | Path | None) -> EncoderFacts | None:
+    """Which encoder the states in a folder are of; None without a folder.
+
+    Raises:
+        SerError: when nothing was encoded there.
+    """
+    if folder is None:
+        return None
+    encoded = read(folder)
+    if encoded is None:
+        raise SerError(f"{folder} holds no hidden states (features.encoder was null): run encode again")
+    return encoded.about
 
 
 def write_facts(folder: Path, facts: Mapping[str, Any] | None) -> None:

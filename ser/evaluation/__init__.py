@@ -1,5 +1,5 @@
 """From predictions to a result: metrics, intervals, calibration, slices, comparison, robustness, gates.
 
-Imports ``params``, ``runtime``, ``signal``, ``views``, ``model`` and ``training``.
+Imports ``params``, ``runtime``, ``signal``, ``encoders``, ``views``, ``model`` and ``training``.
 Imported by ``report`` and ``serving``.
 """

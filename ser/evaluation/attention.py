@@ -13,7 +13,9 @@ from ser.model.network import Network
 from ser.training import batches, inference
 
 
-def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFrame, device: torch.device) -> Attend:
+def attender(
+    folder: str | Path, features_folder: str | Path, table: pd.DataFrame, device: torch.device, encoded_folder: str | Path | None = None
+) -> Attend:
     """A function (row of clips.csv, fold) → attention weights over the clip's frames, by side of the fusion.
 
     It asks the network of the first seed that tests the fold, through the same batches as prediction. Weights
@@ -25,9 +27,10 @@ def attender(folder: str | Path, features_folder: str | Path, table: pd.DataFram
         features_folder: ``data/features/<corpus>``.
         table: ``clips.csv``.
         device: torch device.
+        encoded_folder: ``data/encoded/<corpus>``; opened only where the model reads hidden states.
     """
     trained = inference.describe(folder)
-    corpus = batches.load(features_folder, table, trained.classes, trained.features, device)
+    corpus = inference.load_corpus(trained, features_folder, encoded_folder, table, device)
 
     @torch.no_grad()
     def attend(row: int, fold: int) -> dict[str, np.ndarray]:

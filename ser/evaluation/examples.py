@@ -12,6 +12,8 @@ import numpy as np
 
 from ser import SerError
 from ser.evaluation.predictions import OutOfFold
+from ser.runtime.disk import file_written_whole, place_named
+from ser.runtime.reading import written_by
 from ser.runtime.text import run_first
 from ser.signal.clips import Clips
 from ser.views.features import Views
@@ -101,8 +103,9 @@ def write(path: str | Path, examples: list[Example]) -> None:
         arrays[f"{number}.log_mel"] = one.log_mel.astype(np.float16)
         for side, weights in one.attention.items():
             arrays[f"{number}.attention.{side}"] = weights.astype(np.float32)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as out:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with place_named(path), file_written_whole(path) as part, open(part, "wb") as out:
         np.savez(out, allow_pickle=False, **arrays)
 
 
@@ -110,17 +113,17 @@ def read(path: str | Path) -> list[Example]:
     """What ``write`` wrote.
 
     Raises:
-        SerError: if the file is not there or is no such file.
+        SerError: if the file is not there, or is damaged.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
+    path = Path(path)
+    with written_by("evaluate", path.stem, path):
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = dict(stored)
+        except FileNotFoundError:
+            raise SerError(run_first(path, f"evaluate@{path.stem}")) from None
         facts = json.loads(str(arrays["about"]))
         return [_example(number, about, arrays) for number, about in enumerate(facts)]
-    except FileNotFoundError:
-        raise SerError(run_first(path, f"evaluate@{Path(path).stem}")) from None
-    except (KeyError, ValueError) as error:
-        raise SerError(f"{path} holds no examples ({error}): run the evaluate stage again") from None
 
 
 def _example(number: int, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Example:

@@ -6,6 +6,7 @@ valid and test part.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 
 from ser import SerError
 from ser.evaluation.metrics import confusion
+from ser.runtime.reading import written_by
 from ser.runtime.text import run_first
 
 KEYS = ["clip", "fold", "seed", "part", "emotion"]
@@ -45,14 +47,23 @@ def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame
 
     Raises:
         PredictionsError: if columns are missing, or a row is not a probability distribution over the classes.
+        ser.runtime.reading.DamagedError: if it is no table at all, or is cut short within a line.
     """
     name = where or str(source)
-    try:
-        text = {key: "string" for key in ("clip", "part", "emotion")}
-        predictions = pd.read_csv(source, dtype=text, keep_default_na=False)
-    except FileNotFoundError:
-        raise PredictionsError(run_first(name, f"evaluate@{Path(name).stem}")) from None
-    return check(predictions, name)
+    types = {key: "string" for key in ("clip", "part", "emotion")} | {key: "int64" for key in ("fold", "seed")}
+    path = Path(name.split()[0])
+    with written_by("evaluate", path.stem, path):
+        try:
+            text = Path(source).read_bytes().decode() if isinstance(source, str | Path) else source.read()
+        except FileNotFoundError:
+            raise PredictionsError(run_first(name, f"evaluate@{path.stem}")) from None
+        if not text.endswith("\n"):
+            raise ValueError("its last line is cut short" if text else "it is empty")
+        predictions = pd.read_csv(io.StringIO(text), dtype=types, keep_default_na=False)
+        try:
+            return check(predictions, name)
+        except PredictionsError as error:
+            raise PredictionsError(f"{error}; run `dvc repro evaluate@{path.stem}`") from None
 
 
 def check(predictions: pd.DataFrame, where: str = "predictions") -> pd.DataFrame:

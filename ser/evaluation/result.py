@@ -18,6 +18,7 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from ser import SerError
 from ser.evaluation import metrics
+from ser.evaluation.encoder_section import EncoderUsed
 from ser.evaluation.sections import (
     Baselines,
     ByMetric,
@@ -39,6 +40,12 @@ from ser.evaluation.sections import (
 )
 from ser.params.base import Section
 from ser.runtime.text import percent, run_first
+
+FEWEST = 20
+"""Test clips below which a score supports no conclusion: even all right leaves 14 % of errors possible at 95 % (the rule of three)."""
+
+WIDEST = 0.5
+"""Width of the headline's interval, as a share, beyond which the score supports no conclusion."""
 
 
 class ResultError(SerError):
@@ -126,6 +133,8 @@ class Result(Measured):
     rejected: dict[str, int] | None = None
     vad: Vad | None = None
     normalise: str
+    encoder: EncoderUsed | None = None
+    """The frozen encoder that the networks read; absent where they read none."""
     fast: bool
     examples: int | None = None
     parameters: list[str] | None = None
@@ -142,6 +151,19 @@ class Result(Measured):
         """
         return cls.model_validate({**dict(measured), **facts})
 
+    def caveat(self) -> str | None:
+        """Why the headline score must not be taken at its face; None where nothing speaks against it."""
+        limits, chance = self.ci.limits[metrics.HEADLINE], self.baselines.chance.ua
+        if self.n < FEWEST:
+            return f"{self.n} clips are too few for any conclusion"
+        if limits is None or chance is None:
+            return None
+        if (width := limits[1] - limits[0]) > WIDEST:
+            return f"the interval is {percent(width, 0)} points wide: too few clips or speakers for any conclusion"
+        if limits[1] < chance:
+            return "below chance"
+        return "not distinguishable from chance" if limits[0] <= chance else None
+
     def line(self) -> str:
         """What a person wants to know first, in one line: headline, WA, chance, clips, protocol, notice."""
         main, limits = metrics.listed()[0], self.ci.limits[metrics.HEADLINE]
@@ -149,7 +171,8 @@ class Result(Measured):
         scores = f"{main.label} {main.text(self.headline)}{main.unit.strip()}{interval}, WA {percent(self.scores['wa'])}%"
         chance = percent(self.baselines.chance.ua)
         notice = f"; {self.notice}" if self.notice else ""
-        return f"{scores}, chance {chance}%; {self.n} clips, protocol {self.protocol}{notice}"
+        caveat = f"; {said}" if (said := self.caveat()) else ""
+        return f"{scores}, chance {chance}%; {self.n} clips, protocol {self.protocol}{caveat}{notice}"
 
     def text(self) -> str:
         """The file's text; the same result gives the same bytes."""
@@ -175,6 +198,8 @@ def read(path: str | Path) -> Result:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ResultError(f"{path} is not text: run `dvc repro evaluate@{path.stem}` to write it anew") from None
     except FileNotFoundError:
         raise ResultError(run_first(path, f"evaluate@{path.stem}")) from None
     return parse(text, str(path), path.stem)

@@ -1,7 +1,8 @@
 """What is left of the score when the recording is worse than the corpus: noise, level, telephone, lossy coding.
 
-The clips are perturbed as they are stored (after VAD), go through the same features (openSMILE's functionals too, where they are asked for)
-and networks, and are scored beside the same clips untouched. The networks come as a callable, so that nothing here knows torch.
+The clips are perturbed as they are stored (after VAD), go through the same features (openSMILE's functionals and the frozen encoder too,
+where the model reads them) and networks, and are scored beside the same clips untouched. The networks come as a callable, so that nothing
+here knows torch.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
+from ser.encoders.frozen import Chosen
 from ser.evaluation import intervals, metrics
 from ser.evaluation.predictions import out_of_fold
 from ser.params.evaluate import Evaluate, Robustness
@@ -120,6 +122,7 @@ def measure(
     sample_rate: int,
     runtime: Runtime,
     predict: PredictFolds,
+    encoder: Chosen | None = None,
 ) -> dict[str, Any] | None:
     """The whole study of a corpus: ``scores`` of test clips that are drawn and spoilt; None where it is switched off.
 
@@ -131,6 +134,7 @@ def measure(
         sample_rate: of the clips, in Hz.
         runtime: ``runtime`` of params.yaml.
         predict: the networks.
+        encoder: whose hidden states the networks read; None where they read none.
     """
     if settings.robustness.max_clips == 0:
         return None
@@ -144,7 +148,7 @@ def measure(
     def answers(views: Views, chosen: pd.DataFrame) -> pd.DataFrame:
         return predict(views, chosen, scored)
 
-    return scores(study(clips_folder, rows, settings, extraction, sample_rate, runtime, answers), table, settings)
+    return scores(study(clips_folder, rows, settings, extraction, sample_rate, runtime, answers, encoder), table, settings)
 
 
 def study(
@@ -155,6 +159,7 @@ def study(
     sample_rate: int,
     runtime: Runtime,
     predict: Predict,
+    encoder: Chosen | None = None,
 ) -> dict[Condition, pd.DataFrame]:
     """Predictions of the chosen clips under each condition, clean first.
 
@@ -166,18 +171,20 @@ def study(
         sample_rate: of the clips, in Hz.
         runtime: ``runtime`` of params.yaml.
         predict: the networks.
+        encoder: whose hidden states the networks read; None where they read none.
     """
     table = read_table(clips_folder).iloc[rows].reset_index(drop=True)
     audio = (Path(clips_folder) / "audio.npy").resolve()
     asked = conditions(settings.robustness)
     tasks = (
-        Chunk(audio, part["offset"].to_numpy(), part["samples"].to_numpy(), condition, settings.seed, sample_rate, extraction)
+        Chunk(audio, part["offset"].to_numpy(), part["samples"].to_numpy(), condition, settings.seed, sample_rate, extraction, encoder)
         for condition in asked
         for part in (table.iloc[start : start + CHUNK] for start in range(0, len(table), CHUNK))
     )
     spoilt = itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime))
     progress = tqdm(spoilt, desc="robustness", total=len(asked) * len(table), unit="clip", mininterval=0.5)
-    return {condition: predict(pack(itertools.islice(progress, len(table))), table) for condition in asked}
+    facts = encoder.about if encoder is not None else None
+    return {condition: predict(pack(itertools.islice(progress, len(table)), facts), table) for condition in asked}
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,7 @@ class Chunk:
     seed: int
     sample_rate: int
     features: Features
+    encoder: Chosen | None = None
 
 
 def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
@@ -200,7 +208,13 @@ def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
         perturb(to_float(audio[start : start + length]), chunk.condition, chunk.sample_rate, (chunk.seed, int(start)))
         for start, length in zip(chunk.starts, chunk.lengths, strict=True)
     )
-    return [clip_features(signal, chunk.sample_rate, chunk.features) for signal in spoilt]
+    found = []
+    for signal in spoilt:
+        clip = clip_features(signal, chunk.sample_rate, chunk.features)
+        if chunk.encoder is not None:
+            clip["encoder"] = chunk.encoder.states(signal, chunk.sample_rate)
+        found.append(clip)
+    return found
 
 
 def scores(found: dict[Condition, pd.DataFrame], table: pd.DataFrame, settings: Evaluate) -> dict[str, Any]:

@@ -7,7 +7,8 @@
     MFCC ──┬─│─ CNN ─┘                            ├─ fusion ── classifier
            └─┴─ Transformer ─────────────────── X ┘
 
-The picture shows two views. Each further view may have a CNN of its own, which joins the others.
+The picture shows two views. Each further view may have a CNN of its own, which joins the others. The hidden states of a frozen
+pretrained encoder may stand in the Transformer's place (``ser.model.encoder_branch``).
 
 All CNNs pool time alike, so their tokens are aligned: those of one moment are laid side by side. Where a fusion needs both sides
 in one width d, one linear layer brings them there. That is the sum of a projection of each CNN, costs one sequence instead of two,
@@ -22,8 +23,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ser import SerError
+from ser.encoders.pooled import STATISTICS
 from ser.model.branches import CnnBranches, Tokens, TransformerBranch, token_mask
+from ser.model.encoder_branch import EncoderBranch, EncoderInput, encoder_mask, pooled
 from ser.model.fusion import Fused, Fusion, load
+from ser.model.linear import Linear
 from ser.model.weighing import Pool
 from ser.params.model import Model
 
@@ -35,13 +40,17 @@ class Network(nn.Module):
     weights can feed features as they come. Clips may be of any length from one frame; padding changes nothing.
     """
 
-    def __init__(self, model: Model, widths: dict[str, int], n_classes: int) -> None:
+    def __init__(
+        self, model: Model, widths: dict[str, int], n_classes: int, encoder: EncoderInput | None = None, warm_start: bool = False
+    ) -> None:
         """Build with random weights from torch's global generator.
 
         Args:
             model: the ``model`` section.
             widths: number of columns of each view, by its name; all views are inputs, whether or not a branch reads them.
             n_classes: number of classes K.
+            encoder: what the branch ``encoder`` is fed with; None without it.
+            warm_start: whether a frozen regression on pooled hidden states answers first (``train.warm_start``); ``set_linear`` fills it.
 
         Raises:
             SerError: if widths that follow from the features do not fit the parameters.
@@ -52,20 +61,28 @@ class Network(nn.Module):
         for view, count in widths.items():
             self.register_buffer(f"mean_{view}", torch.zeros(count))
             self.register_buffer(f"scale_{view}", torch.ones(count))
+        self.encoder = encoder if "encoder" in model.branches else None
+        if "encoder" in model.branches and encoder is None:
+            raise SerError("model.branches: encoder needs hidden states: set features.encoder and run the encode stage")
+        if self.encoder is not None:
+            self.register_buffer("mean_encoder", torch.zeros(self.encoder.layers, self.encoder.width))
+            self.register_buffer("scale_encoder", torch.ones(self.encoder.layers, self.encoder.width))
 
         joins = load(model.fusion)
         levels = len(model.cnn.channels) if len(model.branches) > 1 and joins.every_depth else 1
         read = [view for view in widths if f"{view}_cnn" in model.branches]
-        # With the Transformer off, the CNN of the first view meets those of the others.
-        groups = [read] if "transformer" in model.branches else [read[:1], read[1:]]
-        sides: dict[str, CnnBranches | TransformerBranch] = {}  # one or two; named after their branches, A first
+        # With neither Transformer nor encoder, the CNN of the first view meets those of the others.
+        groups = [read] if {"transformer", "encoder"} & set(model.branches) else [read[:1], read[1:]]
+        sides: dict[str, CnnBranches | TransformerBranch | EncoderBranch] = {}  # one or two; named after their branches, A first
         for group in filter(None, groups):
             sides[f"{group[0]}_cnn" if len(group) == 1 else "cnn"] = CnnBranches(model.cnn, {view: widths[view] for view in group}, levels)
         if "transformer" in model.branches:
             sides["transformer"] = TransformerBranch(model.transformer, widths, levels)
+        if self.encoder is not None:
+            sides["encoder"] = EncoderBranch(model.encoder, self.encoder, levels)
 
         self.sides = nn.ModuleDict(sides)
-        self.frames = {name: side.frames for name, side in sides.items()}
+        self.frames = {name: side.frames for name, side in sides.items() if not isinstance(side, EncoderBranch)}
 
         self.projections = nn.ModuleList()
         self.fusion: Fusion | None = None
@@ -77,8 +94,21 @@ class Network(nn.Module):
                 self.projections.extend(Projection(side, model.dim, model.token_norm) for side in tokens)
             self.fusion = joins(model, (tokens[0][-1], tokens[1][-1]), levels)
             width = self.fusion.width
+        self.side_dropout = model.side_dropout
         self.dropout = nn.Dropout(model.dropout)
         self.classifier = nn.Linear(width, n_classes)
+        self.linear: Linear | None = None
+        if warm_start:
+            if self.encoder is None:
+                raise SerError("train.warm_start: linear fits hidden states; add encoder to model.branches")
+            self.linear = Linear(STATISTICS * self.encoder.layers * self.encoder.width, n_classes)
+            nn.init.zeros_(self.classifier.weight)
+            nn.init.zeros_(self.classifier.bias)
+
+    def set_linear(self, fitted: Linear) -> None:
+        """Take over a fitted regression, which stays as it is."""
+        assert self.linear is not None
+        self.linear.load_state_dict(fitted.widened(len(self.linear.centre)).state_dict())
 
     def set_statistics(self, statistics: dict[str, tuple[Tensor, Tensor]]) -> None:
         """Set for each view what is subtracted from its columns, (columns,), and what they are then divided by, (columns,), positive."""
@@ -95,13 +125,26 @@ class Network(nn.Module):
         """Classify a batch.
 
         Args:
-            views: each view by its name, (B, T, columns) as the features stage computes it; anything where padded.
-            lengths: (B,) int64, frames of each clip, from 1 to T.
+            views: each view by its name, (B, T, columns) as the features stage computes it; with the branch ``encoder`` under this name
+                hidden states (B, N, layers, width) as well; anything where padded.
+            lengths: (B,) int64, frames of each clip, from 1 to T. Of its tokens ⌈(frames − 1) · rate⌉ are read, at least one.
 
         Returns:
             Logits, (B, K).
         """
-        return self.classifier(self.dropout(self._fused(views, lengths).z))
+        logits = self.classifier(self.dropout(self._fused(views, lengths).z))
+        return logits if self.linear is None else logits + self.linear.decisions(self.pooled_states(views, lengths))
+
+    def token_counts(self, lengths: Tensor) -> Tensor:
+        """Hidden states read of each clip, (B,) numbers of frames → (B,)."""
+        assert self.encoder is not None
+        return self.encoder.rate.tokens(lengths)
+
+    def pooled_states(self, views: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """What the regression of ``train.warm_start`` reads: hidden states as they come, pooled, (B, layers · 2 · width)."""
+        assert self.encoder is not None
+        states = views["encoder"].float()
+        return pooled(states, encoder_mask(lengths, self.encoder.rate, states.shape[1]))
 
     def attention(self, views: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
         """Where in time the fusion looked, for pictures.
@@ -109,14 +152,20 @@ class Network(nn.Module):
         Takes what ``forward`` takes. Weights of a token are spread evenly over its frames, levels of a hierarchical fusion averaged.
 
         Returns:
-            For each side of the fusion (``"cnn"``, with one view ``"<view>_cnn"``; ``"transformer"``) weights
+            For each side of the fusion (``"cnn"``, with one view ``"<view>_cnn"``; ``"transformer"`` or ``"encoder"``) weights
             (B, T) that are zero where padded and sum to 1 over each clip; empty for fusions without attention over time.
         """
         fused = self._fused(views, lengths)
         mask = token_mask(lengths, 1, _steps(views))  # (B, T)
         seen = {}
-        for (name, frames), weights in zip(self.frames.items(), (fused.a_weights, fused.x_weights), strict=False):
-            levels = [level.repeat_interleave(count, 1)[:, : mask.shape[1]] * mask for level, count in zip(weights, frames, strict=False)]
+        for (name, side), weights in zip(self.sides.items(), (fused.a_weights, fused.x_weights), strict=False):
+            if isinstance(side, EncoderBranch):
+                levels = [side.over_frames(level, mask.shape[1]) * mask for level in weights]
+            else:
+                frames = self.frames[name]
+                levels = [
+                    level.repeat_interleave(count, 1)[:, : mask.shape[1]] * mask for level, count in zip(weights, frames, strict=False)
+                ]
             if levels:
                 seen[name] = torch.stack([level / level.sum(1, keepdim=True) for level in levels]).mean(0)
         return seen
@@ -132,13 +181,29 @@ class Network(nn.Module):
     def _fused(self, views: dict[str, Tensor], lengths: Tensor) -> Fused:
         mask = token_mask(lengths, 1, _steps(views))[..., None]  # (B, T, 1)
         normalised = {view: ((views[view] - self.mean(view)) / self.scale(view)).masked_fill(~mask, 0.0) for view in self.widths}
+        if self.encoder is not None:
+            inside = encoder_mask(lengths, self.encoder.rate, views["encoder"].shape[1])[:, :, None, None]  # (B, N, 1, 1)
+            standardised = (views["encoder"] - self.mean("encoder")) / self.scale("encoder")
+            normalised["encoder"] = standardised.masked_fill(~inside, 0.0)
         sides = [side(normalised, lengths) for side in self.sides.values()]
         if self.fusion is None:
             return Fused(self.pool.evenly(sides[0][-1]), [], [])
         values = (sides[0][-1], sides[1][-1])
         if self.projections:
             sides = [project(side) for project, side in zip(self.projections, sides, strict=True)]
+        if self.training and self.side_dropout > 0:
+            sides, values = drop_sides(sides, values, self.side_dropout)
         return self.fusion(sides[0], sides[1], values)
+
+
+def drop_sides(sides: list[list[Tokens]], values: tuple[Tokens, Tokens], share: float) -> tuple[list[list[Tokens]], tuple[Tokens, Tokens]]:
+    """Dropout of a whole side: of a share of clips one side's tokens are zero, each side equally often; what is kept is scaled up."""
+    drawn = torch.rand(len(values[0].values), 1, 1, device=values[0].values.device)
+    kept = [(drawn >= share / 2), (drawn < 1 - share / 2)]
+    factors = [one.to(values[0].values.dtype) / (1 - share / 2) for one in kept]  # (B, 1, 1) of each side
+    dropped = [[Tokens(x * factor, mask) for x, mask in side] for side, factor in zip(sides, factors, strict=True)]
+    a, x = (Tokens(tokens.values * factor, tokens.mask) for tokens, factor in zip(values, factors, strict=True))
+    return dropped, (a, x)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from ser.params.base import Section
 from ser.params.corpora import NAME, Corpus
 from ser.params.evaluate import Evaluate
 from ser.params.explain import explain
+from ser.params.export import Export
 from ser.params.features import Features
 from ser.params.model import Model
 from ser.params.preprocess import Preprocess
@@ -48,6 +49,7 @@ class Params(Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    export: Export
     runtime: Runtime
     datasets: list[str] = Field(min_length=1)
     """Corpora to run, each a key of ``corpora``. Keep ``demo`` in the list (docs/dvc.md says why)."""
@@ -64,7 +66,7 @@ class Params(Section):
     @model_validator(mode="after")
     def branches_read_views(self) -> Params:
         views = list(self.features.views)
-        self._only("model.branches", self.model.branches, [*(f"{view}_cnn" for view in views), "transformer"])
+        self._only("model.branches", self.model.branches, [*(f"{view}_cnn" for view in views), "transformer", "encoder"])
         self._only("model.transformer.view", [self.model.transformer.view], [*views, "both"])
         return self
 
@@ -74,6 +76,35 @@ class Params(Section):
             if name not in allowed:
                 facts = {"key": key, "found": repr(name), "allowed": " | ".join(allowed)}
                 raise PydanticCustomError("unknown_view", "{key}: found {found}; allowed: {allowed}", facts)
+
+    @model_validator(mode="after")
+    def hidden_states_are_there(self) -> Params:
+        reads, encoder, linear = self.model.reads_encoder, self.features.encoder, self.model.linear.layers
+        warm = self.model.kind == "network" and self.train.warm_start == "linear"
+        if reads is None:
+            if warm:
+                raise ValueError("train.warm_start: linear fits hidden states; add encoder to model.branches, or set it to none")
+            return self
+        reader = "model.kind linear" if reads == "pooled" else "branch encoder of model.branches"
+        if encoder is None:
+            raise ValueError(f"features.encoder: null, and {reader} reads its hidden states; name an encoder and its layers")
+        if self.features.normalise == "clip":
+            raise ValueError(
+                f"features.normalise: clip leaves nothing of pooled hidden states, which {reader} reads; choose corpus or speaker"
+            )
+        if linear != "auto" and (reads == "pooled" or warm) and not set(linear) <= set(encoder.layers):
+            raise ValueError(f"model.linear.layers: {linear} must be among features.encoder.layers {encoder.layers}")
+        return self
+
+    @model_validator(mode="after")
+    def hidden_states_keep_their_time(self) -> Params:
+        augment = self.train.augment
+        if self.model.reads_encoder == "states" and (augment.speed > 0 or augment.shift_seconds > 0):
+            raise ValueError(
+                "train.augment: speed and shift_seconds move the frames of the views, and frozen hidden states cannot follow; "
+                "set both to 0 with the branch encoder"
+            )
+        return self
 
     @model_validator(mode="after")
     def all_views_show_the_same_recording(self) -> Params:
@@ -138,6 +169,10 @@ def load(path: str | Path = "params.yaml") -> Params:
         values = YAML(typ="safe", pure=True).load(Path(path))
     except FileNotFoundError:
         raise ParamsError(f"{path} not found in {Path.cwd()}: run from the root of the repository") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ParamsError(f"{path} cannot be used: it nests too deep") from None
+    except (YAMLError, ValueError) as error:  # ValueError: a date that is none, a number of thousands of digits
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     return parse(values, str(path))

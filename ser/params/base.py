@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""A seed that every library of random numbers takes."""
+
+Decibels = Annotated[float, Field(ge=-100, le=100)]
+"""A ratio of powers or levels in dB. Beyond ±100 dB float32 and int16 hold nothing of the smaller one."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 

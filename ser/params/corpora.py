@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ser.params.base import Section
+from ser.params.base import Section, Seed
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Names of corpora. They are parts of paths and shell commands, and of DVC's keys, in which a dot would divide."""
@@ -44,7 +44,7 @@ class Synthetic(Section):
     """Speech made by espeak-ng, for trying the laboratory. Its scores are no results about human emotion."""
 
     kind: Literal["synthetic"]
-    seed: int = Field(ge=0)
+    seed: Seed
     """Seed of voices, timing and noise; the same seed gives the same bytes."""
     speakers: int = Field(ge=2, le=99)
     """Number of synthetic voices, half female and half male."""
@@ -58,7 +58,7 @@ class Zenodo(Section):
     """A record on Zenodo. Its API lists the archives that are not named here."""
 
     kind: Literal["zenodo"]
-    record: int = Field(ge=1)
+    record: int = Field(ge=1, le=10**12)
     """Record number. Each version of a data set has its own (what Zenodo calls "Version 2" is another record)."""
     archives: list[Archive]
     """Files to fetch. An empty list takes every archive (zip, tar) of the record."""

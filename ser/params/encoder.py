@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from ser.params.base import Section
@@ -10,7 +12,7 @@ from ser.params.base import Section
 class Encoder(Section):
     name: str = Field(min_length=1)
     """Name in the table of ser/encoders/table.py (whisper-base, say); with ``path`` any name for the folder's model."""
-    layers: list[int] = Field(min_length=1)
+    layers: list[Annotated[int, Field(ge=0, le=999)]] = Field(min_length=1)
     """Hidden states to store, ascending: 0 is the stem with positions, k the output of layer k. Nothing above the highest is computed."""
     silence_seconds: float = Field(1.0, ge=0, le=10)
     """Silence appended to each clip before it is encoded. Its tokens are stored too: the encoder has written into them what it heard."""

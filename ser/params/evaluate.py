@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ser.params.base import Section
+from ser.params.base import Decibels, Section, Seed
 
 
 class Gate(Section):
@@ -32,15 +32,15 @@ class Gate(Section):
 class Robustness(Section):
     """Changes to test clips that show how robust the score is."""
 
-    snr_db: list[float]
+    snr_db: list[Decibels] = Field(max_length=20)
     """Signal-to-noise ratios, in dB, of white noise added to the test clips."""
-    gain_db: list[float]
+    gain_db: list[Decibels] = Field(max_length=20)
     """Gains applied to the test clips, in dB; values are clipped at full scale."""
     telephone: bool
     """Band-limited to 300–3400 Hz, resampled to 8 kHz and back."""
     mp3: bool
     """Re-encoded as low-rate MP3 through libsndfile."""
-    max_clips: int = Field(ge=0)
+    max_clips: int = Field(ge=0, le=10**9)
     """Maximum number of test clips per condition, drawn by seed; 0: no robustness study."""
 
 
@@ -49,7 +49,7 @@ class Evaluate(Section):
     """Number of bootstrap resamples, clustered by speaker."""
     confidence: float = Field(gt=0.5, lt=1)
     """Nominal coverage of every interval."""
-    seed: int = Field(ge=0)
+    seed: Seed
     """Seed of the resamples, of the noise and of drawn clips."""
     calibration: Literal["temperature", "none"]
     """temperature: one per network, fitted on its validation clips."""

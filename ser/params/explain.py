@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 import types
 import typing
 from typing import Any, Literal, Union
@@ -12,6 +13,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from ser.params.base import ModuleOf
+
+_SHORT = reprlib.Repr()
+"""How a value is shown: anchors and aliases of YAML can make a short file a value without end."""
+_SHORT.maxlevel = 2
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "at least {} entries", "max_length": "at most {} entries"}
 
@@ -39,8 +45,8 @@ def _line(detail: ErrorDetails, root: type[BaseModel]) -> str:
     if kind == "union_tag_invalid" or kind == "union_tag_not_found":
         return f"{key}.kind: {detail['msg']}"
     if kind == "finite_number":
-        return f"{key}: found {found!r}, which is not finite; {_allowed(field)}{_meaning(field)}"
-    return f"{key}: found {found!r} ({_yaml_type(found)}); {_allowed(field) or detail['msg']}{_meaning(field)}"
+        return f"{key}: found {_SHORT.repr(found)}, which is not finite; {_allowed(field)}{_meaning(field)}"
+    return f"{key}: found {_SHORT.repr(found)} ({_yaml_type(found)}); {_allowed(field) or detail['msg']}{_meaning(field)}"
 
 
 def _resolve(
@@ -89,14 +95,17 @@ def _allowed(field: FieldInfo | None) -> str:
     for part in field.metadata:
         if isinstance(part, ModuleOf):
             return "allowed: " + " | ".join(part.names())
-    bounds = [
+    patterns = [f"matching {part.pattern}" for part in field.metadata if getattr(part, "pattern", None)]
+    return "allowed: " + ", ".join([_name(field.annotation), *_bounds(field), *patterns])
+
+
+def _bounds(field: FieldInfo) -> list[str]:
+    return [
         text.format(getattr(part, name))
         for part in field.metadata
         for name, text in _BOUNDS.items()
         if getattr(part, name, None) is not None
     ]
-    patterns = [f"matching {part.pattern}" for part in field.metadata if getattr(part, "pattern", None)]
-    return "allowed: " + ", ".join([_name(field.annotation), *bounds, *patterns])
 
 
 def _name(annotation: Any) -> str:
@@ -109,7 +118,9 @@ def _name(annotation: Any) -> str:
     if origin is list:
         return f"a list of {_name(arguments[0])}"
     if origin is typing.Annotated:
-        return _name(arguments[0])
+        return ", ".join(
+            [_name(arguments[0]), *(bound for part in arguments[1:] if isinstance(part, FieldInfo) for bound in _bounds(part))]
+        )
     if origin is dict or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return "a section"
     return {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}.get(

@@ -85,12 +85,50 @@ class Transformer(Section):
         return self
 
 
+class EncoderBranch(Section):
+    """Branch over the hidden states of the frozen encoder of ``features.encoder``."""
+
+    dim: int | None = Field(ge=4, le=2048)
+    """Token width after a linear layer; null keeps the encoder's own."""
+    layers: int = Field(ge=0, le=24)
+    """Transformer layers of one's own on top of the frozen states; 0: none."""
+    heads: int = Field(ge=1, le=64)
+    """Attention heads of these layers; the token width must be a multiple of it."""
+    ffn: int = Field(ge=4, le=8192)
+    """Width of their feed-forward layers."""
+    dropout: float = Field(ge=0, lt=1)
+    """Dropout on the tokens, and on what each sub-layer of these layers adds."""
+
+    @model_validator(mode="after")
+    def widths_fit(self) -> EncoderBranch:
+        if self.layers and self.dim is not None and self.dim % self.heads:
+            raise ValueError(f"encoder.dim {self.dim} must be a multiple of encoder.heads {self.heads}")
+        return self
+
+
+class Linear(Section):
+    """Multinomial logistic regression on pooled hidden states; also the start of ``train.warm_start``."""
+
+    layers: Literal["auto"] | list[int]
+    """Hidden states that it reads, among those of ``features.encoder.layers``. auto: each layer alone, each two and three neighbours, and
+    all are tried; the best UA on the fold's validation clips wins, of equals the one with fewer layers."""
+    C: float = Field(gt=0, le=1e6)
+    """Inverse strength of the L2 penalty (scikit-learn's C)."""
+
+    @model_validator(mode="after")
+    def layers_ascend(self) -> Linear:
+        if self.layers != "auto" and (not self.layers or self.layers != sorted(set(self.layers))):
+            raise ValueError(f"linear.layers {self.layers} must ascend, each named once, or be auto")
+        return self
+
+
 class Model(Section):
-    kind: Literal["network", "svm"]
+    kind: Literal["network", "svm", "linear"]
     """network: the co-attention network; svm: RBF SVM on statistics of our own views or, with features.functionals, on
-    these: the baseline every reader asks for."""
+    these: the baseline every reader asks for; linear: logistic regression on hidden states of ``features.encoder``."""
     branches: list[str] = Field(min_length=1)
-    """Branches switched on, for ablations: transformer, and VIEW_cnn for any view of ``features``."""
+    """Branches switched on, for ablations: VIEW_cnn for any view of ``features``, and transformer or, in its place, encoder: the hidden
+    states of ``features.encoder``."""
     fusion: Annotated[str, FUSIONS]
     """How the CNN branches and the Transformer meet (`python -m ser.model.fusions` prints each formula). With the Transformer off,
     log-mel and MFCC meet; a single branch has nothing to fuse."""
@@ -106,6 +144,10 @@ class Model(Section):
     """cross_attention only."""
     cnn: Cnn
     transformer: Transformer
+    encoder: EncoderBranch
+    linear: Linear
+    side_dropout: float = Field(ge=0, lt=1)
+    """Share of training clips of which one side of the fusion is dropped whole, each side equally often; the rest is scaled up."""
     dropout: float = Field(ge=0, lt=1)
     """Dropout before the classifier."""
 
@@ -114,3 +156,19 @@ class Model(Section):
         if len(set(self.branches)) != len(self.branches):
             raise ValueError("model.branches: a branch is named twice")
         return self
+
+    @model_validator(mode="after")
+    def one_side_beside_the_cnns(self) -> Model:
+        if {"transformer", "encoder"} <= set(self.branches):
+            raise ValueError(
+                "model.branches: transformer and encoder both stand beside the CNNs, and a fusion joins two sides; take one of them out "
+                "(model.encoder.layers puts Transformer layers on top of the encoder)"
+            )
+        return self
+
+    @property
+    def reads_encoder(self) -> Literal["states", "pooled"] | None:
+        """What it reads of ``features.encoder``: hidden states over time, their mean and deviation for each clip, or nothing."""
+        if self.kind == "linear":
+            return "pooled"
+        return "states" if self.kind == "network" and "encoder" in self.branches else None

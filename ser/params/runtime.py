@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ser.params.base import Section
 
-Count = Annotated[int, Field(ge=1)] | Literal["auto"]
+Count = Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
 
 
 class Runtime(Section):

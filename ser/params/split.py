@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ser.params.base import Section
+from ser.params.base import Section, Seed
 
 
 class Split(Section):
@@ -19,7 +19,7 @@ class Split(Section):
     valid_share: float = Field(gt=0, lt=0.5)
     """Share of the training speakers held out for validation. random: share of all clips, for validation and
     again for test."""
-    seed: int = Field(ge=0)
+    seed: Seed
     """Seed of the assignment. Clips are sorted first."""
     train_on: list[str]
     """cross_corpus only: members of the joint corpus to train on."""
@@ -27,5 +27,11 @@ class Split(Section):
     """cross_corpus only: members of the joint corpus to test on."""
     fold_file: str | None
     """official only: CSV (path, fold, part) of published folds that do not ship with the project."""
-    use_folds: list[int]
+    use_folds: list[Annotated[int, Field(ge=1, le=9999)]]
     """Folds to write, numbered from 1, for quick studies; empty: all. The metrics record them."""
+
+    @model_validator(mode="after")
+    def folds_are_named_once(self) -> Split:
+        if len(set(self.use_folds)) != len(self.use_folds):
+            raise ValueError("split.use_folds: a fold is named twice")
+        return self

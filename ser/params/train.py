@@ -6,13 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ser.params.base import Section
+from ser.params.base import Decibels, Section, Seed
 
-Range = Annotated[list[float], Field(min_length=2, max_length=2)]
+Range = Annotated[list[Decibels], Field(min_length=2, max_length=2)]
 
 
 class Augment(Section):
-    """Augmentation of training batches; each random draw is keyed by (seed, epoch, clip)."""
+    """Augmentation of training batches; each random draw is keyed by (seed, epoch, clip).
+
+    Hidden states of an encoder are frozen: they get the time masks (at the same places as the views) and mixup, and neither noise nor gain.
+    """
 
     noise_snr_db: Range | None
     """White noise at a signal-to-noise ratio drawn from [low, high] dB; null: none."""
@@ -41,9 +44,15 @@ class Augment(Section):
     mixup_alpha: float = Field(ge=0, le=10)
     """Beta(α, α) of mixup; 0: none."""
 
+    @model_validator(mode="after")
+    def range_ascends(self) -> Augment:
+        if self.noise_snr_db is not None and self.noise_snr_db[0] > self.noise_snr_db[1]:
+            raise ValueError(f"train.augment.noise_snr_db: found {self.noise_snr_db}; allowed: [low, high]")
+        return self
+
 
 class Train(Section):
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     """One network per fold and seed. Scores are mean ± sd over seeds; predictions are averaged over seeds."""
     epochs: int = Field(ge=1, le=10_000)
     """Maximum passes over the training clips; see ``patience``."""
@@ -56,6 +65,10 @@ class Train(Section):
     """adamw: Loshchilov & Hutter 2019; sgd: with ``momentum``."""
     lr: float = Field(gt=0, le=10)
     """Peak learning rate."""
+    warm_start: Literal["none", "linear"]
+    """linear: linear probing first (LP-FT, Kumar et al. 2022, arXiv 2202.10054). The regression of ``model.linear`` is fitted on the
+    training clips and stays frozen inside the network. The network's own classifier starts at zero and learns what the regression misses,
+    so that epoch 0 is the regression."""
     momentum: float = Field(ge=0, lt=1)
     """sgd only."""
     weight_decay: float = Field(ge=0, le=10)
@@ -64,7 +77,7 @@ class Train(Section):
     """Learning rate schedule after the warm-up."""
     warmup: float = Field(ge=0, lt=1)
     """Share of all steps in which the learning rate rises."""
-    clip_norm: float = Field(ge=0)
+    clip_norm: float = Field(ge=0, le=1e6)
     """Maximum norm of the gradient; 0: no clipping."""
     patience: int = Field(ge=0, le=10_000)
     """Stop after this many epochs without a better validation UA; 0: never."""
@@ -94,8 +107,6 @@ class Train(Section):
 
     @model_validator(mode="after")
     def seeds_can_be_used(self) -> Train:
-        if min(self.seeds) < 0:
-            raise ValueError("train.seeds: a seed is a whole number ≥ 0")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("train.seeds: a seed is named twice")
         return self

@@ -18,7 +18,6 @@ from ser.evaluation import metrics
 from ser.evaluation.examples import Example
 from ser.evaluation.result import Result
 from ser.report import plots
-from ser.runtime.circumstances import Circumstances
 from ser.runtime.text import number, percent
 
 PUBLISHED_RESULTS = Path(__file__).with_name("published_results.csv")
@@ -52,14 +51,13 @@ class Corpus:
     audio: bool = False
 
 
-def render(corpora: list[Corpus], missing: list[str], parameters: str, circumstances: Circumstances) -> str:
-    """The page as HTML.
+def render(corpora: list[Corpus], missing: list[str], parameters: str) -> str:
+    """The page as HTML. It names neither revision nor machine: the same results give the same bytes wherever they are made.
 
     Args:
         corpora: in the order of the page.
         missing: corpora of params.yaml without a result; the page lists them as not run.
         parameters: text of params.yaml.
-        circumstances: of this run.
     """
     published = pd.read_csv(PUBLISHED_RESULTS, keep_default_na=True)
     others = {str(name): part for name, part in published.groupby("corpus", sort=False)}
@@ -74,7 +72,6 @@ def render(corpora: list[Corpus], missing: list[str], parameters: str, circumsta
         missing=missing,
         overview=Markup(plots.overview([_overview(corpus, others.get(corpus.name)) for corpus in corpora])) if corpora else "",
         parameters=parameters,
-        circumstances=circumstances,
     )
 
 

@@ -179,9 +179,9 @@ def conditions(study: Robustness) -> str:
 
 @matplotlib.rc_context(STYLE)
 def groups(slices: Mapping[str, Slice], overall: float) -> str:
-    """UA with interval of every group of every slice, except speakers, which have a picture of their own."""
+    """UA with interval and number of clips of every group of every slice, except speakers, which have a picture of their own."""
     shown = {name: one.groups for name, one in slices.items() if name != "speaker" and len(one.groups) > 1}
-    rows = [(f"{name} · {group.group}", group.ua, group.ci) for name, entry in shown.items() for group in entry]
+    rows = [(f"{name} · {group.group} ({group.n})", group.ua, group.ci) for name, entry in shown.items() for group in entry]
     figure, axes = new_axes(5.6, 0.8 + 0.27 * len(rows))
     _interval_rows(axes, rows, overall)
     position = len(rows)

@@ -18,6 +18,13 @@ from ser import SerError
 
 BLOCK = 1 << 20
 
+_HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or set SER_CACHE_DIR or TMPDIR to another disk")
+_HINTS |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "this needs a place that can be read and written")
+_HINTS |= dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file lies where a folder is needed")
+_HINTS |= {errno.EISDIR: "a folder lies where a file is needed", errno.ENAMETOOLONG: "use a shorter name"}
+_HINTS |= dict.fromkeys((errno.EIO, errno.ESTALE, errno.EFBIG), "the disk cannot do this; check it, or use another one")
+"""Error number of the system → what to do about it."""
+
 
 class TransferError(SerError):
     """A file could not be fetched or written; the message gives the reason only, not what to do.
@@ -204,6 +211,29 @@ def no_room_told(part: Path, note: str = "") -> Iterator[None]:
             raise
         free = _megabytes(shutil.disk_usage(part.parent).free)
         raise TransferError(f"{part} cannot be written: {error.strerror} ({free} free){note}") from None
+
+
+@contextmanager
+def place_named(path: Path) -> Iterator[None]:
+    """Name the file in the errors of this block: the system does not, when a write fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def disk_error(error: OSError) -> str | None:
+    """What a person can do about an error of the disk, in one line; None for an error of another kind."""
+    hint = _HINTS.get(error.errno or 0)
+    if hint is None:
+        return None
+    place = Path(error.filename or ".")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = next(folder for folder in place.absolute().parents if folder.is_dir())
+        hint = f"{_megabytes(shutil.disk_usage(folder).free)} free; {hint}"
+    return f"{error.filename or 'a file'}: {error.strerror} ({hint})"
 
 
 def bar(title: str, whole: int | None, have: int) -> tqdm:

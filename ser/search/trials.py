@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from optuna import Study, Trial
 from optuna.trial import FrozenTrial, TrialState
 
 from ser import SerError
+from ser.encoders import store
 from ser.params import Params, parse
 from ser.params.runtime import Runtime
 from ser.search import study as stored
 from ser.search.space import Axis, at, put
 from ser.search.study import Outcome
 from ser.signal.clips import read_table
+from ser.splits.assignment import read as read_assignment
 from ser.training import checkpoint, inference, jobs
 from ser.training.device import set_up
 from ser.training.inference import Trained
@@ -42,6 +43,7 @@ class Search:
         space: the searched keys.
         folds: folds to train and validate on, in this order.
         seed: seed of the draws.
+        encoded: folder of hidden states; opened only for trials whose model reads them.
     """
 
     folder: Path
@@ -53,11 +55,12 @@ class Search:
     space: list[Axis]
     folds: list[int]
     seed: int
+    encoded: Path | None = None
 
 
 def folds_there_are(assignment: Path) -> list[int]:
     """Numbers of the folds in a folds CSV."""
-    return sorted(int(number) for number in pd.read_csv(assignment, usecols=["fold"])["fold"].unique())
+    return sorted(int(number) for number in read_assignment(assignment)["fold"].unique())
 
 
 def validated_test_share(assignment: Path, folds: list[int]) -> float:
@@ -66,7 +69,7 @@ def validated_test_share(assignment: Path, folds: list[int]) -> float:
     Above 0, a score over all folds with the chosen values is slightly too good: the choice has seen some of
         its labels.
     """
-    table = pd.read_csv(assignment, dtype={"clip": "string"})
+    table = read_assignment(assignment)
     valid = table.loc[(table["part"] == "valid") & table["fold"].isin(folds), "clip"]
     return float(valid.isin(table.loc[table["part"] == "test", "clip"]).mean()) if len(valid) else 0.0
 
@@ -146,7 +149,8 @@ def _planned(search: Search, chosen: dict[str, Any]) -> Trained:
         SerError: if its values do not go together, on any machine.
     """
     params = parse(put(search.params.model_dump(), chosen), "this trial")
-    trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, notes={})
+    encoder = store.about(search.encoded) if params.model.reads_encoder else None
+    trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, {}, encoder)
     if trained.model.kind == "network":
         with torch.device("meta"):  # shapes only: no memory, no random draws
             inference.new_network(trained)
@@ -168,7 +172,8 @@ def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float
     scores = []
     for seed in trained.seeds:
         weights = folder / f"fold{fold}-seed{seed}.safetensors"
-        job = jobs.Job(search.features, search.clips, search.assignment, trained, fold, seed, weights.with_suffix(".checkpoint"), weights)
+        files = weights.with_suffix(".checkpoint"), weights, search.encoded
+        job = jobs.Job(search.features, search.clips, search.assignment, trained, fold, seed, *files)
         with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
             ua = [row["valid_ua"] for row in jobs.train([job], _runtime(search.params))]
         scores.append(max(ua) if trained.train.keep == "best" else ua[-1])
@@ -187,7 +192,8 @@ def _identity(search: Search) -> dict[str, Any]:
     """
     base = put(search.params.model_dump(), {axis.key: None for axis in search.space})
     settings = [*(base[section] for section in ("preprocess", "features", "model", "train")), base["corpora"][search.corpus]["labels"]]
-    inputs = jobs.inputs(search.features, search.clips, search.assignment, search.params.features)
+    encoded = search.encoded if search.params.features.encoder is not None else None
+    inputs = jobs.inputs(search.features, search.clips, search.assignment, search.params.features, encoded)
     runtime = _runtime(search.params)
     device = set_up(runtime)
     return {

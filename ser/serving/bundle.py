@@ -1,4 +1,4 @@
-"""What ``export`` writes and ``predict`` reads beside ``model.onnx``: everything that turns a recording into the networks' input.
+"""What ``export`` writes and ``predict`` reads beside the graphs: everything that turns a recording into what they take.
 
 This module and what it imports run without torch.
 """
@@ -6,18 +6,30 @@ This module and what it imports run without torch.
 from __future__ import annotations
 
 import hashlib
+import json
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ser import SerError
 from ser.params.base import Section
 from ser.params.features import Features
 from ser.params.preprocess import Preprocess
 
-MODEL, FACTS, CARD = "model.onnx", "bundle.json", "README.md"
-"""Files of a bundle."""
+MODEL, ENCODER, FACTS, CARD = "model.onnx", "encoder.onnx", "bundle.json", "README.md"
+"""Files of a bundle; ``encoder.onnx`` only where a pretrained encoder is read."""
+LENGTHS, STATES, POOLED, PROBABILITIES = "lengths", "encoder", "pooled", "probabilities"
+"""What ``model.onnx`` may take beside the views, and what it gives."""
+VERSION: Literal[2] = 2
+"""Of ``bundle.json``. Version 1 had networks without an encoder only, and no checksum of its facts; it is still read."""
+MOST_FACTS, MOST_GRAPH = 1 << 20, 1 << 30
+"""Bytes of ``bundle.json`` and of a graph that are read at most."""
+
+Precision = Literal["float32", "float16", "int8"]
+Commercial = Literal["yes", "no", "unclear"]
 
 
 class BundleError(SerError):
@@ -46,14 +58,58 @@ class Score(Section):
     chance_ua: float
 
 
+class Parity(Section):
+    """How far the exported encoder is from the float32 one that training used, at most, over some clips of the corpus."""
+
+    clips: int = Field(ge=1)
+    states: float = Field(ge=0)
+    """Of the means and standard deviations over time of the hidden states."""
+    probabilities: float = Field(ge=0, le=1)
+
+
+class BundledEncoder(Section):
+    """The pretrained encoder in ``encoder.onnx``, cut off above the highest hidden state that is read."""
+
+    name: str = Field(min_length=1)
+    family: Literal["whisper"]
+    layers: list[int] = Field(min_length=1)
+    """Hidden states that it gives, ascending; 0 is the stem."""
+    width: int = Field(ge=1)
+    tokens_per_second: float = Field(gt=0)
+    silence_seconds: float = Field(ge=0, le=10)
+    """Put behind each clip before it is encoded."""
+    mel_bands: Literal[80, 128]
+    """Of Whisper's log-mel (``ser.encoders.whisper_mel``) at 16 kHz: 25 ms windows, one frame each 10 ms."""
+    positions: int = Field(ge=1, le=1500)
+    """Tokens that it hears at once; what is longer is cut into pieces."""
+    precision: Precision
+    """How its weights are stored; it computes in float32."""
+    parity: Parity | None
+    """null: there were no clips to measure it on."""
+    licence: str
+    commercial: Commercial
+    weights_sha256: str
+    """Of the ``model.safetensors`` that it was made from."""
+    sha256: str
+    """Of ``encoder.onnx``."""
+
+
 class Bundle(Section):
     """Content of ``bundle.json``."""
 
-    version: Literal[1]
+    version: Literal[2]
     corpus: str
     classes: list[str] = Field(min_length=2)
+    kind: Literal["network", "linear"]
+    """What ``model.onnx`` holds: networks, or regressions on pooled hidden states of the encoder."""
     networks: list[Member]
-    """Empty where the model is no network (the SVM baseline), which is not exported."""
+    """Empty where the model could not be exported."""
+    not_exported: str
+    """Why it could not; empty where it was."""
+    reads: list[str]
+    """Inputs of ``model.onnx`` in their order: views by name, then hidden states of the encoder, pooled ones, and lengths in frames."""
+    encoder: BundledEncoder | None
+    """null: nothing is read from a pretrained encoder."""
     preprocess: Preprocess
     features: Features
     """Includes ``normalise``: what the predictor has to do to the features before the networks do the rest."""
@@ -71,33 +127,108 @@ class Bundle(Section):
     score: Score | None
     model_sha256: str
     """Of ``model.onnx``; empty where there is none."""
+    facts_sha256: str = ""
+    """Of all other facts, set by ``sealed``; empty in bundles of version 1. It finds damage and careless edits; it is no signature."""
+
+    @model_validator(mode="after")
+    def belong_together(self) -> Bundle:
+        """Refuse facts that contradict each other."""
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: a class is named twice")
+        if (self.kind == "linear") != (self.reads == [POOLED]) and self.networks:
+            raise ValueError(f"kind {self.kind} does not fit reads: a linear model reads {POOLED} alone, and no other does")
+        hears = bool({STATES, POOLED} & set(self.reads))
+        if hears != (self.encoder is not None):
+            raise ValueError("encoder: it is there where the model reads hidden states, and only there")
+        return self
 
 
-def read(folder: str | Path) -> tuple[Bundle, bytes]:
-    """The facts of a bundle and its model as bytes, which were checked against their checksum.
+def sealed(facts: Bundle) -> Bundle:
+    """The same facts with the checksum that their reader compares."""
+    return facts.model_copy(update={"facts_sha256": checksum(facts.model_dump(mode="json"))})
+
+
+def checksum(values: Mapping[str, object]) -> str:
+    """sha256 of all facts but ``facts_sha256``, independent of spaces and of the order of keys."""
+    others = {key: value for key, value in values.items() if key != "facts_sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read(folder: str | Path) -> Bundle:
+    """The facts of a bundle, checked against their checksum.
 
     Raises:
         BundleError: if it is missing, damaged, of another version, or holds no network.
     """
     folder = Path(folder)
+    text = _read(folder / FACTS, MOST_FACTS)
+    if text is None:
+        raise BundleError(f"{folder} is no exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another")
+    facts = _parse(text, folder / FACTS)
+    if not facts.networks:
+        raise BundleError(f"{folder} holds no network ({facts.not_exported}): export another model")
+    return facts
+
+
+def graph(folder: str | Path, name: str, sha256: str) -> bytes:
+    """One of the graphs of a bundle as bytes, checked against their checksum.
+
+    Raises:
+        BundleError: if it is missing or another.
+    """
+    path = Path(folder) / name
+    model = _read(path, MOST_GRAPH)
+    if model is None:
+        raise BundleError(f"{path} not found: the bundle is not whole; copy or export it again")
+    if hashlib.sha256(model).hexdigest() != sha256:
+        raise BundleError(f"{path} does not belong to its {FACTS} (other checksum): copy or export the bundle again")
+    return model
+
+
+def _parse(text: bytes, path: Path) -> Bundle:
     try:
-        text = (folder / FACTS).read_bytes()
-    except OSError:
-        raise BundleError(
-            f"{folder} is no exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another"
-        ) from None
-    try:
-        facts = Bundle.model_validate_json(text)
+        facts = _Version.model_validate_json(text)
+        if facts.version == 1:
+            return _of_version_1(json.loads(text))
+        found = Bundle.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BundleError(f"{folder / FACTS} cannot be used ({where}: {first['msg']}): export it again with this version") from None
-    if not facts.networks:
-        raise BundleError(f"{folder} holds no network (model.kind svm is a baseline that is not exported): train model.kind network")
+        where = ".".join(str(part) for part in first["loc"]) + ": " if first["loc"] else ""
+        raise BundleError(
+            f"{path} cannot be used ({where}{first['msg'].removeprefix('Value error, ')}): export it again with this version"
+        ) from None
+    if checksum(json.loads(text)) != found.facts_sha256:
+        raise BundleError(f"{path} was changed after the export (other checksum of its facts): copy or export the bundle again")
+    return found
+
+
+class _Version(Section):
+    model_config = ConfigDict(extra="ignore")
+
+    version: Literal[1, 2]
+
+
+def _of_version_1(values: Mapping[str, object]) -> Bundle:
+    """The facts of a bundle of version 1: networks that read all views, and nothing else."""
+    added = {"version": VERSION, "kind": "network", "encoder": None, "reads": [], "not_exported": "it is a baseline"}
+    facts = Bundle.model_validate({**values, **added})
+    return facts.model_copy(update={"reads": [*facts.features.views, LENGTHS], "not_exported": ""}) if facts.networks else facts
+
+
+def _read(path: Path, most: int) -> bytes | None:
+    """All bytes of a regular file, and no other kind, which might never end; None where there is none.
+
+    Raises:
+        BundleError: if it cannot be read, or is larger than ``most``.
+    """
     try:
-        model = (folder / MODEL).read_bytes()
-    except OSError:
-        raise BundleError(f"{folder / MODEL} not found: the bundle is not whole; copy or export it again") from None
-    if hashlib.sha256(model).hexdigest() != facts.model_sha256:
-        raise BundleError(f"{folder / MODEL} does not belong to its {FACTS} (other checksum): copy or export the bundle again")
-    return facts, model
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise BundleError(f"{path} is no regular file: copy or export the bundle again")
+        if facts.st_size > most:
+            raise BundleError(f"{path} has {facts.st_size} bytes, and at most {most} are read: copy or export the bundle again")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

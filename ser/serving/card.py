@@ -7,7 +7,7 @@ from ser.corpora.description import Description
 from ser.corpora.listing import describe
 from ser.params.corpora import Folder, Joint, Source
 from ser.runtime.text import percent
-from ser.serving.bundle import MODEL, Bundle
+from ser.serving.bundle import ENCODER, MODEL, Bundle
 from ser.views.functionals import SETS
 
 
@@ -29,12 +29,12 @@ def card(bundle: Bundle, parameters: int) -> str:
 
     Args:
         bundle: the facts.
-        parameters: weights of one network; 0 where there is none.
+        parameters: weights of one network or regression; 0 where there is none.
     """
     notice = f"> **{bundle.notice}**\n\n" if bundle.notice else ""
     return (
         f"# Speech emotion recognition: {bundle.corpus}\n\n{notice}{_what(bundle, parameters)}\n\n## Score\n\n{_score(bundle)}\n\n"
-        f"{_use(bundle)}"
+        f"{_encoder(bundle)}{_use(bundle)}"
         f"## Intended use and limits\n\n{_limits(bundle)}\n\n## Data\n\nLearned from: {bundle.corpus}; {bundle.licence}."
         f"{f' Edition: {bundle.edition}.' if bundle.edition else ''}\n"
     )
@@ -48,10 +48,38 @@ def _what(bundle: Bundle, parameters: int) -> str:
             learned = f"the {count:,} functionals of openSMILE's {name}"
         if bundle.features.normalise == "speaker":
             learned += " (normalised by each speaker's own recordings)"
-        return f"An SVM on {learned} tells {', '.join(bundle.classes)} apart. It is a baseline and is not exported.{_terms(bundle)}"
+        apart = f"tells {', '.join(bundle.classes)} apart"
+        if bundle.not_exported.startswith("model.kind svm"):
+            return f"An SVM on {learned} {apart}. It is a baseline and is not exported.{_terms(bundle)}"
+        return f"A model that {apart}. It is not exported: {bundle.not_exported}."
+    classes = f"Classes: {', '.join(bundle.classes)}."
+    if bundle.kind == "linear":
+        return (
+            f"{len(bundle.networks)} logistic regression(s) of {parameters:,} parameters at most, one for each fold and seed, whose "
+            f"probabilities are averaged. Each reads mean and standard deviation over time of the encoder's hidden states. {classes}"
+        )
+    beside = " and the encoder's hidden states" if bundle.encoder else ""
     return (
         f"{len(bundle.networks)} network(s) of {parameters:,} parameters, one for each fold and seed, whose probabilities are averaged. "
-        f"Each joins CNN branches and a Transformer branch over log-mel and MFCC frames. Classes: {', '.join(bundle.classes)}."
+        f"Each joins its branches over log-mel and MFCC frames{beside}. {classes}"
+    )
+
+
+def _encoder(bundle: Bundle) -> str:
+    """What the pretrained encoder is and may be used for; empty where there is none."""
+    facts = bundle.encoder
+    if facts is None:
+        return ""
+    layers = ", ".join(map(str, facts.layers))
+    use = {"yes": "allows commercial use", "no": "allows no commercial use", "unclear": "leaves commercial use unclear"}[facts.commercial]
+    apart = ""
+    if facts.parity is not None:
+        apart = f" On {facts.parity.clips} clips this moves no probability by more than {facts.parity.probabilities:.1g}."
+    return (
+        f"## Encoder\n\n`{ENCODER}` is the encoder of {facts.name} up to hidden state {facts.layers[-1]}, pretrained by others and not "
+        f"trained further (sha256 of its weights: `{facts.weights_sha256}`). Hidden states that are read: {layers}. Its weights are stored "
+        f"in {facts.precision}.{apart}\n\nIts licence: {facts.licence}. Its licence {use}. What learned from the recordings named under "
+        "*Data* is bound by their licence too, and the stricter of the two holds for the whole.\n\n"
     )
 
 
@@ -93,10 +121,14 @@ def _input(bundle: Bundle) -> str:
         "speaker": "by all recordings given at once, which are taken as one speaker's",
         "clip": "each recording by itself",
     }[bundle.features.normalise]
+    formats = (
+        f"WAV, FLAC, OGG, Opus, MP3 or AIFF of any rate and channels; mono, {rate} Hz, voice activity detection {vad.method} ({vad.keep})"
+    )
+    if bundle.kind == "linear":
+        return f"{formats}. `{MODEL}` takes what `bundle.json` says; the regressions hold their own standardisation."
     seconds = bundle.max_frames * bundle.features.frames.hop_length / rate
     return (
-        f"WAV, FLAC, OGG, Opus, MP3 or AIFF of any rate and channels; mono, {rate} Hz, voice activity detection {vad.method} "
-        f"({vad.keep}); features are normalised {normalise}. Recordings longer than {seconds:.1f} s are cut into equal windows whose "
+        f"{formats}; features are normalised {normalise}. Recordings longer than {seconds:.1f} s are cut into equal windows whose "
         f"probabilities are averaged. `{MODEL}` takes the features of `bundle.json`; the networks hold their own normalisation."
     )
 

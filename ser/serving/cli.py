@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,9 +18,6 @@ from ser.runtime.text import percent
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle
     from ser.serving.predict import Prediction
-
-_BAR = 24
-"""Width of a full bar in characters."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,7 +61,8 @@ def _predict(options: argparse.Namespace) -> int:
     """Print predictions as they come; status 1 if a recording could not be judged."""
     from tqdm import tqdm
 
-    from ser.serving.predict import Predictor, centred_on_speaker, default_bundle, recordings
+    from ser.serving.arguments import default_bundle, recordings
+    from ser.serving.predict import Predictor, centred_on_speaker
 
     paths = recordings(options.paths)
     folder = options.bundle or default_bundle(Path("exports"))
@@ -106,7 +105,10 @@ def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, 
 
 
 def _about(bundle: Bundle) -> str:
-    parts = [f"{bundle.corpus}, {len(bundle.networks)} network(s)"]
+    what = "network(s)" if bundle.kind == "network" else "regression(s)"
+    parts = [f"{bundle.corpus}, {len(bundle.networks)} {what}"]
+    if bundle.encoder is not None:
+        parts.append(f"encoder {bundle.encoder.name} ({bundle.encoder.licence})")
     if bundle.score is not None:
         sharing = "" if bundle.speaker_independent else ", test speakers heard in training"
         parts.append(f"UA {percent(bundle.score.ua)}% (protocol {bundle.protocol}{sharing})")
@@ -116,12 +118,8 @@ def _about(bundle: Bundle) -> str:
 def _bars(prediction: Prediction) -> str:
     """The recording and its classes, most probable first, each with a bar."""
     hint = "  no speech found: all of it was judged" if prediction.no_speech else f", {prediction.speech_seconds:.1f} s kept"
-    lines = [f"{prediction.path}  {prediction.seconds:.1f} s{hint}"]
-    wide = max(len(name) for name in prediction.probabilities)
-    for name, p in sorted(prediction.probabilities.items(), key=lambda entry: -entry[1]):
-        full = round(p * _BAR)
-        lines.append(f"  {name:<{wide}}  {'█' * full}{'·' * (_BAR - full)} {percent(p) + '%':>6}")
-    return "\n".join(lines) + "\n"
+    table = textwrap.indent(prediction.table(), "  ")
+    return f"{prediction.path}  {prediction.seconds:.1f} s{hint}\n{table}\n"
 
 
 def _row(prediction: Prediction, classes: list[str]) -> list[str]:

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from ser import SerError
-from ser.corpora.labels import AUDIO, not_audio
+from ser.encoders.pooled import STATISTICS
 from ser.evaluation.adaptation import FEWEST, centred
 from ser.evaluation.calibration import softmax_at
-from ser.serving.bundle import BundleError, read
+from ser.runtime.text import percent
+from ser.serving import bundle as bundles
+from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES, Bundle, BundleError
+from ser.serving.encoder import Encoder, States, together
+from ser.serving.graph import FLOAT, INTEGER, Graph, Port
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
 from ser.signal.preprocessing import Prepared, prepare
-from ser.views.features import extract, frames_of
-from ser.views.normalise import Statistics, statistics
+from ser.views.features import extract, widths
+from ser.views.normalise import Statistics, scales, statistics
+from ser.views.spectrum import frame_count
 from ser.views.windows import windows
 
 BATCH = 32
 """Windows given to the networks at once."""
+
+_BAR = 24
+"""Width of a full bar in characters."""
 
 
 @dataclass(frozen=True)
@@ -50,61 +59,134 @@ class Prediction:
         """The most probable class; empty where there is a problem."""
         return max(self.probabilities, key=lambda name: self.probabilities[name]) if self.probabilities else ""
 
+    def table(self) -> str:
+        """The classes, most probable first, each with a bar and its share in percent; the problem where there is one."""
+        if not self.probabilities:
+            return self.problem
+        wide = max(len(name) for name in self.probabilities)
+        lines = []
+        for name, p in sorted(self.probabilities.items(), key=lambda entry: -entry[1]):
+            full = round(p * _BAR)
+            lines.append(f"{name:<{wide}}  {'█' * full}{'·' * (_BAR - full)} {percent(p) + '%':>6}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording as the model reads it.
+
+    Attributes:
+        prepared: the clip.
+        views: each view that the model reads by its name, float16 (frames, columns).
+        states: hidden states of the encoder; None where there is none.
+        pooled: mean and deviation of these over time, where the model reads them.
+    """
+
+    prepared: Prepared
+    views: dict[str, np.ndarray]
+    states: States | None = None
+    pooled: np.ndarray | None = None
+
 
 class Predictor:
-    """A bundle, ready for use.
+    """A bundle, ready for use; several threads may use it at once.
 
     Attributes:
         bundle: its facts.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Open and check a bundle.
+        """Open a bundle, and hold its graphs against its facts.
 
         Raises:
-            BundleError: if it is missing or damaged.
+            BundleError: if it is missing, damaged, or not what its facts say.
         """
-        self.bundle, model = read(folder)
-        try:
-            self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises many kinds, all of its own
-            raise BundleError(f"{folder}: onnxruntime {onnxruntime.__version__} cannot read the model: {error}") from None
+        self.bundle = bundles.read(folder)
+        model = bundles.graph(folder, MODEL, self.bundle.model_sha256)
+        encoder = self.bundle.encoder
+        self._encoder = Encoder.opened(folder, bundles.graph(folder, bundles.ENCODER, encoder.sha256), encoder) if encoder else None
+        gives = {PROBABILITIES: Port(FLOAT, (len(self.bundle.networks), None, len(self.bundle.classes)))}
+        self._graph = Graph(Path(folder) / MODEL, model, _takes(self.bundle), gives)
+
+    def hearing_by(self, encoder: Encoder) -> Predictor:
+        """The same with another encoder, to compare the two."""
+        other = copy.copy(self)
+        other._encoder = encoder
+        return other
+
+    def recordings(self, recordings: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[Prediction]:
+        """Predictions in the order of the recordings. With ``normalise: speaker`` all of them are taken as recordings of one speaker.
+
+        Args:
+            recordings: the name of each, and what gives its bytes. An ``OSError`` or ``AudioError`` is its problem, and not the others'.
+        """
+        if self.bundle.features.normalise != "speaker":
+            for name, data in recordings:
+                found = self._load(name, data)
+                yield found if isinstance(found, Prediction) else self.judge(name, found, None)
+            return
+        loaded = [(name, self._load(name, data)) for name, data in recordings]
+        own = self.speaker([found for _, found in loaded if not isinstance(found, Prediction)])
+        for name, found in loaded:
+            yield found if isinstance(found, Prediction) else self.judge(name, found, own)
 
     def files(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
-        """Predictions in the order of the paths. With ``normalise: speaker`` all of them are taken as recordings of one speaker."""
-        if self.bundle.features.normalise != "speaker":
-            for path in paths:
-                found = self._load(path)
-                yield found if isinstance(found, Prediction) else self._predict(str(path), *found, None)
-            return
-        loaded = [(str(path), self._load(path)) for path in paths]
-        frames = [found[1] for _, found in loaded if not isinstance(found, Prediction)]
-        own = {view: statistics(np.concatenate([clip[view] for clip in frames])) for view in frames[0]} if frames else None
-        for name, found in loaded:
-            yield found if isinstance(found, Prediction) else self._predict(name, *found, own)
+        """Predictions of files; see ``recordings``."""
+        return self.recordings((str(path), Path(path).read_bytes) for path in paths)
 
-    def views(self, data: bytes) -> tuple[Prepared, dict[str, np.ndarray]]:
-        """A recording's bytes → the clip and its features, float16 (frames, rows), as the pipeline makes them.
+    def hear(self, data: bytes) -> Heard:
+        """A recording's bytes → the clip and what the model reads of it, as the pipeline makes it.
 
         Raises:
             AudioError: if it cannot become a clip.
         """
-        prepared = prepare(data, self.bundle.preprocess)
-        return prepared, extract(to_float(prepared.pcm), self.bundle.preprocess.sample_rate, self.bundle.features)
+        return self.listen(prepare(data, self.bundle.preprocess))
 
-    def networks(self, views: dict[str, np.ndarray], speaker: dict[str, Statistics] | None = None) -> np.ndarray:
+    def listen(self, prepared: Prepared) -> Heard:
+        """A clip → what the model reads of it."""
+        signal, rate = to_float(prepared.pcm), self.bundle.preprocess.sample_rate
+        views = extract(signal, rate, self.bundle.features) if set(self.bundle.reads) & set(self.bundle.features.views) else {}
+        states = self._encoder.hear(signal, rate) if self._encoder else None
+        pooled = states.pooled() if states and POOLED in self.bundle.reads else None
+        return Heard(prepared, {name: values for name, values in views.items() if name in self.bundle.reads}, states, pooled)
+
+    def speaker(self, clips: list[Heard]) -> dict[str, Statistics]:
+        """Statistics over one speaker's clips of all that ``normalise: speaker`` standardises; none of no clip."""
+        if not clips:
+            return {}
+        own = {view: statistics(np.concatenate([clip.views[view] for clip in clips])) for view in clips[0].views}
+        if POOLED in self.bundle.reads:
+            vectors = np.stack([clip.pooled for clip in clips if clip.pooled is not None]).astype(np.float64)
+            own[POOLED] = Statistics(vectors.mean(axis=0), scales(vectors))
+        if STATES in self.bundle.reads:
+            own[STATES] = together([clip.states for clip in clips if clip.states is not None])
+        return own
+
+    def networks(self, heard: Heard, speaker: dict[str, Statistics] | None = None) -> np.ndarray:
         """Each network's own probabilities of one clip, before calibration: float64 (networks, classes).
 
         Args:
-            views: each view by its name, (frames, columns).
-            speaker: statistics of each view over the speaker's clips, needed with ``normalise: speaker`` only.
+            heard: the clip.
+            speaker: statistics over the speaker's clips, needed with ``normalise: speaker`` only.
         """
-        _, first, length = windows(np.array([frames_of(views)]), self.bundle.max_frames)
+        if self.bundle.features.normalise == "speaker" and speaker is None:
+            raise ValueError("speaker: normalise is 'speaker', so the statistics of the speaker's clips are needed")
+        pooled = {}
+        if heard.pooled is not None:
+            vector = heard.pooled[None]
+            pooled[POOLED] = speaker[POOLED].apply(vector) if speaker and self.bundle.features.normalise == "speaker" else vector
+        if self.bundle.kind == "linear":
+            return self._graph.run(pooled)[:, 0].astype(np.float64)
+        frames = frame_count(len(heard.prepared.pcm), self.bundle.features.frames)
+        _, first, length = windows(np.array([frames]), self.bundle.max_frames)
         found = []
         for start in range(0, len(first), BATCH):
             chosen = slice(start, start + BATCH)
-            cut = {view: self._cut(values, view, first[chosen], int(length[0]), speaker) for view, values in views.items()}
-            found.append(self._session.run(None, {**cut, "lengths": length[chosen].astype(np.int64)})[0])  # (networks, windows, classes)
+            feeds = {view: self._cut(values, view, first[chosen], int(length[0]), speaker) for view, values in heard.views.items()}
+            if heard.states is not None and STATES in self.bundle.reads:
+                feeds[STATES] = self._tokens(heard.states, first[chosen], int(length[0]), speaker)
+            feeds |= {name: np.repeat(vector, len(first[chosen]), axis=0) for name, vector in pooled.items()}
+            found.append(self._graph.run({**feeds, LENGTHS: length[chosen].astype(np.int64)}))  # (networks, windows, classes)
         return np.concatenate(found, axis=1).astype(np.float64).mean(axis=1)
 
     def average(self, networks: np.ndarray) -> np.ndarray:
@@ -117,25 +199,56 @@ class Predictor:
         cut = np.stack([values[start : start + length] for start in first]).astype(np.float32)
         if self.bundle.features.normalise == "clip":
             return np.stack([statistics(window).apply(window) for window in cut])
-        if self.bundle.features.normalise == "speaker":
-            if speaker is None:
-                raise ValueError("speaker: normalise is 'speaker', so the statistics of the speaker's clips are needed")
-            return speaker[view].apply(cut)
-        return cut
+        return speaker[view].apply(cut) if speaker and self.bundle.features.normalise == "speaker" else cut
 
-    def _load(self, path: str | Path) -> tuple[Prepared, dict[str, np.ndarray]] | Prediction:
+    def _tokens(self, states: States, first: np.ndarray, length: int, speaker: dict[str, Statistics] | None) -> np.ndarray:
+        """Hidden states of windows of frames, float32 (windows, tokens, layers, width); the last is repeated where a window has fewer."""
+        per_frame = self.bundle.features.frames.hop_length * states.per_sample
+        most = max(1, math.ceil((length - 1) * per_frame))
+        starts = [min(math.floor(int(start) * per_frame), states.tokens - 1) for start in first]
+        parts = [states.part(start, min(start + most, states.tokens)) for start in starts]
+        cut = np.stack([np.pad(part, ((0, most - len(part)), (0, 0), (0, 0)), mode="edge") for part in parts]).astype(np.float32)
+        return speaker[STATES].apply(cut) if speaker and self.bundle.features.normalise == "speaker" else cut
+
+    def _load(self, name: str, data: Callable[[], bytes]) -> Heard | Prediction:
         try:
-            return self.views(Path(path).read_bytes())
+            return self.hear(data())
         except AudioError as error:
-            return Prediction(str(path), {}, problem=str(error))
+            return Prediction(name, {}, problem=str(error))
         except OSError as error:
-            return Prediction(str(path), {}, problem=error.strerror or str(error))
+            return Prediction(name, {}, problem=error.strerror or str(error))
 
-    def _predict(self, path: str, prepared: Prepared, views: dict[str, np.ndarray], speaker: dict[str, Statistics] | None) -> Prediction:
-        p = self.average(self.networks(views, speaker))
+    def judge(self, name: str, heard: Heard, speaker: dict[str, Statistics] | None) -> Prediction:
+        """The prediction of one recording.
+
+        Args:
+            name: of the recording.
+            heard: what the model reads of it.
+            speaker: statistics over the speaker's clips (``speaker``), needed with ``normalise: speaker`` only.
+        """
+        p = self.average(self.networks(heard, speaker))
         named = {name: float(value) for name, value in zip(self.bundle.classes, p, strict=True)}
+        prepared = heard.prepared
         left = prepared.source_seconds * (1 - prepared.removed)
-        return Prediction(path, named, prepared.source_seconds, left, prepared.no_speech)
+        return Prediction(name, named, prepared.source_seconds, left, prepared.no_speech)
+
+
+def _takes(facts: Bundle) -> dict[str, Port]:
+    """Inputs that ``model.onnx`` must have, as the facts say.
+
+    Raises:
+        BundleError: when they name one that cannot be made.
+    """
+    layers, width = (len(facts.encoder.layers), facts.encoder.width) if facts.encoder else (0, 0)
+    known = {view: Port(FLOAT, (None, None, columns)) for view, columns in widths(facts.features).items()}
+    known |= {
+        STATES: Port(FLOAT, (None, None, layers, width)),
+        POOLED: Port(FLOAT, (None, layers * STATISTICS * width)),
+        LENGTHS: Port(INTEGER, (None,)),
+    }
+    if unknown := [name for name in facts.reads if name not in known]:
+        raise BundleError(f"{bundles.FACTS}: reads {unknown[0][:40]!r}, which is neither a view nor of an encoder: export it again")
+    return {name: known[name] for name in facts.reads}
 
 
 def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:
@@ -148,47 +261,10 @@ def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:
     """
     judged = [found for found in predictions if found.probabilities]
     if len(judged) < FEWEST:
-        raise SerError(f"to know how one speaker sounds takes {FEWEST} recordings or more; there are {len(judged)} that can be judged")
+        raise SerError(f"--one-speaker needs at least {FEWEST} usable recordings; found {len(judged)}")
     names = list(judged[0].probabilities)
     adapted = iter(centred(np.array([[found.probabilities[name] for name in names] for found in judged]), np.zeros(len(judged))))
     return [
         replace(found, probabilities=dict(zip(names, next(adapted).tolist(), strict=True))) if found.probabilities else found
         for found in predictions
     ]
-
-
-def recordings(paths: Iterable[str]) -> list[str]:
-    """Files as they are named, and for each folder all recordings below it, sorted.
-
-    Raises:
-        SerError: if a path does not exist, or a folder holds no recording.
-    """
-    found: list[str] = []
-    for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            below = (entry for entry in path.rglob("*") if not_audio(entry.relative_to(path).as_posix()) is None)
-            inside = sorted(str(entry) for entry in below if entry.is_file())
-            if not inside:
-                raise SerError(f"{name}: no recording in this folder ({', '.join(AUDIO)})")
-            found += inside
-        elif path.exists():
-            found.append(name)
-        else:
-            raise SerError(f"{name}: no such file or folder")
-    return found
-
-
-def default_bundle(exports: Path) -> Path:
-    """The bundle to use when none is named: the only one, or the only one besides the demo's.
-
-    Raises:
-        BundleError: if there is none, or a choice.
-    """
-    found = sorted(path.parent for path in exports.glob("*/bundle.json"))
-    real = [path for path in found if path.name != "demo"] or found
-    if len(real) == 1:
-        return real[0]
-    if not found:
-        raise BundleError(f"no exported model in {exports.absolute()}: run `dvc repro`, or name one with --bundle FOLDER")
-    raise BundleError(f"several exported models ({', '.join(map(str, real))}): name one with --bundle")

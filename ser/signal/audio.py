@@ -16,6 +16,7 @@ import soxr
 
 from ser import SerError
 from ser.signal.clips import to_int16
+from ser.signal.formats import named
 
 RATES = (1_000, 768_000)
 """Plausible source rates in Hz. A recording that claims 1 Hz would grow 16,000-fold when resampled."""
@@ -29,6 +30,9 @@ FULL_SCALE = 0.99
 """Magnitude from which a value counts as clipped; 8 bit PCM ends at 127/128."""
 
 _BLOCK = 1 << 20
+
+_UNKNOWN = ("Format not recognised", "File does not exist or is not a regular file", "Error opening")
+"""What libsndfile says of bytes in which it finds no format; the second is its word on a broken MP3."""
 
 
 class AudioError(SerError):
@@ -78,11 +82,13 @@ def read(data: bytes) -> tuple[np.ndarray, int]:
             blocks = [_read_block(source, kind)]
             while len(blocks[-1]) == _BLOCK:
                 if len(blocks) * _BLOCK * source.channels >= MAX_POINTS:
-                    raise AudioError("too_long", f"more than {MAX_POINTS} values")
+                    minutes = MAX_POINTS / source.channels / rate / 60
+                    raise AudioError("too_long", f"longer than the {minutes:.0f} minutes that are read at {rate} Hz")
                 blocks.append(_read_block(source, kind))
     except (sf.SoundFileError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         said = getattr(error, "error_string", str(error))  # without soundfile's prefix, which names an address in memory
-        raise AudioError("unreadable", " ".join(said.split()) or type(error).__name__) from None
+        said = " ".join(said.split()) or type(error).__name__
+        raise AudioError("unreadable", named(data) if said.startswith(_UNKNOWN) else said) from None
     channels = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if len(channels) == 0:
         raise AudioError("empty", f"no audio in {len(data)} bytes")
@@ -132,7 +138,8 @@ def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     if rate == sample_rate:
         return signal
     if len(signal) * (sample_rate / rate) > MAX_POINTS:
-        raise AudioError("too_long", f"{len(signal)} values at {rate} Hz")
+        minutes = len(signal) / rate / 60
+        raise AudioError("too_long", f"{minutes:.0f} minutes; at most {MAX_POINTS / sample_rate / 60:.0f} are read at {sample_rate} Hz")
     resampled: np.ndarray = soxr.resample(signal, rate, sample_rate, quality="HQ")
     if len(resampled) == 0:
         raise AudioError("too_short", f"{len(signal)} values at {rate} Hz are less than one at {sample_rate} Hz")

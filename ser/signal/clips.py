@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from ser import SerError
+from ser.runtime.disk import place_named
+from ser.runtime.reading import DamagedError, read_array, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd  # imported only where a table is read: the predictor must start without it
@@ -78,27 +79,45 @@ def to_int16(signal: np.ndarray) -> np.ndarray:
 
 
 def read_table(folder: str | Path) -> pd.DataFrame:
-    """``clips.csv`` of a clips folder with the types of ``COLUMNS``."""
-    import pandas as pd
+    """``clips.csv`` of a clips folder with the types of ``COLUMNS``.
 
-    table = pd.read_csv(Path(folder) / "clips.csv", dtype=COLUMNS, keep_default_na=False, na_values={"snr_db": [""]})
-    return table[list(COLUMNS)]
+    Raises:
+        ser.runtime.reading.DamagedError: if the table is damaged.
+    """
+    path = Path(folder) / "clips.csv"
+    table = read_csv(path, "preprocess", path.parent.name, COLUMNS, empty=["snr_db"])
+    starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
+    if table["clip"].duplicated().any() or not np.array_equal(starts, np.cumsum(lengths) - lengths):
+        raise DamagedError(path, "preprocess", path.parent.name, "its clips do not follow one another")
+    return table
 
 
 def read(folder: str | Path, sample_rate: int) -> Clips:
-    """Open a clips folder. The audio is read from disk when it is used."""
-    return Clips(read_table(folder), np.load(Path(folder) / "audio.npy", mmap_mode="r"), sample_rate)
+    """Open a clips folder. The audio is read from disk when it is used.
+
+    Raises:
+        ser.runtime.reading.DamagedError: if table or audio are damaged or do not belong together.
+    """
+    table = read_table(folder)
+    check_store(folder, table["offset"].to_numpy(), table["samples"].to_numpy())
+    return Clips(table, _audio(Path(folder)), sample_rate)
 
 
 def check_store(folder: str | Path, starts: np.ndarray, lengths: np.ndarray) -> None:
     """Check that ``audio.npy`` of a clips folder holds exactly the clips of ``clips.csv``.
 
     Raises:
-        SerError: if it does not.
+        ser.runtime.reading.DamagedError: if it does not.
     """
-    audio = np.load(Path(folder) / "audio.npy", mmap_mode="r", allow_pickle=False)
-    if audio.dtype != np.int16 or not np.array_equal(np.append(starts, len(audio)), np.append(0, np.cumsum(lengths))):
-        raise SerError(f"{folder}: audio.npy and clips.csv do not belong together; run the preprocess stage again")
+    folder = Path(folder)
+    length = len(_audio(folder))
+    if not np.array_equal(np.append(starts, length), np.append(0, np.cumsum(lengths))):
+        reason = f"it holds {length} samples, clips.csv lists {int(lengths.sum())}"
+        raise DamagedError(folder / "audio.npy", "preprocess", folder.name, reason)
+
+
+def _audio(folder: Path) -> np.ndarray:
+    return read_array(folder / "audio.npy", "preprocess", folder.name, np.int16)
 
 
 class ArrayWriter:
@@ -116,7 +135,8 @@ class ArrayWriter:
         """
         if rows.dtype != self._dtype or rows.shape[1:] != self._shape:
             raise ValueError(f"rows of {self._shape} {self._dtype} expected, not {rows.shape[1:]} {rows.dtype}")
-        self._file.write(np.ascontiguousarray(rows).data)
+        with place_named(Path(self._file.name)):
+            self._file.write(np.ascontiguousarray(rows).data)
         self.length += len(rows)
 
     def keep(self, rows: int) -> None:

@@ -28,6 +28,7 @@ from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
 from ser.params.runtime import Runtime
 from ser.runtime.disk import written_whole
+from ser.runtime.reading import read_json
 from ser.runtime.workers import spread, start_early
 from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array
@@ -80,7 +81,7 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
     channels, rate = audio.read(data)
     seconds = len(channels) / rate
     if seconds < settings.min_seconds:
-        raise audio.AudioError("too_short", f"{seconds:.3f} s; at least {settings.min_seconds:g} s are needed")
+        raise audio.AudioError("too_short", f"{math.floor(1000 * seconds) / 1000:.3f} s; at least {settings.min_seconds:g} s are needed")
     if (share := audio.clipped(channels)) > settings.max_clipped:
         raise audio.AudioError("clipped", f"{share:.1%} of the values are at full scale; at most {settings.max_clipped:.1%} are allowed")
     pcm = audio.to_pcm(channels, rate, settings.sample_rate)
@@ -258,7 +259,7 @@ def summarise(
     name: str, corpus: Corpus, raw: Path, rows: list[dict[str, Any]], left_out: list[tuple[str, str, str]], settings: Preprocess
 ) -> dict[str, Any]:
     """Content of ``summary.json``: kept and rejected recordings, and how much VAD removed, by group."""
-    source = json.loads((raw / "source.json").read_text(encoding="utf-8"))
+    source = read_json(raw / "source.json", "download", name, ["edition"])
     reasons = Counter(reason for _, reason, _ in left_out)
     return {
         "corpus": name,

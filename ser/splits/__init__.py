@@ -1,5 +1,5 @@
 """Which clip is for training, validation or test in which fold: protocols, held-out speakers, leak report.
 
-Imports ``params`` and ``corpora``.
-Imported by no other room.
+Imports ``params``, ``runtime`` and ``corpora``.
+Imported by ``training`` and ``search``.
 """

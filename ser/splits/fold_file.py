@@ -6,9 +6,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from ser.splits.assignment import PARTS
 from ser.splits.leaks import SplitError
-
-PARTS = ("train", "valid", "test")
 
 
 def read(path: Path) -> pd.DataFrame:

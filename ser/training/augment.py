@@ -98,7 +98,7 @@ def augment(
     """
     uniform = draws.uniform[rows]
     kept = corpus.length[rows].clamp_max(max_frames)
-    first = (uniform[:, _CROP] * (corpus.length[rows] - kept + 1)).long()
+    first = first_frames(corpus, rows, draws, max_frames)
     rate = 1 + params.speed * (2 * uniform[:, _SPEED] - 1)
     silence = (uniform[:, _SHIFT] * (int(params.shift_seconds * frames_per_second) + 1)).long()
     lengths = silence + (kept / rate).long().clamp_min(1)
@@ -124,6 +124,12 @@ def augment(
             log_mel = _add_noise(log_mel, inside & voiced, uniform, draws.texture, params)
         views |= {"log_mel": log_mel, **{name: log_mel @ matrix for name, matrix in corpus.from_log_mel.items()}}
     return {name: standardise(corpus, name, views[name], rows, inside) for name in corpus.views}, lengths
+
+
+def first_frames(corpus: Corpus, rows: Tensor, draws: Draws, max_frames: int) -> Tensor:
+    """First frame of what is seen of each clip (B,): 0, or a random place where the clip is longer than ``max_frames``."""
+    kept = corpus.length[rows].clamp_max(max_frames)
+    return (draws.uniform[rows, _CROP] * (corpus.length[rows] - kept + 1)).long()
 
 
 def _between(frames: Tensor, start: Tensor, place: Tensor) -> Tensor:
@@ -171,7 +177,6 @@ def mask(frames: Tensor, lengths: Tensor, uniform: Tensor, fill: Tensor, params:
         params: ``train.augment``.
     """
     rows = torch.arange(frames.shape[2], device=frames.device)
-    steps = torch.arange(frames.shape[1], device=frames.device)
     hidden = torch.zeros(frames.shape, dtype=torch.bool, device=frames.device)
     column = _MASKS
     for _ in range(params.freq_masks):
@@ -179,9 +184,31 @@ def mask(frames: Tensor, lengths: Tensor, uniform: Tensor, fill: Tensor, params:
         low = (uniform[:, column + 1] * (frames.shape[2] - width + 1)).long()
         hidden |= ((rows >= low[:, None]) & (rows < (low + width)[:, None]))[:, None, :]
         column += 2
+    hidden |= _masked_time(frames.shape[1], lengths, uniform, params)[:, :, None]
+    return torch.where(hidden, fill, frames)
+
+
+def mask_time(states: Tensor, counts: Tensor, uniform: Tensor, fill: Tensor, params: Augment) -> Tensor:
+    """The time masks of ``mask`` for hidden states, at the same shares of the clip.
+
+    Args:
+        states: (B, N, layers, width).
+        counts: (B,) tokens of each clip.
+        uniform: (B, …) the epoch's draws of these clips.
+        fill: (layers, width).
+        params: ``train.augment``.
+    """
+    return torch.where(_masked_time(states.shape[1], counts, uniform, params)[:, :, None, None], fill, states)
+
+
+def _masked_time(steps: int, lengths: Tensor, uniform: Tensor, params: Augment) -> Tensor:
+    """Which steps of each clip are masked, (B, steps) bool."""
+    step = torch.arange(steps, device=lengths.device)
+    hidden = torch.zeros(len(lengths), steps, dtype=torch.bool, device=lengths.device)
+    column = _MASKS + 2 * params.freq_masks
     for _ in range(params.time_masks):
         width = (uniform[:, column] * params.time_width * lengths).long()
         low = (uniform[:, column + 1] * (lengths - width + 1)).long()
-        hidden |= ((steps >= low[:, None]) & (steps < (low + width)[:, None]))[:, :, None]
+        hidden |= (step >= low[:, None]) & (step < (low + width)[:, None])
         column += 2
-    return torch.where(hidden, fill, frames)
+    return hidden

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ser import SerError
 from ser.params.features import Features
+from ser.training import hidden as states
+from ser.training.hidden import Hidden
 from ser.views import features
 from ser.views.features import Views
-from ser.views.normalise import SMALLEST_SCALE, Statistics, scales, statistics
+from ser.views.normalise import SMALLEST_SCALE, Statistics, statistics
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Corpus:
         from_log_mel: (bands, columns) for each view that can be computed from log-mel.
         normalise: corpus, speaker or clip.
         functionals: (clips, n) float32 of openSMILE, with ``normalise=speaker`` standardised already; None where there are none.
+        hidden: states of a frozen encoder, where the model reads them.
     """
 
     views: dict[str, Tensor]
@@ -46,6 +49,7 @@ class Corpus:
     from_log_mel: dict[str, Tensor]
     normalise: str
     functionals: Tensor | None = None
+    hidden: Hidden | None = None
 
     @property
     def device(self) -> torch.device:
@@ -53,7 +57,14 @@ class Corpus:
         return self.start.device
 
 
-def load(source: Views | str | Path, table: pd.DataFrame, classes: list[str], params: Features, device: torch.device) -> Corpus:
+def load(
+    source: Views | str | Path,
+    table: pd.DataFrame,
+    classes: list[str],
+    params: Features,
+    device: torch.device,
+    hidden: Hidden | None = None,
+) -> Corpus:
     """Read the features of a corpus once and move them to the device.
 
     Args:
@@ -62,6 +73,7 @@ def load(source: Views | str | Path, table: pd.DataFrame, classes: list[str], pa
         classes: emotions in report order; their positions are the class numbers.
         params: ``features`` of params.yaml.
         device: torch device.
+        hidden: states of a frozen encoder on the device, where the model reads them.
 
     Raises:
         SerError: if features and clips do not belong together, or the functionals that ``params`` asks for are not there.
@@ -73,9 +85,9 @@ def load(source: Views | str | Path, table: pd.DataFrame, classes: list[str], pa
         raise SerError(f"{where} holds no functionals.npy: run the features stage again")
     speakers, group = np.unique(table["speaker"].to_numpy(str), return_inverse=True)
     numbers = {name: number for number, name in enumerate(classes)}
-    by_speaker: dict[str, tuple[Tensor, Tensor]] = {}
+    each_speaker: dict[str, tuple[Tensor, Tensor]] = {}
     if params.normalise == "speaker":
-        by_speaker = {
+        each_speaker = {
             name: _speaker_statistics(frames, views.offsets, group, len(speakers), device) for name, frames in views.frames.items()
         }
     return Corpus(
@@ -84,12 +96,13 @@ def load(source: Views | str | Path, table: pd.DataFrame, classes: list[str], pa
         length=torch.from_numpy(np.diff(views.offsets)).to(device),
         target=torch.tensor([numbers[emotion] for emotion in table["emotion"]], device=device),
         group=torch.from_numpy(group).to(device),
-        group_statistics=by_speaker,
+        group_statistics=each_speaker,
         silence=_on(device, features.silence(params)),
         per_db=_on(device, features.per_db(params)),
         from_log_mel=_on(device, features.from_log_mel(params)),
         normalise=params.normalise,
-        functionals=None if views.functionals is None else _functionals(views.functionals, group, params.normalise).to(device),
+        functionals=None if views.functionals is None else states.by_speaker(views.functionals, group, params.normalise).to(device),
+        hidden=hidden,
     )
 
 
@@ -105,16 +118,6 @@ def _speaker_statistics(
     each = [statistics(frames[owner == number]) for number in range(groups)]
     mean, scale = (np.stack([getattr(one, name) for one in each]) for name in ("mean", "scale"))
     return torch.from_numpy(mean).to(device), torch.from_numpy(scale).to(device)
-
-
-def _functionals(values: np.ndarray, group: np.ndarray, normalise: str) -> Tensor:
-    """Functionals, with ``normalise=speaker`` standardised by each speaker's own clips; labels are not used."""
-    found = np.array(values)
-    if normalise == "speaker":
-        for number in np.unique(group):
-            own = found[group == number].astype(np.float64)
-            found[group == number] = (own - own.mean(axis=0)) / scales(own)
-    return torch.from_numpy(found)
 
 
 def standardise(corpus: Corpus, name: str, frames: Tensor, rows: Tensor, inside: Tensor) -> Tensor:
@@ -140,18 +143,21 @@ def standardise(corpus: Corpus, name: str, frames: Tensor, rows: Tensor, inside:
 
 
 def view_statistics(corpus: Corpus, rows: np.ndarray) -> dict[str, Statistics]:
-    """Statistics of each view over the frames of the given clips, after per-speaker or per-clip standardisation."""
+    """Statistics of each view, and of hidden states, over the given clips, after per-speaker or per-clip standardisation."""
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in corpus.views}
     for part in np.array_split(rows, max(1, len(rows) // 256)):
         chosen = torch.tensor(part, device=corpus.device)
-        views, inside = gather(corpus, chosen, torch.zeros_like(chosen), corpus.length[chosen])
+        views, inside = gather_views(corpus, chosen, torch.zeros_like(chosen), corpus.length[chosen])
         for name, frames in views.items():
             pieces[name].append(frames[inside].cpu().numpy())
-    return {name: statistics(np.concatenate(found)) for name, found in pieces.items()}
+    found = {name: statistics(np.concatenate(piece)) for name, piece in pieces.items()}
+    if corpus.hidden is not None and corpus.hidden.states is not None:
+        found["encoder"] = states.state_statistics(corpus.hidden, rows, corpus.group)
+    return found
 
 
 def gather(corpus: Corpus, rows: Tensor, first: Tensor, length: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """Stretches of clips as a network takes them: all views, cut, padded and standardised (``standardise``).
+    """Stretches of clips as a network takes them: all views, cut, padded and standardised (``standardise``), and hidden states.
 
     Args:
         corpus: the corpus.
@@ -160,8 +166,22 @@ def gather(corpus: Corpus, rows: Tensor, first: Tensor, length: Tensor) -> tuple
         length: (B,) number of frames.
 
     Returns:
-        Each view (B, T, columns) float32, where T is the greatest length, and inside (B, T) bool, true where a frame is of the clip.
+        Each view (B, T, columns) float32, where T is the greatest length, where the model reads them ``encoder`` (B, N, layers, width),
+        and inside (B, T) bool, true where a frame is of the clip.
     """
+    views, inside = gather_views(corpus, rows, first, length)
+    return views | gather_states(corpus, rows, first, length), inside
+
+
+def gather_states(corpus: Corpus, rows: Tensor, first: Tensor, length: Tensor) -> dict[str, Tensor]:
+    """Hidden states of stretches of clips under the name ``encoder`` (``ser.training.hidden.cut``); nothing where none are read."""
+    if corpus.hidden is None or corpus.hidden.states is None:
+        return {}
+    return {"encoder": states.cut(corpus.hidden, rows, corpus.group[rows], first, length)}
+
+
+def gather_views(corpus: Corpus, rows: Tensor, first: Tensor, length: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """``gather`` without hidden states."""
     views = {}
     for name in corpus.views:
         frames, inside = cut(corpus, name, rows, first, length)

@@ -1,23 +1,34 @@
 """Checkpoints of interrupted trainings, outside the pipeline's outputs, used only by an identical training.
 
-Tensors are stored as safetensors and the rest as its JSON metadata, so reading a checkpoint runs no code from
-it.
+A file holds tensors as safetensors, the rest as their JSON metadata, and a SHA-256 of both at its end. So
+reading a checkpoint runs no code from it, and a damaged one is never used.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Iterable
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
-from ser.runtime.disk import file_written_whole
+from ser.runtime.disk import file_written_whole, place_named
+from ser.runtime.reading import read_json, written_by
+
+log = logging.getLogger(__name__)
+
+CHECKSUMS = "checksums.json"
+CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
@@ -40,17 +51,97 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
     """Write a checkpoint atomically: if the process dies, either the old or the new file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)})
-    with file_written_whole(path, shared=True) as part:  # the same training may run twice at once, as queued experiments
-        part.write_bytes(stored)
+    with place_named(path), file_written_whole(path, shared=True) as part:  # should two trainings meet on a disk without locks
+        part.write_bytes(stored + hashlib.sha256(stored).digest())
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and facts of a checkpoint, or None if the file does not exist."""
-    if not path.exists():
+    """Tensors and facts of a checkpoint, or None if the file does not exist or is damaged.
+
+    A damaged file is renamed to ``<name>.damaged``, and a warning names both.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
         return None
-    with safe_open(path, framework="pt") as stored:
-        names: list[str] = list(stored.keys())  # a handle on a file, not a dict: it cannot be iterated itself
-        return {name: stored.get_tensor(name) for name in names}, json.loads(stored.metadata()["facts"])
+    stored, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    if hashlib.sha256(stored).digest() != checksum:
+        aside = path.with_name(f"{path.name}.damaged")
+        with suppress(FileNotFoundError):  # another rank of this training has renamed it
+            os.replace(path, aside)
+        log.warning("%s is damaged: it is now %s, and this training begins anew", path, aside.name)
+        return None
+    header = int.from_bytes(stored[:8], "little")  # safetensors: the length of the header, the header as JSON, the values
+    return load(stored), json.loads(json.loads(stored[8 : 8 + header])["__metadata__"]["facts"])
+
+
+@contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Train with the checkpoints in ``folder`` while no identical training does.
+
+    Identical trainings may run at the same time, as queued experiments that differ in evaluation only. Each
+    waits until the one before it has ended, and resumes from its finished checkpoints. The last one removes
+    them. After an error they stay.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    users, turn = (folder.with_name(f"{folder.name}.{kind}") for kind in ("users", "lock"))
+    with _locked(users, fcntl.LOCK_SH) as here, _locked(turn, fcntl.LOCK_EX):
+        yield
+        with suppress(BlockingIOError):  # another one waits, and will need the checkpoints
+            fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+            turn.unlink()
+            users.unlink()
+
+
+@contextmanager
+def _locked(path: Path, kind: int) -> Iterator[IO[str]]:
+    """Hold a lock on the file ``path``. The system releases it when the process ends, however it ends."""
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("%s: an identical training runs: waiting for its result", path.stem)
+                fcntl.flock(file, kind)
+            if _is(file, path):
+                yield file
+                return
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    """Whether the path still names this file. The one that held the lock may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def write_checksums(folder: Path) -> None:
+    """Write ``checksums.json``: the SHA-256 of each file of weights in ``models/<corpus>``."""
+    sums = {path.name: _sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    (folder / CHECKSUMS).write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in ``models/<corpus>/<file>``.
+
+    Raises:
+        DamagedError: if the file is damaged. A file without ``checksums.json`` beside it is only parsed.
+    """
+    stage, corpus, sums = "train", path.parent.name, path.with_name(CHECKSUMS)
+    with written_by(stage, corpus, path):
+        if sums.exists() and read_json(sums, stage, corpus).get(path.name) != _sha256(path):
+            raise ValueError(f"its SHA-256 is not the one in {CHECKSUMS}")
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ser import SerError
+from ser.encoders.store import EncoderFacts
 from ser.model import fusion
 from ser.model.baseline import Svm
+from ser.model.encoder_branch import EncoderInput, TokenRate
+from ser.model.linear import Linear
 from ser.model.network import Network, evaluating
 from ser.params import Params
 from ser.params.base import Section
@@ -23,11 +26,16 @@ from ser.params.features import Features
 from ser.params.model import Model
 from ser.params.preprocess import Preprocess
 from ser.params.train import Train
-from ser.training import batches
-from ser.views.features import Views, widths
+from ser.runtime.reading import read_json, written_by
+from ser.training import batches, hidden
+from ser.training.checkpoint import read_weights
+from ser.views.features import Views, read, widths
 from ser.views.windows import windows
 
 BATCH = 64
+
+Machine = Network | Svm | Linear
+"""Whatever ``model.kind`` makes: it has ``n_classes`` and gives logits."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Trained:
         seeds: numbers of the seeds.
         preprocess, features, model, train: the parameters that made it.
         notes: facts for the metrics, such as device type and determinism.
+        encoder: the frozen encoder whose hidden states the model reads; None where it reads none.
     """
 
     corpus: str
@@ -52,9 +61,18 @@ class Trained:
     model: Model
     train: Train
     notes: dict[str, Any]
+    encoder: EncoderFacts | None = None
 
     @classmethod
-    def planned(cls, corpus: str, table: pd.DataFrame, folds: list[int], params: Params, notes: dict[str, Any]) -> Trained:
+    def planned(
+        cls,
+        corpus: str,
+        table: pd.DataFrame,
+        folds: list[int],
+        params: Params,
+        notes: dict[str, Any],
+        encoder: EncoderFacts | None = None,
+    ) -> Trained:
         """What training with these parameters will have made; of the classes asked for, those that ``table`` (clips.csv) holds.
 
         Raises:
@@ -64,7 +82,7 @@ class Trained:
         there = set(table["emotion"])
         classes = [emotion for emotion in params.corpora[corpus].labels.classes or sorted(there) if emotion in there]
         sections = params.preprocess, params.features, params.model, params.train
-        return cls(corpus, classes, folds, params.train.seeds, *sections, notes)
+        return cls(corpus, classes, folds, params.train.seeds, *sections, notes, encoder if params.model.reads_encoder else None)
 
     @property
     def frames_per_second(self) -> float:
@@ -80,6 +98,8 @@ class Trained:
         """Write ``model.json``."""
         sections = {name: getattr(self, name).model_dump() for name in ("preprocess", "features", "model", "train")}
         facts = {"corpus": self.corpus, "classes": self.classes, "folds": self.folds, "seeds": self.seeds, **sections, "notes": self.notes}
+        if self.encoder is not None:
+            facts["encoder"] = self.encoder.model_dump()
         (folder / "model.json").write_text(json.dumps(facts, indent=1) + "\n")
 
 
@@ -92,36 +112,85 @@ def describe(folder: str | Path) -> Trained:
     path = Path(folder) / "model.json"
     if not path.exists():
         raise SerError(f"{path} not found: run the train stage for this corpus first (dvc repro train@{Path(folder).name})")
-    facts = json.loads(path.read_text())
+    facts = read_json(path, "train", path.parent.name)
     sections: dict[str, type[Section]] = {"preprocess": Preprocess, "features": Features, "model": Model, "train": Train}
-    values: dict[str, Any] = {name: sections[name].model_validate(value) if name in sections else value for name, value in facts.items()}
-    return Trained(**values)
+    sections["encoder"] = EncoderFacts
+    with written_by("train", path.parent.name, path):
+        values: dict[str, Any] = {
+            name: sections[name].model_validate(value) if name in sections else value for name, value in facts.items()
+        }
+        return Trained(**values)
 
 
 def new_network(trained: Trained) -> Network:
     """An untrained network of the right shape."""
-    return Network(trained.model, widths(trained.features), len(trained.classes))
+    encoder = None
+    if trained.encoder is not None:
+        rate = TokenRate.of(trained.features.frames.hop_length, trained.encoder.tokens_per_second, trained.preprocess.sample_rate)
+        encoder = EncoderInput(len(trained.encoder.layers), trained.encoder.width, rate)
+    return Network(trained.model, widths(trained.features), len(trained.classes), encoder, trained.train.warm_start == "linear")
 
 
-def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Network | Svm:
-    """The network (or support vector machine) of one fold and seed, ready for use."""
-    state = load_file(Path(folder) / f"fold{fold}-seed{seed}.safetensors")
-    network = Svm.shaped(state) if trained.model.kind == "svm" else new_network(trained)
-    network.load_state_dict(state)
+def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, device: torch.device) -> Machine:
+    """The network (or support vector machine, or regression) of one fold and seed, ready for use."""
+    path = Path(folder) / f"fold{fold}-seed{seed}.safetensors"
+    state = read_weights(path)
+    shaped: dict[str, Callable[[dict[str, Tensor]], Svm | Linear]] = {"svm": Svm.shaped, "linear": Linear.shaped}
+    network: Machine
+    with written_by("train", path.parent.name, path):
+        network = shaped[trained.model.kind](state) if trained.model.kind in shaped else new_network(trained)
+        network.load_state_dict(state)
     return network.to(device).eval()
 
 
+def load_corpus(
+    trained: Trained, source: Views | str | Path, encoded: str | Path | None, table: pd.DataFrame, device: torch.device
+) -> batches.Corpus:
+    """All that a model reads of a corpus, on the device.
+
+    Args:
+        trained: the model.
+        source: the features, with hidden states where the model reads them; or the folder that ``features`` wrote.
+        encoded: with a folder as ``source``, the one that ``encode`` wrote; opened only where the model reads hidden states.
+        table: ``clips.csv``.
+        device: torch device.
+
+    Raises:
+        SerError: if features, hidden states and clips do not belong together, or the hidden states are of another encoder than the
+            model's.
+    """
+    reads = trained.model.reads_encoder
+    if reads is None:
+        return batches.load(source, table, trained.classes, trained.features, device)
+    views = source if isinstance(source, Views) else read(source, trained.features, encoded)
+    if views.encoded is None:
+        raise SerError("the model reads hidden states and none are given: run the encode stage")
+    if views.encoded.about != trained.encoder:
+        raise SerError(
+            f"the hidden states are of {views.encoded.about}, the model was made for {trained.encoder}: run encode and train again"
+        )
+    states = hidden.load(
+        views.encoded, table["samples"].to_numpy(), table["speaker"].to_numpy(str), trained.preprocess.sample_rate,
+        trained.features.frames.hop_length, trained.features.normalise, reads, device,
+    )  # fmt: skip
+    return batches.load(views, table, trained.classes, trained.features, device, states)
+
+
 @torch.no_grad()
-def probabilities(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
+def probabilities(network: Machine, corpus: batches.Corpus, rows: np.ndarray, max_frames: int) -> np.ndarray:
     """Class probabilities of clips, shape (len(rows), classes), float64; windows of long clips are averaged.
 
-    An SVM reads the functionals where there are any, and these are of whole clips.
+    An SVM reads the functionals where there are any, a regression the pooled hidden states, and these are of whole clips.
     """
     if len(rows) == 0:
         return np.zeros((0, network.n_classes))
     with evaluating(network):
         if isinstance(network, Svm) and corpus.functionals is not None:
             return _softmax(network.decisions(corpus.functionals[torch.tensor(rows, device=corpus.device)])).numpy()
+        if isinstance(network, Linear):
+            assert corpus.hidden is not None
+            assert corpus.hidden.pooled is not None
+            return _softmax(network.decisions(corpus.hidden.pooled[torch.tensor(rows, device=corpus.device)])).numpy()
         return _by_windows(network, corpus, rows, max_frames)
 
 
@@ -145,7 +214,12 @@ def _softmax(logits: Tensor) -> Tensor:
 
 
 def predict(
-    folder: str | Path, features: Views | str | Path, table: pd.DataFrame, assignment: pd.DataFrame, device: torch.device
+    folder: str | Path,
+    features: Views | str | Path,
+    table: pd.DataFrame,
+    assignment: pd.DataFrame,
+    device: torch.device,
+    encoded: str | Path | None = None,
 ) -> pd.DataFrame:
     """Probabilities of every valid and test clip by the network that has not seen it.
 
@@ -155,12 +229,13 @@ def predict(
         table: ``clips.csv``.
         assignment: ``data/folds/<corpus>.csv``.
         device: torch device.
+        encoded: with a folder of features, that of the hidden states (``data/encoded/<corpus>``); opened only where they are read.
 
     Returns:
         ``clip, fold, seed, part, emotion, p_<class>…``, sorted by fold, seed, part and clip.
     """
     trained = describe(folder)
-    corpus = batches.load(features, table, trained.classes, trained.features, device)
+    corpus = load_corpus(trained, features, encoded, table, device)
     row_of = pd.Series(np.arange(len(table)), index=table["clip"])
     found = []
     for fold in trained.folds:

@@ -21,17 +21,20 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ser import SerError
+from ser.encoders import store
 from ser.params.features import Features
 from ser.params.runtime import Runtime
+from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.machine import devices, end_with_the_parent, workers
-from ser.signal.clips import read_table
-from ser.training import batches, data_parallel, device, loop, noise
+from ser.signal.clips import check_store, read_table
+from ser.splits import assignment
+from ser.training import at_once, data_parallel, device, inference, loop, noise
 from ser.training.inference import Trained
 
-CODE = ("model", "params", "signal", "training", "views")
+CODE = ("encoders", "model", "params", "signal", "splits", "training", "views")
 """Rooms of the library that weights and validation scores depend on."""
 DEATH_SEEN_WITHIN = 5.0
 """Seconds to wait, after an error of one rank, for the death of another rank that would explain it."""
@@ -49,6 +52,8 @@ class Job:
     seed: int
     checkpoint: Path
     out: Path
+    encoded: Path | None = None
+    """Folder of hidden states, read where the model does."""
 
 
 def code() -> list[Path]:
@@ -56,10 +61,14 @@ def code() -> list[Path]:
     return [Path(__file__).parents[1] / room for room in CODE]
 
 
-def inputs(features: Path, clips: Path, assignment: Path, params: Features) -> list[Path]:
-    """The files that jobs with these folders read. The audio is not among them: the features stand for it."""
+def inputs(features: Path, clips: Path, assignment: Path, params: Features, encoded: Path | None = None) -> list[Path]:
+    """The files that jobs with these folders read. The audio is not among them: the features stand for it.
+
+    ``encoded`` is the folder of the hidden states; None where the model reads none.
+    """
     arrays = [*params.views, "offsets", *(["functionals"] if params.functionals is not None else [])]
-    return [*(features / f"{name}.npy" for name in arrays), assignment, clips / "clips.csv"]
+    states = [encoded / name for name in ("states.npy", "offsets.npy", store.FACTS)] if encoded is not None else []
+    return [*(features / f"{name}.npy" for name in arrays), assignment, clips / "clips.csv", *states]
 
 
 def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
@@ -152,31 +161,35 @@ def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: 
 def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     """Train a fold and write its weights. Only rank 0 writes, prints and returns the history."""
     first = data_parallel.rank() == 0
-    svm = job.trained.model.kind == "svm"
-    if svm and not first:
-        return []  # an SVM is fitted by one process
+    fit_at_once = {"svm": at_once.train_svm, "linear": at_once.train_linear}.get(job.trained.model.kind)
+    if fit_at_once is not None and not first:
+        return []  # what has no epochs is fitted by one process
     params = job.trained.train
     place = device.set_up(runtime, deterministic=not params.fast)
     table = read_table(job.clips)
-    assignment = pd.read_csv(job.assignment, dtype={"clip": "string"})
-    corpus = batches.load(job.features, table, job.trained.classes, job.trained.features, place)
+    split = assignment.read(job.assignment, table["clip"])
+    corpus = inference.load_corpus(job.trained, job.features, job.encoded, table, place)
     row_of = pd.Series(range(len(table)), index=table["clip"])
-    part = assignment[assignment["fold"] == job.fold]
+    part = split[split["fold"] == job.fold]
     train, valid = (row_of[part.loc[part["part"] == kind, "clip"].sort_values()].to_numpy() for kind in ("train", "valid"))
     if len(valid) == 0 or len(train) == 0:
         counts = f"{len(train)} training and {len(valid)} validation clips"
         raise SerError(f"fold {job.fold} in {job.assignment} has {counts}; both are needed: change `split` or the class set")
-    fold = loop.Fold(job.fold, job.seed, train, valid, job.checkpoint)
+    fold = at_once.Fold(job.fold, job.seed, train, valid, job.checkpoint)
     say = functools.partial(print, flush=True) if first else lambda line: None
-    if svm:
-        weights, history = loop.train_svm(corpus, fold, job.trained, say)
+    if fit_at_once is not None:
+        weights, history = fit_at_once(corpus, fold, job.trained, say)
     else:
         rate = job.trained.preprocess.sample_rate
-        recordings = noise.recordings(job.clips, table, rate, job.trained.features) if _hears(job.trained) else None
+        recordings = None
+        if _hears(job.trained):
+            check_store(job.clips, table["offset"].to_numpy(), table["samples"].to_numpy())
+            recordings = noise.recordings(job.clips, table, rate, job.trained.features)
         weights, history = loop.train_fold(corpus, fold, job.trained, say, recordings)
     if not first:
         return []
-    save_file(weights, job.out)
+    with place_named(job.out), file_written_whole(job.out) as beside:
+        beside.write_bytes(save(weights))
     return history
 
 

@@ -14,31 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import recall_score
 from torch import Tensor
 
-from ser.model.baseline import Svm, clip_statistics, fit
+from ser.model import linear
 from ser.model.losses import class_weights, loss
 from ser.model.network import Network
 from ser.params.train import Train
-from ser.training import batches, checkpoint, data_parallel, inference
-from ser.training.augment import Draws, augment, draw, mask, with_noisy_recordings
+from ser.training import batches, checkpoint, data_parallel, hidden, inference
+from ser.training.at_once import HISTORY, Fold, score
+from ser.training.augment import Draws, augment, draw, first_frames, mask, mask_time, with_noisy_recordings
 from ser.training.inference import Trained
 from ser.training.noise import Recordings
 from ser.training.optimisation import average, learning_rate, make_optimizer
-
-HISTORY = ["fold", "seed", "epoch", "train_loss", "valid_loss", "valid_ua", "lr"]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Clip numbers of one fold's training and validation part, and where its checkpoint lives."""
-
-    number: int
-    seed: int
-    train: np.ndarray
-    valid: np.ndarray
-    checkpoint: Path
 
 
 @dataclass
@@ -53,7 +40,7 @@ class State:
         best: with ``keep: best`` the averaged weights of the best epoch so far, else empty.
         best_ua: the best validation UA so far; −1 before the first epoch.
         since_best: epochs since then.
-        history: one row of ``HISTORY`` per finished epoch.
+        history: one row of ``HISTORY`` per finished epoch, after a warm start with epoch 0 before them.
     """
 
     network: Network
@@ -64,6 +51,11 @@ class State:
     best_ua: float = -1.0
     since_best: int = 0
     history: list[dict] = field(default_factory=list)
+
+    @property
+    def epochs(self) -> int:
+        """Finished epochs; the state before the first, which a warm start notes as epoch 0, is none."""
+        return self.history[-1]["epoch"] if self.history else 0
 
 
 def train_fold(
@@ -84,16 +76,18 @@ def train_fold(
     params = trained.train
     state = start(corpus, fold, trained)
     if resume(state, fold.checkpoint):
-        say(f"fold {fold.number} seed {fold.seed}: resumes after epoch {len(state.history)} of {params.epochs}")
-    data_parallel.check_same_start(len(state.history), corpus.device)
+        say(f"fold {fold.number} seed {fold.seed}: resumes after epoch {state.epochs} of {params.epochs}")
+    elif params.warm_start == "linear":
+        say(warm_start(state, corpus, fold, trained))
+    data_parallel.check_same_start(state.epochs, corpus.device)
 
-    began, epochs_before = time.monotonic(), len(state.history)
+    began, epochs_before = time.monotonic(), state.epochs
     for epoch in range(epochs_before + 1, params.epochs + 1):
         if params.patience and state.since_best >= params.patience:
             break
         train_loss, lr = run_epoch(state, corpus, fold, trained, recordings)
         valid_loss, valid_ua = validate(state, corpus, fold, trained)
-        note(state, fold, params, train_loss, valid_loss, valid_ua, lr)
+        note(state, fold, params, epoch, train_loss, valid_loss, valid_ua, lr)
         if data_parallel.rank() == 0:
             save(state, fold.checkpoint)
         say(_line(state.history[-1], params.epochs, len(fold.train), began, epoch - epochs_before))
@@ -113,6 +107,27 @@ def start(corpus: batches.Corpus, fold: Fold, trained: Trained) -> State:
     return State(network, compiled, averaged, make_optimizer(network, trained.train))
 
 
+def warm_start(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained) -> str:
+    """Fit the regression on the fold's training clips, make it part of the network, and note epoch 0; returns a line that says so.
+
+    It is fitted on what the network will pool, and every process fits the same. Epoch 0 is the regression alone, for the network's own
+    classifier is zero: with ``keep: best`` it is the first candidate.
+    """
+    assert trained.encoder is not None
+    rows = np.concatenate([fold.train, fold.valid])
+    known = _pooled_states(state.network, corpus, rows)
+    parts = np.arange(len(fold.train)), np.arange(len(fold.train), len(rows))
+    target = corpus.target.cpu().numpy()[rows]
+    found = linear.fit(known, target, *parts, trained.encoder.layers, len(trained.classes), trained.model.linear)
+    state.network.set_linear(found.machine.to(corpus.device))
+    for name, value in state.network.state_dict().items():
+        state.averaged[name].copy_(value)
+    train_loss, _ = score(state.network, corpus, fold.train, trained)
+    valid_loss, valid_ua = score(state.network, corpus, fold.valid, trained)
+    note(state, fold, trained.train, 0, train_loss, valid_loss, valid_ua, 0.0)
+    return f"fold {fold.number} seed {fold.seed}: starts from a regression on hidden states {list(found.layers)}, valid UA {valid_ua:.3f}"
+
+
 def resume(state: State, path: Path) -> bool:
     """Take up the training from its checkpoint; returns whether there is one."""
     resumed = checkpoint.read(path)
@@ -130,7 +145,7 @@ def resume(state: State, path: Path) -> bool:
 
 def run_epoch(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained, recordings: Recordings | None) -> tuple[float, float]:
     """Train on each batch of the training clips; returns their mean loss and the last learning rate."""
-    params, network, epoch = trained.train, state.network, len(state.history) + 1
+    params, network, epoch = trained.train, state.network, state.epochs + 1
     target = corpus.target.cpu().numpy()
     counts = torch.from_numpy(np.bincount(target[fold.train], minlength=len(trained.classes)))
     weights = class_weights(counts, params).to(corpus.device)
@@ -168,15 +183,15 @@ def validate(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained)
     if data_parallel.rank() == 0:
         current = {name: value.clone() for name, value in state.network.state_dict().items()}
         state.network.load_state_dict(state.averaged)
-        valid_loss, valid_ua = _score(state.network, corpus, fold.valid, trained)
+        valid_loss, valid_ua = score(state.network, corpus, fold.valid, trained)
         state.network.load_state_dict(current)
     valid_loss, valid_ua = data_parallel.summed(valid_loss, valid_ua, device=corpus.device)
     return valid_loss, valid_ua
 
 
-def note(state: State, fold: Fold, params: Train, train_loss: float, valid_loss: float, valid_ua: float, lr: float) -> None:
+def note(state: State, fold: Fold, params: Train, epoch: int, train_loss: float, valid_loss: float, valid_ua: float, lr: float) -> None:
     """Add a finished epoch to the history, and keep its weights if they are the best so far and wanted."""
-    row = [fold.number, fold.seed, len(state.history) + 1, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), lr]
+    row = [fold.number, fold.seed, epoch, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), lr]
     state.history.append(dict(zip(HISTORY, row, strict=True)))
     better = valid_ua > state.best_ua
     state.best_ua, state.since_best = (valid_ua, 0) if better else (state.best_ua, state.since_best + 1)
@@ -192,29 +207,18 @@ def save(state: State, path: Path) -> None:
     checkpoint.write(path, tensors | checkpoint.optimizer_tensors(state.optimizer), facts)
 
 
-def train_svm(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[dict]]:
-    """The baseline in place of a network; takes and returns what ``train_fold`` does, with one row of history."""
-    rows = torch.tensor(fold.train, device=corpus.device)
-    known = _clip_statistics(corpus, rows) if corpus.functionals is None else corpus.functionals[rows]
-    machine = fit(known.cpu().double().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
-    train_loss, _ = _score(machine, corpus, fold.train, trained)
-    valid_loss, valid_ua = _score(machine, corpus, fold.valid, trained)
-    row = [fold.number, fold.seed, 1, round(train_loss, 5), round(valid_loss, 5), round(valid_ua, 5), 0.0]
-    say(f"fold {fold.number} seed {fold.seed}: SVM on {len(machine.support)} support clips, valid UA {valid_ua:.3f}")
-    return {name: value.cpu() for name, value in machine.state_dict().items()}, [dict(zip(HISTORY, row, strict=True))]
+def _pooled_states(network: Network, corpus: batches.Corpus, rows: np.ndarray) -> np.ndarray:
+    """What a network's regression reads of whole clips, float32 (len(rows), columns)."""
+    pieces = []
+    for part in torch.tensor(rows, device=corpus.device).split(64):
+        length = corpus.length[part]
+        views = batches.gather_states(corpus, part, torch.zeros_like(part), length)
+        pieces.append(network.pooled_states(views, length))
+    return torch.cat(pieces).cpu().numpy()
 
 
 def _key(seed: int, epoch: int) -> int:
     return int(np.random.default_rng((seed, epoch, 4)).integers(2**62))
-
-
-def _clip_statistics(corpus: batches.Corpus, rows: Tensor) -> Tensor:
-    """What the baseline knows of clips where there are no functionals, (len(rows), S)."""
-    pieces = []
-    for part in rows.split(256):
-        views, _ = batches.gather(corpus, part, torch.zeros_like(part), corpus.length[part])
-        pieces.append(clip_statistics(views, corpus.length[part]))
-    return torch.cat(pieces)
 
 
 def _mixed(
@@ -224,28 +228,25 @@ def _mixed(
     params = trained.train.augment
     at = torch.from_numpy(rows).to(corpus.device)
     views, lengths = augment(corpus, at, draws, params, trained.max_frames, trained.frames_per_second)
+    states = batches.gather_states(corpus, at, first_frames(corpus, at, draws, trained.max_frames), lengths)
     soft = torch.nn.functional.one_hot(corpus.target[at], len(trained.classes)).float()
     if params.mixup_alpha > 0:
         weight = draws.mix[at]
         views = {name: torch.lerp(frames.roll(1, 0), frames, weight[:, None, None]) for name, frames in views.items()}
+        states = {name: hidden.mixed(values, network.token_counts(lengths), weight) for name, values in states.items()}
         soft = torch.lerp(soft.roll(1, 0), soft, weight[:, None])
     uniform = draws.uniform[at]
-    return {name: mask(frames, lengths, uniform, network.mean(name), params) for name, frames in views.items()}, lengths, soft
+    masked = {name: mask(frames, lengths, uniform, network.mean(name), params) for name, frames in views.items()}
+    states = {
+        name: mask_time(values, network.token_counts(lengths), uniform, network.mean(name), params) for name, values in states.items()
+    }
+    return masked | states, lengths, soft
 
 
 def _part(soft: Tensor, mine: slice, weights: Tensor) -> Tensor:
     """What the mean loss of a share counts in that of the batch: its part of the weight that ``loss`` divides by."""
     weight = soft @ weights
     return weight[mine].sum() / weight.sum()
-
-
-def _score(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray, trained: Trained) -> tuple[float, float]:
-    """Cross-entropy and UA on clips."""
-    p = inference.probabilities(network, corpus, rows, trained.max_frames)
-    actual = corpus.target.cpu().numpy()[rows]
-    cross_entropy = -np.log(np.maximum(p[np.arange(len(rows)), actual], 1e-12)).mean()
-    found = recall_score(actual, p.argmax(1), labels=np.unique(actual), average="macro", zero_division=0.0)
-    return float(cross_entropy), float(found)
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

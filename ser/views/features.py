@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ser import SerError
+from ser.encoders import store
+from ser.encoders.store import Encoded, EncoderFacts
 from ser.params.features import Features
+from ser.runtime.reading import DamagedError, read_array, read_offsets
 from ser.views import spectrum
 from ser.views.log_mel import LogMelView
 from ser.views.mfcc import MfccView
@@ -34,11 +37,13 @@ class Views:
         offsets: int64 (clips + 1): clip i owns frames ``offsets[i]:offsets[i + 1]``, in the row order of
             ``clips.csv``.
         functionals: float32 (clips, n) of openSMILE, where ``features.functionals`` asks for them.
+        encoded: hidden states of the same clips, where a model reads them.
     """
 
     frames: dict[str, np.ndarray]
     offsets: np.ndarray
     functionals: np.ndarray | None = None
+    encoded: Encoded | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -49,42 +54,63 @@ class Views:
         return {name: frames[own] for name, frames in self.frames.items()}
 
 
-def read(folder: str | Path, features: Features) -> Views:
+def read(folder: str | Path, features: Features, encoded: str | Path | None = None) -> Views:
     """Open a features folder; the frames stay on disk until they are used.
 
     Args:
         folder: what the features stage wrote.
         features: section ``features``, which names the views.
+        encoded: what the encode stage wrote, where a model reads hidden states.
 
     Raises:
-        SerError: when the arrays do not belong together.
+        ser.runtime.reading.DamagedError: when an array is damaged, or the arrays do not belong together.
+        SerError: if hidden states are asked for and none were encoded.
     """
     folder = Path(folder)
-    frames = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in features.views}
-    offsets = np.load(folder / "offsets.npy", allow_pickle=False)
+    corpus = folder.name
+    offsets = read_offsets(folder / "offsets.npy", "features", corpus)
+    frames = {
+        name: read_array(folder / f"{name}.npy", "features", corpus, np.float16, (width,)) for name, width in widths(features).items()
+    }
     for name, values in frames.items():
         if len(values) != offsets[-1]:
-            raise SerError(f"{folder}: {len(values)} {name} frames for {offsets[-1]} in offsets.npy; run the features stage again")
+            reason = f"it holds {len(values)} frames, offsets.npy counts {offsets[-1]}"
+            raise DamagedError(folder / f"{name}.npy", "features", corpus, reason)
     functionals = None
     if (folder / "functionals.npy").exists():
-        functionals = np.load(folder / "functionals.npy", mmap_mode="r", allow_pickle=False)
+        functionals = read_array(folder / "functionals.npy", "features", corpus, np.float32, (None,))
         if len(functionals) != len(offsets) - 1:
-            raise SerError(f"{folder}: functionals of {len(functionals)} clips, frames of {len(offsets) - 1}; run the features stage again")
-    return Views(frames, offsets, functionals)
+            reason = f"it holds {len(functionals)} clips, offsets.npy counts {len(offsets) - 1}"
+            raise DamagedError(folder / "functionals.npy", "features", corpus, reason)
+    hidden = None
+    if encoded is not None:
+        hidden = store.read(encoded)
+        if hidden is None:
+            raise SerError(f"{encoded} holds no hidden states (features.encoder was null): run encode again")
+    return Views(frames, offsets, functionals, hidden)
 
 
-def pack(clips: Iterable[dict[str, np.ndarray]]) -> Views:
-    """Pack the features of at least one clip in memory, in the layout of the files."""
+def pack(clips: Iterable[dict[str, np.ndarray]], encoder: EncoderFacts | None = None) -> Views:
+    """Pack the features of clips in memory, in the layout of the files.
+
+    Args:
+        clips: ``ser.views.extraction.clip_features`` of at least one clip; with an encoder also its hidden states,
+            as ``encoder``.
+        encoder: the encoder of these hidden states.
+    """
     each = list(clips)
     packed = {name: np.concatenate([clip[name] for clip in each]) for name in each[0]}
-    functionals = packed.pop("functionals", None)
+    functionals, states = packed.pop("functionals", None), packed.pop("encoder", None)
     offsets = np.cumsum([0, *(frames_of(clip) for clip in each)], dtype=np.int64)
-    return Views(packed, offsets, functionals)
+    encoded = None
+    if encoder is not None and states is not None:
+        encoded = Encoded(states, np.cumsum([0, *(len(clip["encoder"]) for clip in each)], dtype=np.int64), encoder.model_dump())
+    return Views(packed, offsets, functionals, encoded)
 
 
 def frames_of(clip: dict[str, np.ndarray]) -> int:
     """Number of frames of a clip, from its features; all views have as many."""
-    return next(len(values) for name, values in clip.items() if name != "functionals")
+    return next(len(values) for name, values in clip.items() if name not in ("functionals", "encoder"))
 
 
 def extract(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:

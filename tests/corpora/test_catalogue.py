@@ -139,14 +139,24 @@ def test_a_toy_corpus_joins_others_in_the_common_vocabulary(toy: tuple[Corpus, P
 
 def test_a_misspelt_class_or_edition_is_known_before_the_download(toy: tuple[Corpus, Path]) -> None:
     corpus, _ = toy
-    check_labels("toy", corpus)
+    check_labels("toy", {"toy": corpus})
     for change, message in (
         ({"classes": ["joyfull"]}, r"corpora\.toy\.labels\.classes: joyfull does not occur in this corpus; it has: joyful, neutral"),
         ({"edition": "corrected"}, r"toy: labels\.edition is 'corrected'; this corpus has official"),
     ):
         wrong = corpus.model_copy(update={"labels": corpus.labels.model_copy(update=change)})
         with pytest.raises(SerError, match=message):
-            check_labels("toy", wrong)
+            check_labels("toy", {"toy": wrong})
+
+
+def test_a_misspelt_class_of_a_joint_corpus_is_known_before_the_download() -> None:
+    shipped = load(ROOT / "params.yaml").corpora
+    check_labels("joint", shipped)
+    joint = shipped["joint"]
+    for misspelt in ("hapy", "joyful"):
+        wrong = joint.model_copy(update={"labels": joint.labels.model_copy(update={"classes": ["sad", misspelt]})})
+        with pytest.raises(SerError, match=rf"corpora\.joint\.labels\.classes: {misspelt} does not occur in this corpus"):
+            check_labels("joint", {**shipped, "joint": wrong})
 
 
 def test_a_module_without_a_description_says_what_it_lacks(add_module: Path) -> None:
@@ -166,7 +176,7 @@ def test_every_corpus_that_ships_is_described_and_its_entry_fits() -> None:
     published = {name for name, corpus in shipped.items() if corpus.source.kind not in ("folder", "joint")}
     assert set(catalogue()) == published
     for name in published:
-        check_labels(name, shipped[name])
+        check_labels(name, shipped)
         assert catalogue()[name].licence
 
 

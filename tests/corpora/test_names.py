@@ -20,7 +20,7 @@ from ser.corpora.labels import Reject, not_audio
 from ser.corpora.listing import list_recordings
 from ser.corpora.names import clean
 from ser.params.corpora import Corpus, Folder
-from ser.serving.predict import recordings
+from ser.serving.arguments import recordings
 from ser.signal import audio
 
 HIDDEN = [

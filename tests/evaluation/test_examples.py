@@ -83,11 +83,11 @@ def test_foreign_files_are_refused(tmp_path):
     with pytest.raises(SerError, match="not found"):
         examples.read(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(SerError, match="holds no examples"):
+    with pytest.raises(SerError, match="is damaged or of another run"):
         examples.read(tmp_path / "other.npz")
     np.savez(tmp_path / "pickled.npz", about=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(SerError, match="holds no examples"):
+    with pytest.raises(SerError, match="is damaged or of another run"):
         examples.read(tmp_path / "pickled.npz")
     (tmp_path / "text.npz").write_text("no zip")
-    with pytest.raises(SerError, match="holds no examples"):
+    with pytest.raises(SerError, match="is damaged or of another run"):
         examples.read(tmp_path / "text.npz")

@@ -68,6 +68,25 @@ def test_the_line_of_a_result():
     )
 
 
+@pytest.mark.parametrize(
+    ("n", "limits", "says"),
+    [
+        (4, [0.0, 1.0], "4 clips are too few for any conclusion"),
+        (4, None, "4 clips are too few for any conclusion"),
+        (60, [0.3, 0.9], "the interval is 60 points wide: too few clips or speakers for any conclusion"),
+        (144, [0.12, 0.3], "not distinguishable from chance"),
+        (144, [0.05, 0.1], "below chance"),
+        (144, [0.65, 0.9], None),
+    ],
+)
+def test_a_score_that_means_nothing_says_so(n: int, limits: list[float] | None, says: str | None):
+    values = committed()
+    values["n"], values["ci"]["ua"] = n, limits
+    one = result.Result.model_validate(values)
+    assert one.caveat() == says
+    assert (says in one.line()) if says else one.line().endswith("emotion")
+
+
 def without(*path: str) -> dict[str, Any]:
     values = committed()
     section: Any = values

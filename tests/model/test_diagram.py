@@ -6,11 +6,16 @@ import sys
 import pytest
 import torch
 from fixtures.network import ROOT
+from ruamel.yaml import YAML
 
+from ser.diagram.__main__ import build as network_of
 from ser.diagram.__main__ import main
 from ser.diagram.picture import draw
 from ser.diagram.summary import madds, summary, table
+from ser.model.encoder_branch import TokenRate
+from ser.params import parse
 from ser.params.model import FUSIONS
+from stages import preset
 
 
 def test_parts_add_up_to_the_network(build) -> None:
@@ -107,3 +112,16 @@ def test_command_without_parameters_says_what_to_do(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(sys, "argv", ["ser.diagram"])
     with pytest.raises(SystemExit, match=r"^error: params\.yaml not found"):
         main()
+
+
+def test_the_presets_with_a_frozen_encoder_are_counted_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    for name in ("pretrained", "encoder_only"):
+        params = parse(preset.merged(values, preset.checked(name)))
+        network = network_of(params)
+        assert network.encoder == (3, 384, TokenRate(1, 1))
+        parts = summary(network, 150)
+        assert (149, 384) in [part.shape for part in parts if part.name.startswith("encoder")]
+        draw(network, params.model, parts, tmp_path / f"{name}.svg")
+        assert (tmp_path / f"{name}.svg").stat().st_size > 1000

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from ser.params import Params, ParamsError, load, parse
+from ser.search.space import put
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -284,3 +285,90 @@ def test_whatever_the_file_holds_the_error_is_ours(junk):
     for given_values in (junk, changed("train.lr", junk), changed("corpora.demo.source", junk), changed("datasets", junk)):
         with contextlib.suppress(ParamsError):  # any other exception fails the test
             parse(given_values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.seeds", [2**32]),
+        ("split.seed", 2**32),
+        ("evaluate.seed", 2**32),
+        ("corpora.demo.source.seed", 2**32),
+        ("split.use_folds", [0]),
+        ("split.use_folds", [1, 1]),
+        ("corpora.ravdess.source.record", 10**30),
+        ("evaluate.robustness.snr_db", [1e300]),
+        ("evaluate.robustness.snr_db", [-1e300]),
+        ("evaluate.robustness.snr_db", [0.0] * 100),
+        ("evaluate.robustness.gain_db", [1e300]),
+        ("evaluate.robustness.max_clips", 10**30),
+        ("train.augment.noise_snr_db", [0.0, 1e300]),
+        ("train.augment.noise_snr_db", [20.0, 10.0]),
+        ("train.clip_norm", 1e300),
+        ("features.encoder", {"name": "whisper-base", "layers": [10**30]}),
+        ("runtime.threads", 10**30),
+        ("runtime.workers", 10**30),
+        ("runtime.devices", 10**30),
+    ],
+)
+def test_the_schema_has_the_bounds_that_the_code_has(key, value):
+    with pytest.raises(ParamsError) as error:
+        parse(changed(key, value))
+    assert key in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 5000, "{a: " * 5000, "a: " + "9" * 10_000, "a: 2001-99-99", "a: !!int x", "a: !!float x", "a: !!timestamp x", "a: &b [*b]", "\0",
+     "? [a]\n: b", "a: !!python/object:os.system x", "1: 2", "- a", "", "a: {<<: b}", "a: 0x", "a: !!binary x", "%YAML 9.9\n---\na: 1",
+     "datasets:\n- &a0 [1,2,3,4,5,6,7,8,9]\n" + "".join(f"- &a{n} [{f'*a{n - 1}, ' * 9}]\n" for n in range(1, 12))],
+    ids=lambda text: repr(text[:20]),
+)  # fmt: skip
+def test_a_file_that_is_no_parameters_is_one_message(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError) as error:
+        load(path)
+    assert str(path) in str(error.value)
+    assert len(str(error.value)) < 10_000
+
+
+def test_a_folder_in_place_of_the_file_is_one_message(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(ParamsError, match=r"params\.yaml cannot be read: Is a directory"):
+        load(tmp_path / "params.yaml")
+
+
+ENCODER = {"name": "whisper-tiny.en", "layers": [1, 2, 3]}
+HEARING = {"features.encoder": ENCODER, "model.branches": ["log_mel_cnn", "encoder"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model.kind": "linear"}, "features.encoder: null, and model.kind linear reads its hidden states"),
+        ({"model.branches": ["encoder"]}, "features.encoder: null, and branch encoder of model.branches"),
+        ({"train.warm_start": "linear"}, "add encoder to model.branches"),
+        ({**HEARING, "model.branches": ["transformer", "encoder"]}, "a fusion joins two sides"),
+        ({**HEARING, "train.augment.speed": 0.1}, "frozen hidden states cannot follow"),
+        ({**HEARING, "train.augment.shift_seconds": 0.1}, "frozen hidden states cannot follow"),
+        ({**HEARING, "features.normalise": "clip"}, "choose corpus or speaker"),
+        (
+            {"features.encoder": ENCODER, "model.kind": "linear", "model.linear.layers": [2, 4]},
+            r"must be among features.encoder.layers \[1, 2, 3\]",
+        ),
+        ({"model.linear.layers": [2, 1]}, "must ascend"),
+        ({"model.linear.layers": "all"}, "model.linear.layers: found 'all'"),
+        ({"model.linear.C": 0.0}, "model.linear.C: found 0.0"),
+        ({"model.encoder.layers": 1, "model.encoder.dim": 6}, "multiple of encoder.heads 4"),
+    ],
+)
+def test_hidden_states_that_cannot_be_read_are_refused(changes, says):
+    with pytest.raises(ParamsError, match=says):
+        parse(put(values(), changes))
+
+
+def test_hidden_states_that_can_be_read_are_accepted():
+    parse(put(values(), {**HEARING, "train.warm_start": "linear", "model.linear.layers": [1, 3]}))
+    assert parse(put(values(), {"features.encoder": ENCODER, "model.kind": "linear"})).model.reads_encoder == "pooled"
+    assert parse(put(values(), {"features.encoder": ENCODER})).model.reads_encoder is None

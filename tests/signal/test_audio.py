@@ -142,6 +142,38 @@ def test_what_cannot_be_decoded_says_why(data, reason):
     assert pickle.loads(pickle.dumps(caught.value)).args == caught.value.args  # it comes back from worker processes
 
 
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(99), "MP4 or M4A (AAC)"),
+        (b"\x1aE\xdf\xa3" + bytes(99), "WebM"),
+        (b"\n<!DOCTYPE html><html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 4\n", "`git lfs pull`"),
+        (b"\x1f\x8b\x08" + b"a" * 99, "gzip"),
+        (b"", "the file is empty"),
+        (bytes(5000), "5000 zero bytes"),
+        (b"#!AMR\n" + b"x" * 99, "AMR"),
+        (b"\xff\xfb\x90\x64" + b"x" * 400, "damaged at its beginning"),
+        (b"not audio at all" * 100, "format not recognised"),
+    ],
+    ids=["mp4", "webm", "page", "lfs", "gzip", "nothing", "zeros", "amr", "garbage mp3", "text"],
+)
+def test_what_is_no_audio_is_named_with_the_way_out(data, says):
+    with pytest.raises(AudioError) as caught:
+        audio.decode(data, RATE)
+    assert caught.value.reason == "unreadable"
+    assert says in caught.value.detail
+
+
+def test_limits_are_said_in_minutes(monkeypatch):
+    monkeypatch.setattr(audio, "MAX_POINTS", 3 << 20)
+    with pytest.raises(AudioError, match="longer than the 3 minutes that are read at 16000 Hz"):
+        audio.decode(wav(np.zeros((4 << 20, 1), dtype=np.int16), kind="FLAC"), RATE)
+    monkeypatch.setattr(audio, "MAX_POINTS", 48000 * 60)
+    with pytest.raises(AudioError, match="2 minutes; at most 1 are read at 48000 Hz"):
+        audio.decode(wav(np.zeros(120 * 1000), rate=1000), 48000)
+
+
 def test_a_header_that_claims_too_much_is_not_believed():
     assert len(audio.decode(broken_header(0xFFFFFFF0), RATE)) == 100
 

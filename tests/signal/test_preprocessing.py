@@ -332,3 +332,10 @@ def test_stages_as_they_are_run(tmp_path):
     vague = stage(tmp_path, "stages.show", "--dataset", "demo", "Actor_02")
     assert vague.returncode == 1
     assert "5 recordings match" in vague.stderr
+
+
+def test_a_recording_that_is_too_short_is_not_said_to_be_long_enough() -> None:
+    """1,599 values are 0.0999 s, which rounds to the limit itself."""
+    settings = load(ROOT / "params.yaml").preprocess
+    with pytest.raises(audio.AudioError, match=r"0\.099 s; at least 0\.1 s"):
+        preprocessing.prepare(recording(voices()[0][:1599]), settings)

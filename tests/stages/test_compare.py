@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -158,3 +159,19 @@ def test_what_cannot_be_compared_is_said_in_one_message(repository, arguments, m
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("revision", "remedy"), [("HEAD", "`dvc repro evaluate@demo`"), ("HEAD~1", "`git checkout HEAD~1 && dvc repro evaluate@demo`")]
+)
+def test_a_clone_without_the_predictions_is_told_the_command_that_makes_them(repository, tmp_path, revision, remedy):
+    """Git brings dvc.lock and not the files behind it."""
+    clone = copy.copy(repository)
+    clone.folder = tmp_path / "clone"
+    repository.run("git", "clone", "-q", ".", str(clone.folder))
+    done = clone.compare(revision, "workspace")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"demo at {revision} is not on this machine" in done.stderr
+    assert remedy in done.stderr
+    assert len(done.stderr) < 700

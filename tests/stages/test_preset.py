@@ -15,7 +15,7 @@ from ser.diagram.__main__ import build
 from ser.params import parse
 from stages import preset
 
-PRESETS = ["cnn_transformer", "default", "paper", "zenkov"]
+PRESETS = ["cnn_transformer", "default", "encoder_only", "linear", "paper", "pretrained", "zenkov"]
 
 
 def load(path: Path) -> dict:
@@ -71,7 +71,7 @@ def test_dvc_makes_of_the_overrides_what_the_preset_says(tmp_path: Path, name: s
 
 
 def test_unknown_preset_names_the_others() -> None:
-    with pytest.raises(SerError, match=r"no preset 'papr'.*cnn_transformer, default, paper, zenkov"):
+    with pytest.raises(SerError, match=r"no preset 'papr'.*cnn_transformer, default, encoder_only, linear, paper, pretrained, zenkov"):
         preset.checked("papr")
     with pytest.raises(SerError, match="no preset"):
         preset.checked("../presets/paper")
@@ -101,6 +101,8 @@ def test_command() -> None:
     printed = subprocess.run([sys.executable, "-m", "stages.preset", "zenkov"], capture_output=True, text=True, check=True).stdout
     assert "-S model.branches=[mfcc_cnn,transformer]\n" in printed
     assert "-S model.dim=null\n" in printed
+    printed = subprocess.run([sys.executable, "-m", "stages.preset", "linear"], capture_output=True, text=True, check=True).stdout
+    assert "-S features.encoder={name:whisper-tiny.en,layers:[1,2,3]}\n" in printed
     failed = subprocess.run([sys.executable, "-m", "stages.preset", "none"], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: no preset 'none'")

@@ -1,11 +1,14 @@
 """Checkpoints: written at once, read without running code, found only by an identical training."""
 
-from concurrent.futures import ProcessPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
 import torch
+from safetensors.torch import save
 
+from ser import SerError
 from ser.training import checkpoint
 
 
@@ -76,3 +79,82 @@ def test_an_optimizer_comes_back():
     step(weight, optimizer)
     step(copy, other)
     assert torch.equal(weight, copy)
+
+
+@pytest.mark.parametrize("spoil", ["cut", "empty", "flipped", "garbage", "header", "another program's"])
+def test_a_damaged_checkpoint_is_set_aside_and_training_begins_anew(tmp_path, caplog, spoil):
+    path = tmp_path / "y.safetensors"
+    checkpoint.write(path, {"a": torch.arange(64.0)}, {"epoch": 1})
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-100] ^= 1
+    spoilt = {
+        "cut": whole[:-50],
+        "empty": b"",
+        "flipped": bytes(flipped),
+        "garbage": b"\xff" * len(whole),
+        "header": whole[8:],
+        "another program's": save({"a": torch.zeros(2)}),
+    }
+    path.write_bytes(spoilt[spoil])
+    assert checkpoint.read(path) is None
+    assert "y.safetensors is damaged" in caplog.text
+    assert "y.safetensors.damaged" in caplog.text
+    assert (tmp_path / "y.safetensors.damaged").read_bytes() == spoilt[spoil]
+    checkpoint.write(path, {"a": torch.zeros(2)}, {"epoch": 1})
+    assert checkpoint.read(path) is not None
+
+
+def test_identical_trainings_take_turns_and_the_last_removes_the_checkpoints(tmp_path, caplog):
+    """Locks are of open files, so two threads take turns as two processes do."""
+    caplog.set_level("INFO")
+    folder = tmp_path / "checkpoints" / "demo-0123"
+    with ThreadPoolExecutor(1) as other:
+        with checkpoint.in_turn(folder):
+            second = other.submit(_take_a_turn, folder)
+            while "demo-0123: an identical training runs" not in caplog.text:
+                assert not second.done()
+                time.sleep(0.01)
+            folder.mkdir()
+            (folder / "finished").touch()
+        assert second.result() == ["finished"]
+    assert list(folder.parent.iterdir()) == []
+
+
+def _take_a_turn(folder):
+    with checkpoint.in_turn(folder):
+        return [path.name for path in folder.iterdir()]
+
+
+def test_after_an_error_the_checkpoints_stay(tmp_path):
+    folder = tmp_path / "demo-0123"
+    with pytest.raises(KeyboardInterrupt):
+        _train_and_be_interrupted(folder)
+    assert folder.is_dir()
+    with checkpoint.in_turn(folder):
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def _train_and_be_interrupted(folder):
+    with checkpoint.in_turn(folder):
+        folder.mkdir()
+        raise KeyboardInterrupt
+
+
+def test_changed_weights_are_refused(tmp_path):
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    path = folder / "fold1-seed0.safetensors"
+    path.write_bytes(save({"a": torch.arange(64.0)}))
+    checkpoint.write_checksums(folder)
+    assert torch.equal(checkpoint.read_weights(path)["a"], torch.arange(64.0))
+    whole = path.read_bytes()
+    for spoilt in (b"", whole[:-1], bytes(len(whole)), whole[:-5] + b"\x01" + whole[-4:]):
+        path.write_bytes(spoilt)
+        with pytest.raises(SerError, match=r"fold1-seed0.safetensors is damaged or of another run: its SHA-256.*dvc repro train@demo"):
+            checkpoint.read_weights(path)
+    (folder / "checksums.json").unlink()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(SerError, match=r"fold1-seed0.safetensors is damaged or of another run.*dvc repro train@demo"):
+        checkpoint.read_weights(path)

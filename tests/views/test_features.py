@@ -293,7 +293,7 @@ def test_a_store_that_does_not_fit_its_table_is_refused_and_nothing_is_left(tmp_
 def test_frames_that_do_not_fit_their_offsets_are_refused(tmp_path):
     extraction.build(store(tmp_path / "clips", [4000]), tmp_path / "features", RATE, DEFAULT, RUNTIME)
     np.save(tmp_path / "features" / "offsets.npy", np.array([0, 3], dtype=np.int64))
-    with pytest.raises(SerError, match="run the features stage again"):
+    with pytest.raises(SerError, match="dvc repro features@features"):
         features.read(tmp_path / "features", DEFAULT)
 
 

@@ -1,0 +1,3 @@
+from ser.serving.recogniser import load as load
+
+class SerError(Exception): ...

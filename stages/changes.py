@@ -1,0 +1,123 @@
+"""Which parameters differ from the last commit, and the way back.
+
+``dvc exp run -S`` writes params.yaml and leaves it so, also when the run fails. The next experiment therefore starts from there.
+
+    python -m stages.changes            # list the keys that differ
+    python -m stages.changes --reset    # params.yaml as in the last commit, and no other file
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ser import SerError
+
+FILE = Path("params.yaml")
+LISTED = 6
+"""Changed keys that one line names; the rest are counted."""
+
+
+def main() -> None:
+    """Command line: see ``python -m stages.changes --help``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reset", action="store_true", help="restore params.yaml from the last commit and say what that undid")
+    options = parser.parse_args()
+    try:
+        if options.reset:
+            print(reset())
+        elif said := line():
+            print(said)
+    except SerError as error:
+        sys.exit(f"error: {error}")
+
+
+def line(path: Path = FILE) -> str | None:
+    """One line that names the keys whose value is not that of the last commit; None if no key differs or there is no commit."""
+    found = since_commit(path)
+    if not found:
+        return None
+    return f"{path} differs from the last commit in: {', '.join(named(found, LISTED))}. `make reset` restores it."
+
+
+def named(values: dict[str, Any], most: int) -> list[str]:
+    """``key = value`` for the first values, and how many more there are."""
+    more = [f"and {len(values) - most} more"] if len(values) > most else []
+    return [f"{key} = {_short(value)}" for key, value in list(values.items())[:most]] + more
+
+
+def since_commit(path: Path = FILE) -> dict[str, Any]:
+    """What ``changed`` finds between the last commit and the file; empty without a commit."""
+    before = committed(path)
+    return {} if before is None or not path.exists() else changed(path.read_bytes(), before)
+
+
+def changed(now: bytes, before: bytes) -> dict[str, Any]:
+    """The values of a params.yaml by dotted key where another has a different value or none; None for keys that only the other has.
+
+    Empty if one of them cannot be parsed.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        old, new = by_key(yaml.load(before)), by_key(yaml.load(now))
+    except (YAMLError, AttributeError):  # AttributeError: the file is no mapping
+        return {}
+    return {key: new.get(key) for key in [*new, *(key for key in old if key not in new)] if key not in old or old[key] != new.get(key)}
+
+
+def reset(path: Path = FILE) -> str:
+    """Write params.yaml as the last commit has it, and touch nothing else.
+
+    Returns:
+        What it did: each key with the value that it had, or that there was nothing to do.
+
+    Raises:
+        SerError: if git has no commit with params.yaml.
+    """
+    before = committed(path)
+    if before is None:
+        raise SerError(f"git has no commit with {path} here, so there is nothing to restore it from")
+    if path.exists() and path.read_bytes() == before:
+        return f"{path} is already as in the last commit"
+    lost = since_commit(path)
+    path.write_bytes(before)
+    undone = [f"  {key} was {_short(value)}" for key, value in lost.items()] or ["  only its layout or comments differed"]
+    after = f"{path} is again as in the last commit; nothing else was touched. `dvc repro` brings the results that belong to it."
+    return "\n".join([*undone, after])
+
+
+def committed(path: Path = FILE) -> bytes | None:
+    """The file's content in the last commit; None without git, a commit, or the file in it."""
+    try:
+        done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def by_key(values: dict[str, Any], prefix: str = "", whole: Collection[str] = ()) -> dict[str, Any]:
+    """Nested sections as values by dotted key; lists are values, and so are the sections whose keys are in ``whole``."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        found |= by_key(value, f"{path}.", whole) if isinstance(value, dict) and path not in whole else {path: value}
+    return found
+
+
+def _short(value: Any) -> str:
+    """A value as YAML users write it, cut where it is long."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = f"[{','.join(map(_short, value))}]" if isinstance(value, list) else str(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+if __name__ == "__main__":
+    main()

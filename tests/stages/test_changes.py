@@ -1,0 +1,110 @@
+"""What an experiment leaves in params.yaml is said, and `--reset` undoes it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+
+from tests.pipeline import ROOT
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose last commit has the project's params.yaml and presets, and whose .venv runs this Python."""
+    for name in ("Makefile", "params.yaml", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "docs/presets", tmp_path / "docs/presets")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name, does in {"python": f'exec "{sys.executable}" "$@"', "dvc": "true"}.items():
+        (tmp_path / ".venv/bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / ".venv/bin" / name).chmod(0o755)
+    (tmp_path / ".venv/.installed").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MAKEFLAGS", "")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    git("init", "-q")
+    git("add", "params.yaml")
+    git("-c", "user.email=a@example.org", "-c", "user.name=A", "commit", "-qm", "start")
+    return tmp_path
+
+
+def git(*words: str) -> None:
+    subprocess.run(["git", *words], check=True)
+
+
+def ran(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, timeout=600)
+
+
+def stage(*words: str) -> subprocess.CompletedProcess[str]:
+    return ran(sys.executable, "-m", *words)
+
+
+def test_nothing_is_said_of_params_as_committed(project: Path) -> None:
+    done = stage("stages.changes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_what_an_experiment_left_is_named(project: Path) -> None:
+    apply_overrides(project / "params.yaml", ["model.fusion=concat", "train.seeds=[0,1]"])
+    assert stage("stages.changes").stdout == (
+        "params.yaml differs from the last commit in: model.fusion = concat, train.seeds = [0,1]. `make reset` restores it.\n"
+    )
+
+
+def test_a_refused_value_that_stays_in_the_file_is_named_with_the_way_back(project: Path) -> None:
+    apply_overrides(project / "params.yaml", ["train.lr=fast"])
+    done = stage("stages.split", "--dataset", "demo")
+    assert done.returncode == 1
+    assert "found 'fast'" in done.stderr
+    assert "differs from the last commit in: train.lr = fast. `make reset` restores it." in done.stderr
+
+
+def test_training_begins_with_what_it_carries(project: Path) -> None:
+    apply_overrides(project / "params.yaml", ["model.fusion=concat"])
+    done = stage("stages.train", "--dataset", "demo")  # ends without features, after it has said so
+    assert "differs from the last commit in: model.fusion = concat." in done.stderr
+
+
+def test_a_preset_on_top_of_an_experiment_is_said(project: Path) -> None:
+    apply_overrides(project / "params.yaml", ["split.folds=3", "model.fusion=gate"])
+    done = ran("make", "experiment", "PRESET=zenkov")
+    assert done.returncode == 0, done.stderr
+    assert "this experiment carries it: split.folds (" in done.stderr  # the preset sets model.fusion itself
+    assert "differs from the last commit in: " in done.stdout
+
+
+def test_a_preset_s_many_keys_are_counted(project: Path) -> None:
+    words = stage("stages.preset", "paper").stdout.split()[1::2]
+    apply_overrides(project / "params.yaml", words)
+    said = stage("stages.changes").stdout
+    assert " more. `make reset`" in said
+    assert len(said) < 400
+
+
+def test_make_reset_restores_params_and_nothing_else(project: Path) -> None:
+    committed = (project / "params.yaml").read_bytes()
+    apply_overrides(project / "params.yaml", ["model.fusion=concat"])
+    (project / "Makefile").write_text((project / "Makefile").read_text() + "# mine\n")
+    done = ran("make", "reset")
+    assert done.returncode == 0, done.stderr
+    assert "model.fusion was concat" in done.stdout
+    assert "nothing else was touched" in done.stdout
+    assert (project / "params.yaml").read_bytes() == committed
+    assert (project / "Makefile").read_text().endswith("# mine\n")
+    assert "already as in the last commit" in ran("make", "reset").stdout
+
+
+def test_without_a_commit_there_is_nothing_to_restore(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    done = stage("stages.changes", "--reset")
+    assert done.returncode == 1
+    assert "no commit with params.yaml" in done.stderr
+    assert stage("stages.changes").stdout == ""

@@ -1,0 +1,117 @@
+"""Errors of the disk, the same in every stage: one message that says what, where and what to do; nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ser import SerError
+from stages import command, paths
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def ended_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> str:
+    """The message of a stage in which this error is raised."""
+
+    def stage(params, options):
+        raise error
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["stage", "--dataset", "demo"])
+    with pytest.raises(SystemExit) as ended:
+        command.run(command.parser("A stage."), stage)
+    return str(ended.value.code)
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EDQUOT, "quota exceeded"),
+        (errno.EROFS, "Read-only file system"),
+        (errno.EACCES, "Permission denied"),
+        (errno.EPERM, "not permitted"),
+        (errno.ENOTDIR, "Not a directory"),
+        (errno.EEXIST, "File exists"),
+        (errno.EISDIR, "Is a directory"),
+        (errno.ENAMETOOLONG, "name too long"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_an_error_of_the_disk_is_one_message(monkeypatch, tmp_path, number, says):
+    where = tmp_path / "models/demo/x"
+    said = ended_with(monkeypatch, OSError(number, os.strerror(number), str(where)))
+    assert said.startswith(f"error: {where}: ")
+    assert says in said
+    assert "\n" not in said
+    assert ("MB free" in said) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def test_no_folder_for_temporary_files_is_one_message(monkeypatch):
+    said = ended_with(monkeypatch, FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"))
+    assert said == "error: No usable temporary directory found in ['/tmp']: set TMPDIR to a folder that can be written"
+
+
+def test_another_error_of_the_system_keeps_its_traceback(monkeypatch):
+    with pytest.raises(OSError, match="no child"):
+        ended_with(monkeypatch, OSError(errno.ECHILD, "no child"))
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(monkeypatch, tmp_path):
+    path = tmp_path / "predictions" / "demo.csv"
+    paths.write(path, "old\n")
+    write_text = Path.write_text
+
+    def write_half(part, text, **how):
+        write_text(part, text[: len(text) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", write_half)
+    with pytest.raises(OSError, match="No space left") as full:
+        paths.write(path, "a new one\n")
+    monkeypatch.undo()
+    assert full.value.filename == str(path)
+    assert path.read_text() == "old\n"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_does_not_fit_is_said_before_it_is_written(monkeypatch, tmp_path):
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 3_000_000})())
+    with pytest.raises(SerError, match=r"not enough space in .*: 5 MB needed, 3 MB free"):
+        paths.write(tmp_path / "demo.csv", "x" * 5_000_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminated_stage_clears_up(tmp_path):
+    """SIGTERM ends a process without a word to Python, so that a partial folder would stay."""
+    script = """
+import sys, time
+from pathlib import Path
+from ser.runtime.disk import written_whole
+from stages import command
+
+def stage(params, options):
+    with written_whole(Path(sys.argv[-1]) / "demo") as partial:
+        print("begun", flush=True)
+        time.sleep(600)
+
+made = command.parser("A stage.")
+made.add_argument("folder")
+command.run(made, stage)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, "-c", script, "--dataset", "demo", tmp_path], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    ) as stage:
+        assert stage.stdout is not None
+        assert stage.stdout.readline() == "begun\n"
+        stage.send_signal(signal.SIGTERM)
+    assert stage.returncode == 143
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,115 @@
+"""A frozen encoder from its files to the metrics: encode, train and evaluate through the real commands, on a shrunk demo corpus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from ser.search.space import put
+from stages import preset
+from tests.encoders.tiny import whisper
+from tests.pipeline import ROOT, Project
+
+
+def of_preset(name: str) -> dict[str, object]:
+    """A preset by dotted key, with as many epochs as a test has time for."""
+    return {**preset._by_key(YAML(typ="safe", pure=True).load(ROOT / f"docs/presets/{name}.yaml")), "train.epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path]:
+    """A project whose corpus has been encoded by a random Whisper in a folder of one's own."""
+    project = Project(tmp_path_factory.mktemp("pretrained") / "project")
+    weights = whisper(project.folder.parent / "whisper")
+    encoder = {"name": "random", "layers": [1, 2, 3], "silence_seconds": 0.5, "path": str(weights)}
+    changes = {"corpora.demo.source.sentences": 1, "features.encoder": encoder, "train.augment.noise_snr_db": None}
+    write(project, changes)
+    for stage in ("download", "preprocess", "split", "features", "encode"):
+        project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+    return project, weights
+
+
+def write(project: Project, changes: dict[str, object]) -> None:
+    """Change params.yaml by dotted keys, whole sections included."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.dump(put(project.read(), changes), project.folder / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("linear", {}),
+        ("linear", {"features.normalise": "speaker"}),
+        ("encoder_only", {}),
+        ("pretrained", {}),
+        ("pretrained", {"model.fusion": "hierarchical_coattention", "features.normalise": "speaker"}),
+    ],
+)
+def test_encode_train_evaluate(encoded: tuple[Project, Path], name: str, changes: dict[str, object]) -> None:
+    project, _ = encoded
+    before = (project.folder / "params.yaml").read_bytes()
+    preset_values = {key: value for key, value in of_preset(name).items() if key != "features.encoder"}
+    try:
+        write(project, {**preset_values, **changes})
+        said = project.run("python", "-m", "stages.train", "--dataset", "demo").stdout
+        project.run("python", "-m", "stages.evaluate", "--dataset", "demo")
+    finally:
+        (project.folder / "params.yaml").write_bytes(before)
+    metrics = json.loads((project.folder / "metrics/corpora/demo.json").read_text())
+    about = json.loads((project.folder / "data/encoded/demo/encoder.json").read_text())["encoder"]
+    used = metrics["encoder"]
+    assert {key: used[key] for key in ("name", "layers", "sha256", "licence")} == {
+        key: about[key] for key in ("name", "layers", "sha256", "licence")
+    }
+    assert [(one["fold"], one["seed"]) for one in used["networks"]] == [(1, 0), (2, 0), (3, 0)]
+    for one in used["networks"]:
+        assert ("layers" in one) == (name != "encoder_only")
+        assert ("layer_weights" in one) == (name != "linear")
+        assert set(one.get("layers", [])) <= {1, 2, 3}
+        for level in one.get("layer_weights", []):
+            assert len(level) == 3
+            assert abs(sum(level) - 1) < 0.001
+    assert len(metrics["robustness"]["conditions"]) == 8
+    assert len({condition["wa"] for condition in metrics["robustness"]["conditions"]}) > 1, "spoilt recordings are encoded again"
+    history = pd.read_csv(project.folder / "models/demo/history.csv")
+    assert history["epoch"].unique().tolist() == {"linear": [1], "encoder_only": [1], "pretrained": [0, 1]}[name]
+    assert ("hidden states" in said) == (name != "encoder_only")
+    assert metrics["n"] == 36
+
+
+def test_other_weights_are_refused_for_spoilt_recordings(encoded: tuple[Project, Path]) -> None:
+    """The robustness study must hear with the encoder of the training."""
+    project, weights = encoded
+    before, stored = (project.folder / "params.yaml").read_bytes(), (weights / "model.safetensors").read_bytes()
+    preset_values = {key: value for key, value in of_preset("linear").items() if key != "features.encoder"}
+    try:
+        write(project, preset_values)
+        project.run("python", "-m", "stages.train", "--dataset", "demo")
+        whisper(weights, encoder_layers=4)
+        done = project.run("python", "-m", "stages.evaluate", "--dataset", "demo", check=False)
+    finally:
+        (project.folder / "params.yaml").write_bytes(before)
+        (weights / "model.safetensors").write_bytes(stored)
+    assert done.returncode == 1
+    assert "run encode and train again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_hidden_states_training_says_what_to_run(encoded: tuple[Project, Path]) -> None:
+    project, _ = encoded
+    before = (project.folder / "params.yaml").read_bytes()
+    facts = project.folder / "data/encoded/demo/encoder.json"
+    stored = facts.read_bytes()
+    try:
+        write(project, {"model.kind": "linear"})
+        facts.write_text('{"encoder": null}')
+        done = project.run("python", "-m", "stages.train", "--dataset", "demo", check=False)
+    finally:
+        (project.folder / "params.yaml").write_bytes(before)
+        facts.write_bytes(stored)
+    assert done.returncode == 1
+    assert "run encode again" in done.stderr
