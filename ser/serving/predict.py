@@ -1,4 +1,4 @@
-"""An exported bundle applied to recordings, by the very code that prepared the training clips. Imports neither torch nor DVC."""
+"""An exported bundle applied to recordings, by the code that prepared the training clips. Imports neither torch nor DVC."""
 
 from __future__ import annotations
 

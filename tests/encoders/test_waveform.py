@@ -96,7 +96,7 @@ def spoil(folder: Path, how: str) -> None:
     [
         ("no preprocessor", "preprocessor_config.json is missing"),
         ("preprocessor without the switch", "does not say do_normalize"),
-        ("a switch that is none", "'yes', neither true nor false"),
+        ("a switch that is none", "'yes'; allowed: true or false"),
         ("another stem", "stem is not that of the models on offer"),
         ("a weight is missing", "lacks 1 weights, encoder.layers.1.final_layer_norm.bias"),
         ("no safetensors", "cannot be loaded"),

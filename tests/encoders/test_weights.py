@@ -156,7 +156,7 @@ def test_the_next_run_goes_on_from_what_an_interrupted_one_left(hub, made, tmp_p
     publish(hub, made)
     served = hub.files[f"/{REPOSITORY}/resolve/{COMMIT}/model.safetensors"]
     served.status = 404
-    with pytest.raises(SerError, match="a broken transfer goes on where it stopped"):
+    with pytest.raises(SerError, match="a broken transfer resumes where it stopped"):
         weights.obtain(settings, mirror=None, cache=tmp_path / "cache")
     part = tmp_path / "cache/encoders/tiny" / (COMMIT if pinned else "main") / "model.safetensors.part"
     part.write_bytes(made["model.safetensors"][:150_000])
