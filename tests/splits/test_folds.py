@@ -398,8 +398,8 @@ def test_stage_writes_both_files_the_same_each_time(demo_table: pd.DataFrame, tm
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     folder = tmp_path / "data" / "clips" / "demo"
     folder.mkdir(parents=True)
-    full = demo_table.assign(language="english", channel="speech", offset=0, samples=16000, source_seconds=1.0, removed=0.0)
-    full = full.assign(no_speech=False, snr_db=np.nan)
+    full = demo_table.assign(language="english", channel="speech", samples=16000, source_seconds=1.0, removed=0.0)
+    full = full.assign(no_speech=False, snr_db=np.nan, offset=16000 * np.arange(len(full)))
     full[list(clips.COLUMNS)].to_csv(folder / "clips.csv", index=False)
     command = [sys.executable, "-m", "stages.split", "--dataset", "demo"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

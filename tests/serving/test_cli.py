@@ -1,0 +1,125 @@
+"""The command ``ser predict`` on what people and programs really hand it: one bad name never loses the answers of the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from ser.serving import arguments, cli
+from tests.serving import small
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle and two recordings."""
+    folder = tmp_path_factory.mktemp("place")
+    small.write(folder / "exports/made")
+    for number, name in enumerate(["a.wav", "b.wav"]):
+        tone = 0.3 * np.sin(np.arange(16000) * (0.1 + 0.2 * number))
+        sf.write(folder / name, tone, 16000)
+    return folder
+
+
+def ser(place: Path, *given: str | bytes, out: int = subprocess.PIPE, stdin: bytes = b"", **environment: str):
+    return subprocess.run(
+        [sys.executable, "-m", "ser.serving.cli", "predict", *given], cwd=place, stdout=out, stderr=subprocess.PIPE, timeout=120,
+        input=stdin, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )  # fmt: skip
+
+
+def test_what_is_no_regular_file_is_named_and_the_rest_is_judged(place, tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    long, control = "x" * 300, "esc\x1b]0;\nowned\x07.wav"
+    (tmp_path / "empty").mkdir()
+    done = ser(place, "a.wav", str(tmp_path / "pipe.wav"), "/dev/zero", long, "", control, str(tmp_path / "empty"), "b.wav", "--jsonl")
+    entries = [json.loads(line) for line in done.stdout.splitlines()]
+    problems = {entry["path"]: entry["problem"] for entry in entries if entry["problem"]}
+    assert [entry["path"] for entry in entries if entry["emotion"]] == ["a.wav", "b.wav"]
+    assert list(problems) == [str(tmp_path / "pipe.wav"), "/dev/zero", long, "", control, str(tmp_path / "empty")]
+    said = ["no regular file", "no regular file", "File name too long", "an empty name", "no such file or folder", "no recording in this"]
+    assert all(text in problem for text, problem in zip(said, problems.values(), strict=True))
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"\x1b" not in done.stderr
+    assert b"esc\\x1b]0;\\nowned\\x07.wav" in done.stderr
+
+
+def test_a_recording_comes_from_standard_input(place):
+    done = ser(place, "-", "--json", stdin=(place / "b.wav").read_bytes())
+    (piped,) = json.loads(done.stdout)["predictions"]
+    (named,) = json.loads(ser(place, "b.wav", "--json").stdout)["predictions"]
+    assert {**piped, "path": "b.wav"} == named
+
+
+def test_more_than_can_be_a_recording_is_not_read(place, monkeypatch):
+    monkeypatch.setattr(arguments, "MOST", 1000)
+    with pytest.raises(OSError, match="more than 1,000 bytes"):
+        arguments.content(str(place / "a.wav"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(bytes(5000))))
+    with pytest.raises(OSError, match="more than 1,000 bytes"):
+        arguments.content("-")
+    assert sys.stdin.buffer.tell() <= 1001
+
+
+@pytest.mark.parametrize("form", ["--csv", "--json", "--jsonl", None])
+def test_a_full_disk_is_one_message(place, form):
+    with open("/dev/full", "wb") as full:
+        done = ser(place, "a.wav", *([form] if form else []), out=full.fileno())
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == "error: standard output cannot be written: No space left on device"
+
+
+def test_a_spreadsheet_finds_no_formula(place, tmp_path):
+    names = ["=1+1.wav", "+1.wav", "-1.wav", "@x.wav", "plain.wav"]
+    for name in names:
+        (tmp_path / name).write_bytes((place / "a.wav").read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "ser.serving.cli", "predict", "--csv", "--bundle", place / "exports/made", "--", *names],
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=120,
+    )  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["path"] for row in rows] == ["'=1+1.wav", "'+1.wav", "'-1.wav", "'@x.wav", "plain.wav"]
+
+
+def test_json_is_json_in_every_encoding(place, tmp_path):
+    odd = tmp_path / "größe 😀.wav"
+    odd.write_bytes((place / "a.wav").read_bytes())
+    for form in ("--json", "--jsonl"):
+        told = json.loads(ser(place, str(odd), form, PYTHONIOENCODING="ascii").stdout)
+        (entry,) = told["predictions"] if form == "--json" else [told]
+        assert entry["path"] == str(odd)
+
+
+def test_an_interrupt_keeps_what_was_judged(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    read = arguments.content
+
+    def interrupted(name):
+        if name == "b.wav":
+            raise KeyboardInterrupt
+        return read(name)
+
+    monkeypatch.setattr(arguments, "content", interrupted)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", "a.wav", "b.wav", "--json"])
+    assert end.value.code == 130
+    assert [entry["path"] for entry in json.loads(capsys.readouterr().out)["predictions"]] == ["a.wav"]
+
+
+def test_where_nothing_can_be_judged_nothing_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for given, says in ((["nowhere.wav"], "nowhere.wav: no such file or folder"), ([""], "'': an empty name")):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["predict", *given])
+        assert str(end.value.code).startswith(f"error: {says}")
