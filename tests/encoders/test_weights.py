@@ -302,7 +302,7 @@ def test_a_folder_of_ones_own_is_used_where_it_is(hub, tmp_path):
     ("files", "says"),
     [
         ({}, ["holds no model.safetensors", "config.json"]),
-        ({"pytorch_model.bin": b"x"}, ["pytorch_model.bin is a pickle", "runs whatever code", "save_pretrained"]),
+        ({"pytorch_model.bin": b"x"}, ["pytorch_model.bin is a pickle", "runs any code", "save_pretrained"]),
         ({"model.safetensors": b"x", "model.safetensors.sha256": b"1" * 64}, ["its sha256 is"]),
     ],
     ids=["empty", "pickle only", "wrong sha256"],

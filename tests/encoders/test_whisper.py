@@ -260,7 +260,7 @@ def broken(folder: Path, how: str) -> None:
         ("a weight too many", "layers.0.adapter.weight"),
         ("no sizes", "d_model is None"),
         ("a size is text", "encoder_layers is '3'"),
-        ("heads do not fit", "width by heads"),
+        ("heads do not fit", "heads divide the width"),
         ("another family", "'bert'"),
         ("too few layers", "hidden states 0 to 1"),
         ("no safetensors", "does not match its config.json"),
