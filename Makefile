@@ -65,7 +65,7 @@ sweep: setup  ## all fusions and three known systems on the same clips, queued, 
 	@$(RUN) python -m stages.table
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
-	for name in signal model training evaluation encode; do $(RUN) python -m benchmarks.$$name || exit 1; done
+	for name in signal model training evaluation encode predict; do $(RUN) python -m benchmarks.$$name || exit 1; done
 
 doctor: setup  ## hash what dvc.lock names, in workspace and cache, and say what to run
 	$(RUN) python -m stages.doctor

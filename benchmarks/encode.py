@@ -1,11 +1,15 @@
-"""Hidden states of a frozen encoder: speed on one core beside the bare matrix products of the same shapes, and memory.
+"""Hidden states of a frozen encoder: speed on one core beside the bare matrix products of the same shapes,
+and memory.
 
     python -m benchmarks.encode
     python -m benchmarks.encode --weights FOLDER     # a real whisper-base; the figures are the same
 
-Measured is whisper-base to layer 3 with random weights of its sizes, on noise of RAVDESS' clip lengths after VAD, as the stage runs it with
-one worker: reading, log-mel, network, float16, writing. The products are those of the network alone (convolutions as products, attention,
-feed-forward), in float32, in the same process and turn by turn with the encoder, so that other work on the machine hurts both alike.
+Measured is whisper-base to layer 3 with random weights of its sizes, on noise of RAVDESS' clip lengths after
+VAD, as the stage runs it with
+one worker: reading, log-mel, network, float16, writing. The products are those of the network alone
+(convolutions as products, attention,
+feed-forward), in float32, in the same process and turn by turn with the encoder, so that other work on the
+machine hurts both alike.
 """
 
 from __future__ import annotations
@@ -42,7 +46,9 @@ WHISPER_BASE: dict[str, Any] = {
 
 
 def products(tokens: int, config: dict[str, Any], deepest: int) -> list[tuple[int, int, int, int]]:
-    """The matrix products of an encoder to a layer on so many tokens: (how many side by side, rows, inner, columns)."""
+    """The matrix products of an encoder to a layer on so many tokens: (how many side by side, rows, inner,
+    columns).
+    """
     width, heads, ffn = config["d_model"], config["encoder_attention_heads"], config["encoder_ffn_dim"]
     stem = [(1, 2 * tokens, 3 * config["num_mel_bins"], width), (1, tokens, 3 * width, width)]
     projections = [(1, tokens, width, width)] * 4
@@ -77,7 +83,9 @@ def noise(folder: Path, clips: int) -> Path:
 
 
 def measure(weights: str, clips: str, repeats: int) -> None:
-    """In a process of its own: seconds of the encoder and of its bare products, turn by turn, the least of the repeats; peak memory."""
+    """In a process of its own: seconds of the encoder and of its bare products, turn by turn, the least of
+    the repeats; peak memory.
+    """
     passive_waiting()
     import torch
 

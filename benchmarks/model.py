@@ -4,8 +4,8 @@ Cost is counted in multiply-adds for one clip of 5 s, the only length that the r
 Accuracy is read from two runs of the pipeline with the same clips, folds, epochs and seeds: the workspace's,
 and an experiment with the preset ``paper``. For example:
 
-    dvc exp run -n paper $(python -m stages.preset paper) -S split.protocol=auto -S train.epochs=60 -S train.patience=0
-    python -m benchmarks.model --corpus demo --reference paper
+    dvc exp run -n paper $(python -m stages.preset paper) -S split.protocol=auto -S train.epochs=60 -S
+    train.patience=0 python -m benchmarks.model --corpus demo --reference paper
 
 Without such an experiment only the cost is printed, and the recorded scores stay as they are.
 """

@@ -29,7 +29,7 @@ from ser import SerError
 from ser.diagram.__main__ import build
 from ser.params import Params, load
 from ser.runtime.machine import passive_waiting, workers
-from ser.training import device
+from ser.training.device import set_up
 from ser.views.features import widths
 from ser.views.spectrum import frame_count
 
@@ -130,30 +130,32 @@ def _timed(clips: Callable[..., int], arguments: tuple[Any, ...], barrier: Any, 
     times.put((done, started[0], time.monotonic()))
 
 
-def our_clips(params: Params, batch: int, steps: int, place: str, half: bool, ready: Callable[[], None]) -> int:
+def our_clips(params: Params, batch: int, steps: int, device: str, half: bool, ready: Callable[[], None]) -> int:
     """Train the network of params.yaml on one batch repeatedly; return the clips after ``ready``."""
-    device.set_up(params.runtime.model_copy(update={"device": place}))
-    network = build(params, CLASSES).to(place)
+    set_up(params.runtime.model_copy(update={"device": device}))
+    network = build(params, CLASSES).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=params.train.lr)
-    return _steps(network, noise(params, batch, place), optimizer, batch, steps, place, half, ready)
+    return _steps(network, noise(params, batch, device), optimizer, batch, steps, device, half, ready)
 
 
-def noise(params: Params, batch: int, place: str) -> tuple[dict[str, Tensor], Tensor]:
-    """A batch in the shapes of these parameters: each view (batch, frames, columns), and the frames of each clip, (batch,)."""
+def noise(params: Params, batch: int, device: str) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch in the shapes of these parameters: each view (batch, frames, columns), and the frames of each
+    clip, (batch,).
+    """
     frames = frame_count(SECONDS * params.preprocess.sample_rate, params.features.frames)
-    views = {view: torch.randn(batch, frames, width, device=place) for view, width in widths(params.features).items()}
-    return views, torch.full((batch,), frames, device=place)
+    views = {view: torch.randn(batch, frames, width, device=device) for view, width in widths(params.features).items()}
+    return views, torch.full((batch,), frames, device=device)
 
 
-def reference_clips(batch: int, steps: int, channels_last: bool, place: str, ready: Callable[[], None]) -> int:
+def reference_clips(batch: int, steps: int, channels_last: bool, device: str, ready: Callable[[], None]) -> int:
     """Train the reference network in the same way, with SGD as its authors do."""
-    network = ReferenceNetwork().to(place)
-    image = torch.randn(batch, 1, ROWS, FRAMES, device=place)
+    network = ReferenceNetwork().to(device)
+    image = torch.randn(batch, 1, ROWS, FRAMES, device=device)
     if channels_last:
         nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
         image = image.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.001, momentum=0.8)
-    return _steps(network, (image,), optimizer, batch, steps, place, False, ready)
+    return _steps(network, (image,), optimizer, batch, steps, device, False, ready)
 
 
 def _steps(
@@ -162,27 +164,27 @@ def _steps(
     optimizer: torch.optim.Optimizer,
     batch: int,
     steps: int,
-    place: str,
+    device: str,
     half: bool,
     ready: Callable[[], None],
 ) -> int:
     network.train()
-    target = torch.arange(batch, device=place) % CLASSES
+    target = torch.arange(batch, device=device) % CLASSES
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
-            _wait_for(place)
+            _wait_for(device)
             ready()
-        with torch.autocast(place, torch.bfloat16, enabled=half):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
             logits = network(*inputs)
         optimizer.zero_grad(set_to_none=True)
         nn.functional.cross_entropy(logits.float(), target).backward()
         optimizer.step()
-    _wait_for(place)
+    _wait_for(device)
     return batch * steps
 
 
-def _wait_for(place: str) -> None:
-    if place == "cuda":
+def _wait_for(device: str) -> None:
+    if device == "cuda":
         torch.cuda.synchronize()
 
 

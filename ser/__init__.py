@@ -4,11 +4,11 @@ import importlib
 
 
 class SerError(Exception):
-    """An error that the user can mend: the message says what happened, where, and what to do. Stages print it and exit 1."""
+    """An error that the user can fix: what happened, where, and what to do. Stages print it and exit with status 1."""
 
 
 def __getattr__(name: str) -> object:
-    """``load`` (``ser.serving.recogniser``) on its first use: the stages, which import this module too, need nothing of it.
+    """Import ``load`` (``ser.serving.recogniser``) on first use, because the stages, which import this module, do not need it.
 
     ``ser/__init__.pyi`` tells type checkers its type.
     """

@@ -1,8 +1,8 @@
 """Compare two runs clip by clip: is the second better than the first, or is the difference chance?
 
-REV_A and REV_B are git revisions, names of DVC experiments, or `workspace` for the files of the working tree. Their
-predictions come from DVC's cache or the default remote. Several runs joined by `+` answer together: the mean of their
-probabilities. Prints Markdown.
+REV_A and REV_B are git revisions, names of DVC experiments, or `workspace` for the files of the working tree.
+Their predictions come from DVC's cache or the default remote. For several runs joined by `+` the mean of their
+probabilities is compared. Prints Markdown.
 
     python -m stages.compare HEAD workspace
     python -m stages.compare main concat --dataset ravdess --json comparison.json

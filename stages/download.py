@@ -1,8 +1,9 @@
 """Download: bring a corpus' archives into data/raw/<corpus>/, packed and verified, with source.json.
 
-The stage tries the mirror first (SER_MIRROR or runtime.mirror: a folder or address that holds <corpus>/<archive>), then archives kept from
-earlier runs (SER_CACHE_DIR or runtime.cache_dir), then the official address. `demo` is made here, without a network.
-Own recordings are packed once. DVC does not watch their folder: ``--changed`` packs those again that have changed since.
+The stage tries the mirror first (SER_MIRROR or runtime.mirror: a folder or address that holds
+<corpus>/<archive>), then archives kept from earlier runs (SER_CACHE_DIR or runtime.cache_dir), then the
+official address. `demo` is made here, without a network. Own recordings are packed once, because DVC does not
+watch their folder: ``--changed`` packs those again that have changed since.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def download(params: Params, options: argparse.Namespace) -> None:
 
 
 def _missing_too(params: Params, failed: str) -> list[FetchError]:
-    """Why other corpora of this run cannot be fetched either, so that a user without a network is told everything at once.
+    """Why other corpora of this run cannot be fetched either, so that a user sees all problems at once.
 
     All are only asked for, at the same time. Nothing is fetched or made for a run that ends here.
     """

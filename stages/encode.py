@@ -1,7 +1,10 @@
-"""Clips → hidden states of a frozen pretrained encoder, packed: data/encoded/<corpus>/. With features.encoder null nothing is done.
+"""Clips → hidden states of a frozen pretrained encoder, packed: data/encoded/<corpus>/.
 
-Weights are looked for in this order: features.encoder.path, the mirror (SER_MIRROR or runtime.mirror: <mirror>/encoders/<name>/), earlier
-downloads (SER_CACHE_DIR or runtime.cache_dir), the Hugging Face hub (HF_ENDPOINT).
+With features.encoder null nothing is done.
+
+Weights are looked for in this order: features.encoder.path, the mirror (SER_MIRROR or runtime.mirror:
+<mirror>/encoders/<name>/), earlier downloads (SER_CACHE_DIR or runtime.cache_dir), the Hugging Face hub
+(HF_ENDPOINT).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Evaluate: trained networks → predictions of clips they did not train on → scores.
 
-Reads models/NAME, data/features/NAME, data/clips/NAME, data/folds/NAME and, where the model reads hidden states, data/encoded/NAME.
-Writes data/predictions/NAME.csv, data/examples/NAME.npz, metrics/corpora/NAME.json and metrics/plots/NAME/*.csv. Fails, and writes
-nothing, when a gate is broken.
+Reads models/NAME, data/features/NAME, data/clips/NAME, data/folds/NAME and, if the model reads hidden states,
+data/encoded/NAME. Writes data/predictions/NAME.csv, data/examples/NAME.npz, metrics/corpora/NAME.json and
+metrics/plots/NAME/*.csv. Fails, and writes nothing, when a gate is broken.
 """
 
 from __future__ import annotations

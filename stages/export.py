@@ -1,7 +1,8 @@
 """Export: the trained networks as a bundle that runs without torch.
 
-Reads models/NAME and, where it exists, metrics/corpora/NAME.json; where the model reads a pretrained encoder, its weights as the encode
-stage does, and data/clips/NAME to measure what packing costs. Writes exports/NAME: model.onnx, encoder.onnx, bundle.json, README.md.
+Reads models/NAME and, if it exists, metrics/corpora/NAME.json. If the model reads a pretrained encoder, reads its
+weights as the encode stage does, and data/clips/NAME to measure what packing costs. Writes exports/NAME:
+model.onnx, encoder.onnx, bundle.json, README.md.
 """
 
 from __future__ import annotations

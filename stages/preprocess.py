@@ -1,4 +1,7 @@
-"""Preprocess: packed archives → clips at the working rate, in data/clips/<corpus>/. ``python -m stages.show`` draws one recording."""
+"""Preprocess: packed archives → clips at the working rate, in data/clips/<corpus>/.
+
+``python -m stages.show`` draws one recording.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Print the overrides that turn params.yaml into a known system, for ``dvc exp run``.
 
-``dvc exp run $(python -m stages.preset zenkov)`` runs a preset, ``python -m stages.preset`` lists them. A preset is a parameter file in
-docs/presets/ that holds only the keys that differ.
+``dvc exp run $(python -m stages.preset zenkov)`` runs a preset, ``python -m stages.preset`` lists them. A
+preset is a parameter file in docs/presets/ that holds only the keys that differ.
 """
 
 from __future__ import annotations

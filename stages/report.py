@@ -1,7 +1,7 @@
 """Report: all results as one self-contained page, reports/index.html.
 
-Reads metrics/ (also committed results of corpora outside `datasets`), data/examples, data/clips/NAME/rejected.csv and
-params.yaml.
+Reads metrics/ (also committed results of corpora outside `datasets`), data/examples,
+data/clips/NAME/rejected.csv and params.yaml.
 """
 
 from __future__ import annotations

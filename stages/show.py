@@ -1,4 +1,4 @@
-"""Draw one recording of a downloaded corpus: its waveform, what voice activity detection decides, and its log-mel.
+"""Draw one recording of a downloaded corpus: its waveform, the detected speech, and its log-mel.
 
     python -m stages.show --dataset demo 03-01-05 --out angry.png
 

@@ -18,6 +18,7 @@ UNTRACKED = (
     "stages/__init__.py",
     "stages/changes.py",
     "stages/command.py",
+    "stages/paths.py",
     "stages/recordings.py",
 )
 """What no stage depends on, although all import it; the head of dvc.yaml gives the reasons."""

@@ -45,6 +45,7 @@ def test_only_what_computes_nothing_is_left_out():
         "stages/__init__.py",
         "stages/changes.py",
         "stages/command.py",
+        "stages/paths.py",
         "stages/recordings.py",
         "benchmarks/__init__.py",
     }
@@ -76,7 +77,7 @@ def test_artifacts_are_the_bundles_of_published_corpora():
 
 
 def test_every_stage_script_is_a_stage():
-    others = {"__init__", "changes", "command", "compare", "encoder", "paths", "preset", "recordings", "search", "show", "table"}
+    others = {"__init__", "changes", "command", "compare", "doctor", "encoder", "paths", "preset", "recordings", "search", "show", "table"}
     scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - others
     assert scripts == set(STAGES)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -46,21 +47,33 @@ def test_every_room_is_listed_and_nothing_lies_outside():
     assert {path.split("/")[1] for path in MODULES} == {*ORDER, "__init__.py"}
 
 
+def rooms_of(path: str) -> set[str]:
+    """Rooms that a file imports from, its own among them."""
+    return {parts[1] for name in imported(path) if (parts := name.split("."))[0] == "ser" and len(parts) > 1} & set(ORDER)
+
+
+def imports() -> dict[str, set[str]]:
+    """Each room → the other rooms that it imports from."""
+    return {room: set().union(*(rooms_of(path) for path in MODULES if path.startswith(f"ser/{room}/"))) - {room} for room in ORDER}
+
+
 @pytest.mark.parametrize("path", MODULES)
 def test_a_module_imports_only_from_rooms_before_its_own(path):
-    names = imported(path)
-    assert not {name.split(".")[0] for name in names} & {"stages", "benchmarks", "tests", "dvc"}
+    assert not {name.split(".")[0] for name in imported(path)} & {"stages", "benchmarks", "tests", "dvc"}
     room = path.split("/")[1]
-    rooms = {parts[1] for name in names if (parts := name.split("."))[0] == "ser" and len(parts) > 1} & set(ORDER)
     allowed = set(ORDER[: ORDER.index(room) + 1]) if room in ORDER else set()
-    assert rooms <= allowed
+    assert rooms_of(path) <= allowed
 
 
 @pytest.mark.parametrize("room", ORDER)
-def test_every_room_says_what_it_is_for(room):
+def test_every_room_says_what_it_is_for_what_it_imports_and_who_imports_it(room):
     docstring = ast.get_docstring(ast.parse((ROOT / "ser" / room / "__init__.py").read_text(encoding="utf-8")))
     assert docstring
-    assert len(docstring) > 60
+    assert len(docstring.split("\n\n")[0]) > 40
+    graph = imports()
+    for words, rooms in (("Imports", graph[room]), ("Imported by", {other for other in ORDER if room in graph[other]})):
+        (sentence,) = re.findall(rf"^{words} ([^.]*)\.", docstring, re.MULTILINE)
+        assert re.findall(r"``(\w+)``", sentence) == [other for other in ORDER if other in rooms]
 
 
 @pytest.mark.parametrize("path", MODULES)

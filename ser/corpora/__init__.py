@@ -1,4 +1,6 @@
-"""Corpora: what their archives hold and what the name of a recording means. ``catalogue`` has one module per published corpus.
+"""What the archives of a corpus hold and what names of recordings mean; ``catalogue`` has a module per
+corpus.
 
-Imports ``params``. Every room after it on the way of the data may import it.
+Imports ``params`` and ``runtime``.
+Imported by ``download``, ``signal``, ``splits``, ``diagram`` and ``serving``.
 """

@@ -1,4 +1,4 @@
-"""Reads the members of archives from elsewhere without unpacking them, and trusts no name, length or link in them.
+"""Read members of foreign archives without unpacking them; no name, length or link in them is trusted.
 
 >>> with open_archive(path) as archive:  # doctest: +SKIP
 ...     for member in archive.members():
@@ -70,7 +70,8 @@ class Member:
     Attributes:
         name: path with ``/`` between its parts, unique in the archive; ``Archive.read`` takes it.
         size: bytes when unpacked, as the archive says.
-        problem: None, or (reason, detail): ``unsafe_path``, ``link``, ``not_a_file``, ``encrypted``, ``bomb``, ``duplicate_name``.
+        problem: None, or (reason, detail): ``unsafe_path``, ``link``, ``not_a_file``, ``encrypted``,
+            ``bomb``, ``duplicate_name``.
     """
 
     name: str
@@ -101,7 +102,7 @@ class Archive:
         self._problems = {member.name: member.problem for member in self._members if member.problem}
 
     def members(self) -> list[Member]:
-        """Every file of the archive, without folders, sorted by name. Those with a ``problem`` cannot be read."""
+        """All files of the archive, without folders, by name. Those with a ``problem`` cannot be read."""
         return list(self._members)
 
     def read(self, name: str) -> bytes:
@@ -136,7 +137,7 @@ class Archive:
         return stream
 
     def _free(self, name: str) -> str:
-        """A name that no member has yet. Counting on from the last duplicate keeps many of one name from taking quadratic time."""
+        """A name that no member has yet. To count on from the last duplicate takes linear time for many."""
         number = self._numbers.get(name, 1) + 1
         while (free := f"{name} ({number})") in self._entries:
             number += 1
@@ -148,7 +149,7 @@ class Archive:
 def open_archive(path: str | Path) -> Iterator[Archive]:
     """Open a zip or tar by its content, for reading.
 
-    A compressed tar has no index, so it is unpacked into one temporary file (not into its members) for as long as it is open.
+    A compressed tar has no index, so it is decompressed into one temporary file while it is open.
 
     Raises:
         ArchiveError: if it is missing, neither of both, cut off, or beyond the bounds above.
@@ -189,7 +190,7 @@ def pack(path: Path, recordings: Mapping[str, Path], texts: Mapping[str, str], t
 
 
 def fixed_entry(member: str, mode: int = 0o100644) -> zipfile.ZipInfo:
-    """An entry of a zip with a fixed time, system and mode, so that the archive's bytes depend on its content only.
+    """An entry of a zip with fixed time, system and mode, so that the bytes depend only on the content.
 
     Args:
         member: name of the entry.
@@ -278,7 +279,7 @@ def _unsafe(name: str) -> tuple[str, str] | None:
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """The name as its packer meant it: many write UTF-8 without saying so, which zipfile reads as code page 437; some write backslashes."""
+    """The intended name: zipfile reads UTF-8 without a flag as code page 437; some packers write ``\\``."""
     name = info.filename
     if not info.flag_bits & 0x800:
         try:
@@ -289,7 +290,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 
 def readable(name: str) -> str:
-    """A name that UTF-8 can write: bytes that are none (``surrogateescape``) are read as Latin-1: different names stay different."""
+    """A name in valid UTF-8: other bytes (``surrogateescape``) become Latin-1, so that names stay distinct."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,8 +1,11 @@
-"""The demo corpus: sentences spoken by espeak-ng's voices with acted emotions. Synthetic: not a result about human emotion.
+"""The demo corpus: sentences spoken by espeak-ng's voices with acted emotions.
 
-It is packed as real corpora are: ``Speaker_01/03-01-EE-II-SS-RR-AA.flac`` in RAVDESS' code. So everything after the download, from
-``ser.corpora.catalogue.demo`` on, treats it as it treats them. Pauses before, in and after the speech, a different background for
-every speaker and takes of different loudness give voice activity detection something to do.
+Synthetic: not a result about human emotion.
+
+It is packed as real corpora are: ``Speaker_01/03-01-EE-II-SS-RR-AA.flac`` in RAVDESS' code. So everything
+after the download, from ``ser.corpora.catalogue.demo`` on, treats it as it treats them. Pauses before, in and
+after the speech, a different background for every speaker and takes of different loudness give voice activity
+detection something to do.
 """
 
 from __future__ import annotations
@@ -96,7 +99,9 @@ def takes(source: Synthetic) -> list[Take]:
 
 
 def write_archive(path: Path, source: Synthetic) -> None:
-    """Synthesise the corpus into a zip file; it appears only when it is complete. The same source gives the same bytes.
+    """Synthesise the corpus into a zip file; it appears only when it is complete.
+
+    The same source gives the same bytes.
 
     Args:
         path: the archive to write; its folder exists.
@@ -145,7 +150,8 @@ def _plan(seed: int, take: Take, voice: Voice) -> tuple[Expression, np.random.Ge
 
 
 def _request(voice: str, text: str, expression: Expression) -> espeak.Request:
-    # espeak-ng's pitch control spans an octave down and up over 50 steps each; its range control is linear, 50 being the voice's own
+    # espeak-ng's pitch control spans an octave down and up over 50 steps each; its range control is linear,
+    # 50 being the voice's own
     return {
         "voice": voice,
         "text": text,
@@ -156,7 +162,7 @@ def _request(voice: str, text: str, expression: Expression) -> espeak.Request:
 
 
 def _spoken(requests: list[espeak.Request]) -> Generator[np.ndarray]:
-    """Each phrase as int16 at ``espeak.SAMPLE_RATE``, from one fresh process (``ser/corpora/espeak.py`` says why)."""
+    """Each phrase as int16 at ``espeak.SAMPLE_RATE``, from one new process (why: ``ser/corpora/espeak.py``)."""
     if importlib.util.find_spec("espeakng_loader") is None:
         raise SerError("the demo corpus is spoken by espeak-ng, which is not installed: run `pip install espeakng-loader`")
     with tempfile.TemporaryFile() as complaints:
@@ -179,7 +185,7 @@ def _spoken(requests: list[espeak.Request]) -> Generator[np.ndarray]:
 
 
 def _record(phrases: list[np.ndarray], expression: Expression, voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """One take from its phrases: pauses, unsteady voice, voice quality, loudness, room; int16 at ``espeak.SAMPLE_RATE``."""
+    """A take from its phrases: pauses, voice, loudness, room; int16 at ``espeak.SAMPLE_RATE``."""
     rate = espeak.SAMPLE_RATE
     spoken = [phrase.astype(np.float64) for phrase in (_trim(phrase) for phrase in phrases)]
     pause = np.zeros(int(rate * np.clip(rng.uniform(0.05, 0.25) * 2**expression.pauses, 0.02, 0.9)))

@@ -1,4 +1,4 @@
-"""What the laboratory must know about a published corpus: one ``Description``, filled in by the module of that corpus."""
+"""The facts about a published corpus: one ``Description``, filled in by the module of that corpus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class PublishedFolds:
 
     Attributes:
         source: name of the publication, shown beside scores.
-        test_speakers: for each fold its test speakers, separated by blanks. Together they are all speakers of the corpus, each once.
+        test_speakers: for each fold its test speakers, separated by blanks. Together they are all speakers of
+            the corpus, each once.
     """
 
     source: str
@@ -39,17 +40,24 @@ def whole_path(member: str) -> str:
 
 @dataclass(frozen=True)
 class Description:
-    """Everything about one corpus. The module in ``ser/corpora/catalogue`` holds it under the name ``CORPUS``.
+    """Everything about one corpus.
+
+    The module in ``ser/corpora/catalogue`` holds it under the name ``CORPUS``.
 
     Attributes:
-        names: keys of the corpus in ``params.yaml``; several where editions with the same naming rules are corpora of their own.
+        names: keys of the corpus in ``params.yaml``; several where editions with the same naming rules are
+            corpora of their own.
         licence: terms of use, for the model card.
         classes: code in a recording's name → class. The order is that of messages.
-        editions: name of a label edition (``labels.edition`` in ``params.yaml``) → parser of names. Most corpora have ``official`` only.
-            A parser never sees files that are no recordings, and need not fill in ``Recording.corpus``.
-        common: class → word of the common vocabulary in which corpora are joined, for the classes where the two differ.
-        folds: published speaker-independent folds, which ``split.protocol: auto`` and ``official`` use. None where there are none.
-        clip: path in the archive → id of the clip. Needed where copies of the corpus name their root folder differently.
+        editions: name of a label edition (``labels.edition`` in ``params.yaml``) → parser of names. Most
+            corpora have ``official`` only. A parser never sees files that are no recordings, and need not
+            fill in ``Recording.corpus``.
+        common: class → word of the common vocabulary in which corpora are joined, for the classes where the
+            two differ.
+        folds: published speaker-independent folds, which ``split.protocol: auto`` and ``official`` use. None
+            where there are none.
+        clip: path in the archive → id of the clip. Needed where copies of the corpus name their root folder
+            differently.
     """
 
     names: tuple[str, ...]

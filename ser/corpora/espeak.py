@@ -1,8 +1,9 @@
 """Speaks in a process of its own: requests as JSON on standard input, 16-bit PCM on standard output.
 
-espeak-ng keeps noise and phase from one utterance to the next in process-wide state that not even ``espeak_Terminate`` resets. In a
-fresh process the same requests in the same order give the same bytes, and its GPL code stays out of the laboratory's own process.
-Started by ``ser.corpora.demo``; imports nothing of ``ser`` so that it can be run by path.
+espeak-ng keeps noise and phase from one utterance to the next in process-wide state that not even
+``espeak_Terminate`` resets. In a fresh process the same requests in the same order give the same bytes, and
+its GPL code stays out of the laboratory's own process. Started by ``ser.corpora.demo``; imports nothing of
+``ser`` so that it can be run by path.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class Request(TypedDict):
-    """One phrase: voice as ``language+variant``, rate in words per minute (80–450), pitch and range 0–99 (50: the voice's own)."""
+    """One phrase: voice as ``language+variant``, rate in words per minute (80–450), pitch and range 0–99 (50:
+    the voice's own).
+    """
 
     voice: str
     text: str

@@ -1,15 +1,19 @@
-"""How the demo's voices act: emotions as rules for prosody and voice quality, and the filter that applies what espeak-ng cannot.
+"""Acting of the demo's voices: emotions as rules for prosody and voice quality, and filters for the rest.
 
 The rules follow the reviews of acted vocal emotion:
 
-- I. R. Murray, J. L. Arnott (1993), *Toward the simulation of emotion in synthetic speech*, JASA 93(2), table of vocal emotion effects;
-- R. Banse, K. R. Scherer (1996), *Acoustic profiles in vocal emotion expression*, J. Pers. Soc. Psychol. 70(3);
+- I. R. Murray, J. L. Arnott (1993), *Toward the simulation of emotion in synthetic speech*, JASA 93(2), table
+  of vocal emotion effects;
+- R. Banse, K. R. Scherer (1996), *Acoustic profiles in vocal emotion expression*, J. Pers. Soc. Psychol.
+  70(3);
 - M. Schröder (2001), *Emotional speech synthesis: a review*, Eurospeech;
 - K. R. Scherer (2003), *Vocal communication of emotion*, Speech Communication 40;
-- P. N. Juslin, P. Laukka (2003), *Communication of emotions in vocal expression and music performance*, Psychological Bulletin 129(5).
+- P. N. Juslin, P. Laukka (2003), *Communication of emotions in vocal expression and music performance*,
+  Psychological Bulletin 129(5).
 
-They agree on the signs (anger and joy: louder, brighter, higher, wider; sadness: slower, lower, softer, darker; fear: fast, high, uneven);
-the sizes here are chosen so that the demo is neither trivial nor impossible. Nothing measured on it says anything about human emotion.
+They agree on the signs (anger and joy: louder, brighter, higher, wider; sadness: slower, lower, softer,
+darker; fear: fast, high, uneven); the sizes here are chosen so that the demo is neither trivial nor
+impossible. Nothing measured on it says anything about human emotion.
 """
 
 from __future__ import annotations
@@ -22,7 +26,10 @@ import scipy.fft
 
 @dataclass(frozen=True)
 class Expression:
-    """Displacement from a speaker's neutral voice. The emotions' rules, a speaker's habits and a take's chance add up."""
+    """Displacement from a speaker's neutral voice.
+
+    The emotions' rules, a speaker's habits and a take's chance add up.
+    """
 
     rate: float = 0.0  # log₂ of the ratio of speaking rates
     pitch: float = 0.0  # semitones of mean f0
@@ -39,14 +46,18 @@ class Expression:
 
 
 RULES = {
-    # anger, hot: f0 mean and range up, loud, strong high-frequency energy, slightly faster (Banse & Scherer; Juslin & Laukka, tab. 7)
+    # anger, hot: f0 mean and range up, loud, strong high-frequency energy, slightly faster (Banse & Scherer;
+    # Juslin & Laukka, tab. 7)
     "angry": Expression(rate=0.15, pitch=2.0, range=0.30, level=8.0, tilt=3.5, breath=-0.5, tremor=0.05, pauses=-0.8),
-    # panic fear: much faster, very high f0 with little range (Juslin & Laukka), irregular voicing (Murray & Arnott), breathy
+    # panic fear: much faster, very high f0 with little range (Juslin & Laukka), irregular voicing (Murray &
+    # Arnott), breathy
     "fearful": Expression(rate=0.45, pitch=5.0, range=-0.60, level=-1.0, tilt=0.5, breath=1.5, tremor=0.45, pauses=0.0),
-    # joy: faster, f0 mean and range up, louder, medium-high high-frequency energy (Scherer 2003, tab. 2), breathy (Murray & Arnott)
+    # joy: faster, f0 mean and range up, louder, medium-high high-frequency energy (Scherer 2003, tab. 2),
+    # breathy (Murray & Arnott)
     "happy": Expression(rate=0.20, pitch=4.0, range=0.60, level=3.5, tilt=1.2, breath=0.6, tremor=0.0, pauses=-0.5),
     "neutral": Expression(),
-    # sadness: slow, low, narrow, soft, little high-frequency energy, many pauses, micro-irregular f0 (Juslin & Laukka, tab. 7)
+    # sadness: slow, low, narrow, soft, little high-frequency energy, many pauses, micro-irregular f0 (Juslin
+    # & Laukka, tab. 7)
     "sad": Expression(rate=-0.35, pitch=-2.0, range=-0.70, level=-6.0, tilt=-3.0, breath=0.8, tremor=0.10, pauses=1.0),
     # surprise: very high and wide f0 with a final rise, tempo of neutral speech (Schröder 2001, tab. 1)
     "surprised": Expression(rate=-0.10, pitch=6.5, range=0.90, level=1.5, tilt=0.3, breath=0.6, tremor=0.0, pauses=0.6),
@@ -60,10 +71,11 @@ SPREAD = Expression(rate=0.036, pitch=0.36, range=0.072, level=0.6, tilt=0.24, b
 """Standard deviation of the chance in one take."""
 
 HABITS = Expression(rate=0.024, pitch=0.24, range=0.06, level=0.48, tilt=0.18, breath=0.12, tremor=0.012, pauses=0.12)
-"""Standard deviation between speakers of what they do in a given emotion: not everybody is angry in the same way."""
+"""Standard deviation between speakers of the expression of an emotion: people differ in how they sound angry.
+"""
 
 OWN = Expression(rate=0.036, pitch=0.6, range=0.06, level=0.6, tilt=0.3, breath=0.24, tremor=0.012, pauses=0.12)
-"""Standard deviation between speakers of their neutral voices, on top of the difference between espeak-ng's voices."""
+"""Standard deviation between speakers of the neutral voice, in addition to espeak-ng's own voices."""
 
 
 def draw(scale: Expression, rng: np.random.Generator) -> Expression:
@@ -72,7 +84,8 @@ def draw(scale: Expression, rng: np.random.Generator) -> Expression:
 
 
 def perturb(speech: np.ndarray, sample_rate: int, tract: float, tremor: float, rng: np.random.Generator) -> np.ndarray:
-    """Read the waveform at an uneven pace: f0 wavers by ``tremor`` semitones (6–10 Hz and random), and f0 and formants shift by ``tract``.
+    """Read the waveform at an uneven pace: f0 wavers by ``tremor`` semitones (6–10 Hz and random), and f0 and
+    formants shift by ``tract``.
 
     Args:
         speech: float, shape (samples,).
@@ -93,7 +106,8 @@ def perturb(speech: np.ndarray, sample_rate: int, tract: float, tremor: float, r
 
 
 def colour(speech: np.ndarray, sample_rate: int, tilt: float, breath: float, rng: np.random.Generator) -> np.ndarray:
-    """Change the voice's quality: aspiration noise that follows the speech's envelope, then a tilt of the spectrum around 1 kHz.
+    """Change the voice's quality: aspiration noise that follows the speech's envelope, then a tilt of the
+    spectrum around 1 kHz.
 
     Args:
         speech: float, shape (samples,).
@@ -115,7 +129,9 @@ def colour(speech: np.ndarray, sample_rate: int, tilt: float, breath: float, rng
 
 
 def room(samples: int, sample_rate: int, hum: float, rng: np.random.Generator) -> np.ndarray:
-    """Background of a recording: noise of 1/f power and a mains hum at ``hum`` times its amplitude; float, shape (samples,), RMS 1."""
+    """Background of a recording: noise of 1/f power and a mains hum at ``hum`` times its amplitude; float,
+    shape (samples,), RMS 1.
+    """
     size = scipy.fft.next_fast_len(samples, real=True)
     bins = size // 2 + 1
     spectrum = (rng.normal(size=bins) + 1j * rng.normal(size=bins)) / np.sqrt(np.maximum(np.arange(bins), size * 40 / sample_rate))

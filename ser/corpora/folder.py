@@ -1,7 +1,9 @@
-"""The user's own recordings: a table (path, label, speaker; gender and language if known) or folders ``label/speaker/recording``.
+"""The user's own recordings: a table (path, label, speaker; gender and language if known) or folders
+``label/speaker/recording``.
 
-The download packs them into a stored zip with their table inside. So the later stages treat them as any corpus, and a run can be
-repeated after the folder has changed. The archives of a corpus that has no module in the catalogue are read in the same two layouts.
+The download packs them into a stored zip with their table inside. So the later stages treat them as any
+corpus, and a run can be repeated after the folder has changed. The archives of a corpus that has no module in
+the catalogue are read in the same two layouts.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
     Only recordings are packed, none of the folder's other files.
 
     Raises:
-        SerError: if the folder or a recording of the table is missing, the table has gaps, two names differ in spelling only, or
-            there are fewer than two labels.
+        SerError: if the folder or a recording of the table is missing, the table has gaps, two names differ
+            in spelling only, or there are fewer than two labels.
     """
     recordings, labelled = _labelled(name, source)
     pack(path, recordings, {TABLE: _table(labelled)}, f"{name}: packing")
@@ -113,10 +115,10 @@ def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Rec
     root = root_of(source)
     if not root.is_dir():
         raise SerError(f"{name}: the folder {root} does not exist; set corpora.{name}.source.path. {HOW}")
-    found = {readable(file.relative_to(root).as_posix()): file for file in root.rglob("*") if file.is_file()}
-    recordings = {member: file for member, file in found.items() if not_audio(member) is None}
+    files = {readable(file.relative_to(root).as_posix()): file for file in root.rglob("*") if file.is_file()}
+    recordings = {member: file for member, file in files.items() if not_audio(member) is None}
     if not recordings:
-        raise SerError(f"{name}: no recording in {root} (of {len(found)} files). {HOW}")
+        raise SerError(f"{name}: no recording in {root} (of {len(files)} files). {HOW}")
     if source.table is None:
         labelled = tree(recordings, rooted=True)
         if not labelled:
@@ -134,7 +136,8 @@ def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Rec
 
 
 def labelled_members(archive: Archive) -> dict[str, Recording]:
-    """Labels of an archive's members by their name: from its ``labels.csv`` (beside them or at the top), else from ``label/speaker/…``.
+    """Labels of an archive's members by their name: from its ``labels.csv`` (beside them or at the top), else
+    from ``label/speaker/…``.
 
     Raises:
         SerError: if the table cannot be read, or two labels or two speakers differ in spelling only.
@@ -166,9 +169,10 @@ def tree(members: Iterable[str], rooted: bool = False) -> dict[str, Recording]:
     """Labels from the folders ``label/speaker/…/recording``.
 
     Args:
-        members: paths of files. Those that are no recordings, lie less deep, or have a label or speaker without a visible name get
-            no labels.
-        rooted: labels are the uppermost folders; otherwise folders that all recordings share are taken for the archive's root.
+        members: paths of files. Those that are no recordings, lie less deep, or have a label or speaker
+            without a visible name get no labels.
+        rooted: labels are the uppermost folders; otherwise folders that all recordings share are taken for
+            the archive's root.
     """
     paths = {member: PurePosixPath(member).parts for member in members if not_audio(member) is None}
     shared = 0
@@ -187,7 +191,8 @@ def read_table(text: str, where: str, root: Path | None = None) -> dict[str, Rec
         root: absolute paths are taken relative to it; None refuses them.
 
     Raises:
-        SerError: naming missing columns, or the line of an empty field, a path twice, one outside the folder, or an unknown gender.
+        SerError: naming missing columns, or the line of an empty field, a path twice, one outside the folder,
+            or an unknown gender.
     """
     header = text.lstrip("\ufeff").split("\n", 1)[0]
     delimiter = max(",;\t", key=header.count)

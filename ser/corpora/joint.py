@@ -1,4 +1,4 @@
-"""A joint corpus: several corpora read as one, in the common emotion vocabulary, so that one can be trained on and another tested on."""
+"""A joint corpus: several corpora in the common vocabulary, to train on one and test on another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = {
 
 
 def join(member: str, described: Description | None, recording: Recording) -> Recording:
-    """A member corpus' recording as one of the joint corpus: common emotion, and a speaker that no other corpus has.
+    """A recording of a member corpus with the common emotion and a speaker name that is unique.
 
     Args:
         member: name of the member corpus.

@@ -17,9 +17,11 @@ class Recording:
 
     Attributes:
         emotion: name of the class within its corpus.
-        speaker: unique in the corpus. In a joint corpus the member's name stands before it, as in ``ravdess:01``.
+        speaker: unique in the corpus. In a joint corpus the member's name stands before it, as in
+            ``ravdess:01``.
         gender: ``female`` or ``male``.
-        language: English name of the language, or the corpus' own code where sources disagree about its meaning.
+        language: English name of the language, or the corpus' own code where sources disagree about its
+            meaning.
         channel: ``speech`` or ``nonspeech``.
         intensity: ``normal``, ``strong`` or ``high``, as the corpus says.
         statement: what is said.
@@ -43,8 +45,9 @@ class Reject:
     """Why a file in a corpus is no recording of the task.
 
     Attributes:
-        reason: one short word, for counting: ``not_audio``, ``irregular_name``, ``unknown_emotion``, ``not_speech``,
-            ``class_not_in_task``, ``not_in_table``, ``nameless``, or a reason of ``ser.corpora.archives``.
+        reason: one short word, for counting: ``not_audio``, ``irregular_name``, ``unknown_emotion``,
+            ``not_speech``, ``class_not_in_task``, ``not_in_table``, ``nameless``, or a reason of
+            ``ser.corpora.archives``.
         detail: what the file is, for a person.
         path: member of the archive, unique in the corpus; empty until the corpus is listed.
     """

@@ -11,20 +11,24 @@ from ser import SerError
 _INVISIBLE = {"Cc", "Cf"}
 """Unicode categories of characters that draw nothing: control and format."""
 _BLANK = set("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
-"""Characters of other categories that draw nothing either: fillers, joiners, an empty Braille cell, variation selectors."""
+"""Other characters that draw nothing: fillers, joiners, an empty Braille cell, variation selectors."""
 _TOOL_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
-"""Folders of operating systems and network drives, in lower case. Those that begin with a dot are hidden anyway."""
+"""Folders of operating systems and network drives, in lower case.
+
+Those that begin with a dot are hidden anyway.
+"""
 
 
 def clean(name: str) -> str:
-    """A label or speaker as it is written everywhere: Unicode NFC, no invisible characters, single blanks, none at the ends."""
+    """A label or speaker in normal form: Unicode NFC, visible characters only, single blanks, trimmed."""
     spaced = " ".join(unicodedata.normalize("NFC", name).split())
     visible = "".join(sign for sign in spaced if unicodedata.category(sign) not in _INVISIBLE and sign not in _BLANK)
     return " ".join(unicodedata.normalize("NFC", visible).split())
 
 
 def check_spellings(names: Iterable[str], what: str, where: str) -> None:
-    """Refuse two names that a person would read as one: ``ADA`` and ``ada`` would be two speakers, one in training and one in test.
+    """Refuse two names that a person would read as one: ``ADA`` and ``ada`` would be two speakers, one in
+    training and one in test.
 
     Args:
         names: cleaned names.
@@ -46,7 +50,8 @@ def check_spellings(names: Iterable[str], what: str, where: str) -> None:
 def is_hidden(path: str) -> bool:
     """Whether a file or one of its folders is hidden, in a trash, or a tool's own.
 
-    Such are ``.ipynb_checkpoints``, ``.Trash-1000``, and ``__MACOSX/._name.wav``, which macOS packs beside every ``name.wav``.
+    Such are ``.ipynb_checkpoints``, ``.Trash-1000``, and ``__MACOSX/._name.wav``, which macOS packs beside
+    every ``name.wav``.
     """
     return any(part.startswith(".") or part.lower() in _TOOL_FOLDERS for part in PurePosixPath(path).parts if part != "..")
 
@@ -56,5 +61,7 @@ def _alike(name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A name in quotes. Where its characters are not plain ASCII their codes follow, since both spellings may look the same."""
+    """A name in quotes. Where its characters are not plain ASCII their codes follow, since both spellings may
+    look the same.
+    """
     return repr(name) if name.isascii() else f"{name!r} ({ascii(name)[1:-1]})"

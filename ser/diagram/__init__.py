@@ -1,6 +1,5 @@
-"""The network of ``params.yaml`` for people: a table of its parts with their cost, and a picture.
+"""The network as a table and as a picture (``python -m ser.diagram``), and the picture of one recording.
 
-``python -m ser.diagram`` makes both.
-
-Imports ``model``, ``views`` and ``params``. No stage and no room imports it, only the benchmarks.
+Imports ``params``, ``runtime``, ``corpora``, ``signal``, ``encoders``, ``views`` and ``model``.
+Imported by no other room.
 """

@@ -26,9 +26,9 @@ VIEW_COLOUR, CNN_COLOUR, TRANSFORMER_COLOUR, TOKENS_COLOUR, FUSION_COLOUR, OUTPU
     "#ece0f5",
 )
 INK, FAINT = "#202124", "#5f6368"
-TRANSFORMER_HEIGHT, ROW = 7.0, 14.0  # middle of the lowest box, and what each view above it adds
+TRANSFORMER_HEIGHT, ROW = 7.0, 14.0  # middle of the lowest box; height of each further view
 MATHTEXT = {"tanh": r"\tanh ", "â": r"\hat{a}", "x̂": r"\hat{x}", "ᵀ": r"^\top", "′": "'", "″": "''", " ": r"\ "}
-"""What matplotlib's mathtext writes otherwise than a formula in plain text."""
+"""Signs of a formula in plain text → matplotlib's mathtext."""
 
 Point = tuple[float, float]
 
@@ -100,7 +100,7 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
     with mpl.rc_context({"svg.hashsalt": "ser", "svg.fonttype": "path"}):
         try:
             figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except ValueError as error:  # a suffix that names no format
+        except ValueError as error:  # the suffix is no known format
             raise SerError(f"{path}: {error}") from None
 
 

@@ -1,4 +1,4 @@
-"""A picture of one recording: what voice activity detection decides, and the log-mel that a network would see."""
+"""A picture of one recording: its waveform, the detected speech, and the log-mel."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ser.signal.clips import to_float, to_int16
 from ser.views import features
 
 
-def named(asked: str, found: list[Found]) -> Found:
+def named(asked: str, recordings: list[Found]) -> Found:
     """The recording with this id, or the only one whose id contains what was asked.
 
     Raises:
         SerError: if no recording matches, or several.
     """
-    matches = [one for one in found if one.clip == asked] or [one for one in found if asked in one.clip]
+    matches = [one for one in recordings if one.clip == asked] or [one for one in recordings if asked in one.clip]
     if len(matches) != 1:
-        some = ", ".join(one.clip for one in (matches or found)[:5])
+        some = ", ".join(one.clip for one in (matches or recordings)[:5])
         raise SerError(f"{asked}: {len(matches)} recordings match; for example {some}")
     return matches[0]
 
@@ -34,11 +34,11 @@ def draw(one: Found, params: Params, path: Path) -> None:
     Args:
         one: the recording, in its archive.
         params: the sections ``preprocess`` and ``features`` are read.
-        path: image to write; its suffix names the format.
+        path: image to write; its suffix gives the format.
 
     Raises:
         AudioError: if the recording cannot be decoded.
-        SerError: if the suffix names no format.
+        SerError: if the suffix is no known format.
     """
     settings, rate = params.preprocess, params.preprocess.sample_rate
     with open_archive(one.archive) as archive:
@@ -69,5 +69,5 @@ def draw(one: Found, params: Params, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(path, dpi=110, metadata={"Software": None})
-    except ValueError as error:  # a suffix that names no format
+    except ValueError as error:  # the suffix is no known format
         raise SerError(f"--out {path}: {error}") from None

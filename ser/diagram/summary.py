@@ -1,4 +1,4 @@
-"""The network as a table: what each part gives, how many parameters it holds and what it costs for one clip."""
+"""The network as a table: output shape, parameters and cost of each part, for one clip."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ser.model.branches import CnnBranches, Tokens, TransformerBranch
 from ser.model.encoder_branch import EncoderBranch
 from ser.model.fusion import Fused
 from ser.model.network import Network, evaluating
+from ser.runtime.text import markdown_table
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,11 @@ class Part:
     """One row of the table.
 
     Attributes:
-        name: for people.
+        name: in words.
         shape: of the output for one clip, without the batch axis.
-        parameters: number of trained values.
-        madds: multiply-adds of convolutions, linear layers and attention products in one forward pass of one clip.
+        parameters: number of trained parameters.
+        madds: multiply-adds of convolutions, linear layers and attention products in one forward pass of one
+            clip.
     """
 
     name: str
@@ -37,7 +39,7 @@ def summary(network: Network, frames: int) -> list[Part]:
 
     Args:
         network: any network.
-        frames: length of the clip that is passed through, ≥ 1.
+        frames: length of the clip, ≥ 1.
     """
     parts = _parts(network)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -54,9 +56,11 @@ def summary(network: Network, frames: int) -> list[Part]:
 
 
 def madds(network: nn.Module, *inputs: Tensor | dict[str, Tensor]) -> dict[str, int]:
-    """Multiply-adds of one forward pass in evaluation mode, by module: ``"Global"`` is the sum, ``"<Class>.<path>"`` a part.
+    """Multiply-adds of one forward pass in evaluation mode, by module: ``"Global"`` is the sum,
+    ``"<Class>.<path>"`` one part.
 
-    Counts convolutions, matrix products and attention products, as torch's own counter does (it counts two operations for each).
+    Counts convolutions, matrix products and attention products, as torch's own counter does (it counts two
+    operations for each).
     """
     counter = FlopCounterMode(display=False)
     with evaluating(network), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:  # fused attention is not counted
@@ -66,19 +70,12 @@ def madds(network: nn.Module, *inputs: Tensor | dict[str, Tensor]) -> dict[str, 
 
 def table(parts: list[Part]) -> str:
     """The parts as Markdown."""
-    rows = [("part", "output", "parameters", "multiply-adds")]
-    rows += [(part.name, " × ".join(map(str, part.shape)), f"{part.parameters:,}", f"{part.madds:,}") for part in parts]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        f"| {name:<{widths[0]}} | {shape:<{widths[1]}} | {parameters:>{widths[2]}} | {cost:>{widths[3]}} |"
-        for name, shape, parameters, cost in rows
-    ]
-    rule = f"|{'-' * (widths[0] + 2)}|{'-' * (widths[1] + 2)}|{'-' * (widths[2] + 1)}:|{'-' * (widths[3] + 1)}:|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    rows = [(part.name, " × ".join(map(str, part.shape)), f"{part.parameters:,}", f"{part.madds:,}") for part in parts]
+    return markdown_table(["part", "output", "parameters", "multiply-adds"], rows, right=[2, 3])
 
 
 def _parts(network: Network) -> list[tuple[str, str, nn.Module]]:
-    """(path, name for people, module) of each part, none inside another."""
+    """(path, name in words, module) of each part; no part contains another."""
     paths = {module: path for path, module in network.named_modules()}
     parts: list[tuple[str, nn.Module]] = []
     for side in network.sides.values():

@@ -1,4 +1,5 @@
-"""Fetching a corpus: where it is published, mirrors, resumed transfers, checksums.
+"""Fetch a corpus: addresses, mirrors, resumed transfers, checksums.
 
-Imports ``corpora``, ``params`` and ``runtime``. Only the download stage and ``encoders`` import it.
+Imports ``params``, ``runtime`` and ``corpora``.
+Imported by ``encoders``.
 """

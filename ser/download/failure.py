@@ -26,7 +26,7 @@ class FetchError(SerError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """An archive to fetch: name, official address, ``md5:…`` or ``sha256:…``, bytes; what is not known yet is None."""
+    """An archive to fetch: name, official address, ``md5:…`` or ``sha256:…``, bytes; None where unknown."""
 
     name: str
     url: str | None

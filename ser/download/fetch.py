@@ -1,7 +1,8 @@
-"""Brings a corpus' archives into ``data/raw/<corpus>/``, whole, verified, still packed, and records them in ``source.json``.
+"""Fetch the archives of a corpus into ``data/raw/<corpus>/``, packed and verified, and write ``source.json``.
 
-It tries the mirror first, then archives kept from an earlier run, the official address (for Zenodo as its API names it) and Kaggle.
-``source.json`` names the bytes and not where they came from: the same bytes give the same file on every machine.
+It tries the mirror first, then archives kept from an earlier run, the official address (for Zenodo as its API
+names it) and Kaggle. ``source.json`` names the bytes and not where they came from: the same bytes give the
+same file on every machine.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ _LOG = logging.getLogger(__name__)
 def fetch(
     name: str, corpus: Corpus, raw: Path, *, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus] | None = None
 ) -> dict[str, Any]:
-    """Fill ``raw/<name>`` with the corpus' archives and ``source.json`` (its content: docs/data.md), and with nothing else.
+    """Fill ``raw/<name>`` with the archives of the corpus and ``source.json`` (docs/data.md), and remove the
+    rest.
 
-    ``source.json`` is removed first and written last, so that a folder that has one is whole. Only verified archives replace others.
+    ``source.json`` is removed first and written last, so that a folder that has one is whole. Only verified
+    archives replace others.
 
     Args:
         name: key of the corpus in ``params.yaml``; also its folder in a mirror.
@@ -45,7 +48,8 @@ def fetch(
 
     Raises:
         FetchError: if an archive cannot be fetched; a rerun resumes.
-        SerError: if the user's own recordings cannot be used as they are, or ``raw/<name>`` is not a folder of its own.
+        SerError: if the user's own recordings cannot be used as they are, or ``raw/<name>`` is not a folder
+            of its own.
     """
     target, kept = owned(raw, name), owned(cache / "archives", name)
     target.mkdir(parents=True, exist_ok=True)
@@ -80,10 +84,12 @@ def fetch(
 def obstacle(name: str, corpus: Corpus, raw: Path, *, mirror: str | None, cache: Path) -> FetchError | None:
     """Why a published corpus cannot be fetched now, within seconds and without fetching anything.
 
-    It only checks whether the archives are in the mirror or kept, or whether their host answers. Arguments are those of ``fetch``.
+    It only checks whether the archives are in the mirror or kept, or whether their host answers. Arguments
+    are those of ``fetch``.
 
     Returns:
-        An error such as ``fetch`` would raise. None where there is no known obstacle, and for corpora that are made here or joined.
+        An error such as ``fetch`` would raise. None where there is no known obstacle, and for corpora that
+        are made here or joined.
     """
     if isinstance(corpus.source, Synthetic | Folder | Joint):
         return None
@@ -91,14 +97,19 @@ def obstacle(name: str, corpus: Corpus, raw: Path, *, mirror: str | None, cache:
 
 
 def _still_here(before: dict[str, Any], given: Zenodo | Links, target: Path) -> bool:
-    """Whether an earlier run, or ``dvc pull``, left the whole corpus here. Without a network that is enough."""
+    """Whether an earlier run, or ``dvc pull``, left the whole corpus here.
+
+    Without a network that is enough.
+    """
     if before.get("source") != given.model_dump():
         return False
     return all(whole(target / entry["name"], f"sha256:{entry['sha256']}") for entry in before["archives"])
 
 
 def _fetch_joint(name: str, given: Joint, target: Path, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
-    """Every member in a folder of its own, and how to read each, since the later stages see only the joint corpus."""
+    """Fetch every member into a folder of its own, and record how to read it: later stages see only the joint
+    corpus.
+    """
     archives: list[dict[str, Any]] = []
     editions: list[str] = []
     members = {member: corpora[member] for member in sorted(given.members)}

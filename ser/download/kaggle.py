@@ -1,4 +1,7 @@
-"""Downloads a data set from Kaggle with the user's own token and packs it again. Needs the optional package ``kagglehub``."""
+"""Downloads a data set from Kaggle with the user's own token and packs it again.
+
+Needs the optional package ``kagglehub``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A mirror: a folder or an http(s) address that holds ``<corpus>/<archive>``, tried before the official address.
+"""A mirror: a folder or an http(s) address with ``<corpus>/<archive>``, tried before the official address.
 
-``<archive>.md5`` beside an archive marks an edition of the mirror's own, for example re-encoded. It replaces the official checksum.
+``<archive>.md5`` beside an archive marks an edition of the mirror's own, for example re-encoded. It replaces
+the official checksum.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def place(mirror: str, corpus: str, name: str) -> str:
 
 
 def listed(mirror: str, corpus: str) -> list[str]:
-    """Archives that a mirror holds for a corpus, sorted; an address must show a listing of its folder (as most file servers do).
+    """Archives that a mirror holds for a corpus, sorted; an address must show a listing of its folder (as
+    most file servers do).
 
     Raises:
         TransferError: if the address fails for another reason than a missing folder.
@@ -78,7 +80,8 @@ def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | Non
 
 
 def has(mirror: str, corpus: str, name: str) -> bool:
-    """Whether a mirror has an archive, without fetching it; with an empty name whether it has any, which of an address' folder is believed.
+    """Whether a mirror has an archive, without fetching it; with an empty name whether it has any, which of
+    an address' folder is believed.
 
     Raises:
         TransferError: if an address does not answer within seconds, or fails otherwise than by not having it.

@@ -1,4 +1,4 @@
-"""A published corpus: its archives from a mirror, from earlier runs, from the official address, or from Kaggle; each one verified."""
+"""Fetch a published corpus: from a mirror, earlier runs, the official address or Kaggle; verify each archive."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Published:
     kept: Path
 
     def fetch(self) -> dict[str, Any]:
-        """Fetch the archives from the mirror, the rest from the official address, or all together from Kaggle.
+        """Fetch the archives from the mirror, the others from the official address, or all of them from
+        Kaggle.
 
         Returns:
             The content of ``source.json``.
@@ -63,10 +64,12 @@ class Published:
         return source_record(self.name, sorted(entries, key=lambda entry: entry["name"]), editions or [OFFICIAL])
 
     def obstacle(self) -> FetchError | None:
-        """Why ``fetch`` cannot succeed now, within seconds: hosts are asked whether they answer, and nothing is fetched.
+        """Why ``fetch`` cannot succeed now. Asks only whether hosts answer, within seconds, and fetches
+        nothing.
 
         Returns:
-            An error such as ``fetch`` raises; None where each archive is at hand or a host that should have it answers.
+            An error such as ``fetch`` raises; None where each archive is at hand or a host that should have
+            it answers.
         """
         try:
             named = self._named()
@@ -262,7 +265,9 @@ class Published:
 
 
 def entry_of(target: Path, name: str, url: str | None, origin: str, sums: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """One archive in ``source.json``; ``origin`` says whose bytes they are: official, mirror, kaggle, synthetic or folder."""
+    """One archive in ``source.json``; ``origin`` says whose bytes they are: official, mirror, kaggle,
+    synthetic or folder.
+    """
     path = target / name
     sums = sums or hashes(path)
     return {"name": name, "url": url, "size": path.stat().st_size, "md5": sums["md5"], "sha256": sums["sha256"], "from": origin}

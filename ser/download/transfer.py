@@ -36,9 +36,12 @@ _WRONGLY_PACKED = "the server sends damaged compression"
 
 
 def download(url: str, target: Path, *, size: int | None = None, checksum: str | None = None, title: str = "") -> dict[str, str]:
-    """Fetch ``url`` into ``target``, which appears only when it is whole and its checksum is right. Returns its hashes.
+    """Fetch ``url`` into ``target``, which appears only when it is whole and its checksum is right.
 
-    Until then the bytes are in ``<target>.part``. If the checksum is known, a later call resumes there with a Range request.
+    Returns its hashes.
+
+    Until then the bytes are in ``<target>.part``. If the checksum is known, a later call resumes there with a
+    Range request.
 
     Args:
         url: http(s) address.
@@ -110,7 +113,9 @@ def read_text(url: str, limit: int = 16 * BLOCK) -> str:
 
 
 def ask(url: str) -> None:
-    """Check that an address answers, with one request and short timeouts, without reading the body. A busy server counts as answering.
+    """Check that an address answers, with one request and short timeouts, without reading the body.
+
+    A busy server counts as answering.
 
     Raises:
         TransferError: if it does not answer, or answers with an error.

@@ -32,7 +32,8 @@ def address(record: int) -> str:
 def record_files(record: int, remembered: Path) -> list[RecordFile]:
     """Files of a record, sorted by name.
 
-    A published record never changes its files (a change makes a new record), so the answer is kept in ``remembered`` and not asked twice.
+    A published record never changes its files (a change makes a new record), so the answer is kept in
+    ``remembered`` and not asked twice.
 
     Raises:
         TransferError: if the API does not answer, or its answer has another form than documented.

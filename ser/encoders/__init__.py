@@ -1,5 +1,6 @@
-"""Frozen pretrained speech encoders: the table of them, their weights, and the hidden states of a corpus.
+"""Frozen pretrained speech encoders: a table of them, their weights, and the hidden states of a corpus.
 
-Whisper is read by a few lines of torch of our own, with its log-mel in numpy; the other families need the optional package transformers.
-Imports ``download``, ``params``, ``runtime`` and ``signal``. Every room after it on the way of the data may import it.
+Whisper is a few lines of torch here; the other families need the optional package transformers.
+Imports ``params``, ``runtime``, ``download`` and ``signal``.
+Imported by ``views``, ``model``, ``diagram``, ``training``, ``evaluation``, ``serving`` and ``search``.
 """

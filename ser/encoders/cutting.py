@@ -1,4 +1,4 @@
-"""What an encoder is fed: a clip and the silence behind it, cut into pieces where it is too long to be heard at once."""
+"""The input of an encoder: a clip with silence appended, cut into pieces if it is too long for one pass."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import itertools
 import numpy as np
 
 HOP = 320
-"""Samples from one token to the next at 16 kHz, in every family on offer: 50 tokens a second."""
+"""Samples from one token to the next at 16 kHz, in every family: 50 tokens per second."""
 
 
 def fed(signal: np.ndarray, silence: int) -> np.ndarray:
-    """The signal with silence behind it, filled up with zeros to whole steps of 320 samples and at least two of them: float32."""
+    """The signal with silence appended, zero-padded to a multiple of 320 samples, at least 640: float32."""
     whole = np.zeros(max(2, -(-(len(signal) + silence) // HOP)) * HOP, dtype=np.float32)
     whole[: len(signal)] = signal
     return whole
 
 
 def pieces(tokens: int, most: int) -> list[tuple[int, int]]:
-    """Start and end of as few pieces as possible of at most ``most`` tokens, all as long as each other to within a token.
+    """Start and end of the fewest pieces of at most ``most`` tokens.
+
+    Their lengths differ by one token at most.
 
     >>> pieces(10, 4)
     [(0, 3), (3, 6), (6, 10)]

@@ -1,7 +1,8 @@
-"""The packed hidden states of a corpus: every clip through a frozen encoder, spread over workers, resumed where a run was interrupted.
+"""Encode a corpus: run a frozen encoder over every clip, by several workers, and resume an interrupted run.
 
-Clips run one by one: attention over a padded batch would need masks that Whisper does not have, and a batch of clips of the same length was
-measured to be no faster on one core than the noise of the measurement (whisper-base to layer 3, 1 to 8 clips of 3 s: within 15 %).
+Clips are encoded one by one. Attention over a padded batch would need masks that Whisper does not have.
+Batches of clips of equal length were not measurably faster on one core (whisper-base to layer 3, 1 to 8 clips
+of 3 s: within 15 %).
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ from ser.runtime.workers import spread, start_early
 from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table, to_float
 
 CHUNK = 8
-"""Clips per task of a worker: half a second's work or more, a few megabytes of states, and what an interruption loses at most."""
+"""Clips per worker task: at least half a second of work, a few megabytes of states.
+
+An interruption loses no more.
+"""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Clips of one store that a worker encodes together: where each begins in the audio file, its length, and by what."""
+    """Clips for one worker task: the start of each in the audio file, its length, and the encoder."""
 
     audio: Path
     starts: np.ndarray
@@ -52,15 +56,15 @@ def build(
 
     Args:
         clips_folder: ``data/clips/<corpus>``.
-        folder: ``data/encoded/<corpus>``; replaced as a whole, and only by a run that ends well.
+        folder: ``data/encoded/<corpus>``; replaced as a whole, after a run without errors.
         sample_rate: rate of the clips in Hz.
         settings: section ``features.encoder``.
         weights: the encoder's files; on a Dask cluster every worker must see them at the same path.
         runtime: section ``runtime``.
-        cache: folder outside the repository; an interrupted run leaves its states in ``encoding/`` of it.
+        cache: folder outside the repository; an interrupted run leaves its states in its folder ``encoding``.
 
     Raises:
-        SerError: when the encoder cannot be loaded or the store is not whole.
+        SerError: if the encoder cannot be loaded or the store is damaged.
     """
     start_early(encode_chunk, runtime)
     config = frozen.read_config(weights.folder)
@@ -98,7 +102,7 @@ def build(
             progress.update(len(done))
             for tokens, states in spread(encode_chunk, tasks, runtime):
                 writer.append(states)
-                writer.flush()  # before they are counted: what is counted must be there
+                writer.flush()  # before the counts: every counted state must be on disk
                 counted.append(np.array(tokens, dtype=np.int64))
                 counted.flush()
                 counts += tokens
@@ -114,7 +118,7 @@ def build(
 
 
 def encode_chunk(chunk: Chunk) -> tuple[list[int], np.ndarray]:
-    """Hidden states of the clips of a chunk: the number of tokens of each clip, and all of them, float16 (tokens, layers, width)."""
+    """Encode the clips of a chunk: tokens of each clip, and all states, float16 (tokens, layers, width)."""
     encoder = frozen.loaded(chunk.folder, chunk.sha256, chunk.layers)
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))
     clips = [
@@ -125,7 +129,9 @@ def encode_chunk(chunk: Chunk) -> tuple[list[int], np.ndarray]:
 
 
 def _fingerprint(settings: Any) -> str:
-    """Name of an encoding: changes with the encoder, a parameter, a clip, the version of torch and any line of this room."""
+    """Name of an encoding: a hash of the encoder, the parameters, the clips, torch's version and the code of
+    this room.
+    """
     digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
@@ -133,7 +139,7 @@ def _fingerprint(settings: Any) -> str:
 
 
 def _finished(work: Path, clips: int, row_bytes: int) -> np.ndarray:
-    """Token counts of the clips that an interrupted run has finished, in whole chunks; empty where there was none."""
+    """Token counts of the clips that an interrupted run finished, in whole chunks; empty without such a run."""
     try:
         counts = np.fromfile(work / "counts.npy", dtype=np.int64, offset=_header(work / "counts.npy"))
         rows = ((work / "states.npy").stat().st_size - _header(work / "states.npy")) // row_bytes
@@ -146,7 +152,7 @@ def _finished(work: Path, clips: int, row_bytes: int) -> np.ndarray:
 
 
 def _header(path: Path) -> int:
-    """Bytes before the values of an ``.npy`` file, whose length in the header is not yet that of its values."""
+    """Size in bytes of the header of an ``.npy`` file that is still being written."""
     with path.open("rb") as file:
         np.lib.format.read_magic(file)
         np.lib.format.read_array_header_1_0(file)
@@ -155,7 +161,7 @@ def _header(path: Path) -> int:
 
 @contextmanager
 def _growing(work: Path, done: np.ndarray, shape: tuple[int, int]) -> Iterator[tuple[ArrayWriter, ArrayWriter]]:
-    """States and counts of tokens, which grow on from what is done."""
+    """Writers of states and token counts that continue after the finished clips."""
     with (
         growing_array(work / "states.npy", np.float16, shape, kept=int(done.sum())) as states,
         growing_array(work / "counts.npy", np.int64, kept=len(done)) as counts,

@@ -1,4 +1,6 @@
-"""Any encoder from its folder: loaded up to the highest hidden state that is used, in float32, and run clip by clip on one thread."""
+"""Load any encoder from its folder, up to the highest hidden state in use, and run it clip by clip in
+float32.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,16 @@ from ser.encoders.store import EncoderFacts
 from ser.signal.audio import resample
 
 RATE = 16_000
-"""What every encoder on offer was trained on, in Hz."""
+"""Sample rate of every encoder in the table, in Hz."""
 
 
 class Frozen(Protocol):
-    """An encoder that gives hidden states and does not learn."""
+    """An encoder that returns hidden states and is not trained."""
 
     def states(self, signal: np.ndarray, silence: int) -> np.ndarray:
-        """Hidden states of a mono signal at 16 kHz with so many samples of silence behind it: float32 (tokens, chosen, width)."""
+        """Hidden states of a mono signal at 16 kHz plus ``silence`` zero samples: float32 (tokens, chosen,
+        width).
+        """
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of an encoder's folder.
 
     Raises:
-        SerError: when it is missing or no JSON object with a ``model_type``.
+        SerError: if it is missing, or is no JSON object with a ``model_type``.
     """
     path = folder / "config.json"
     try:
@@ -66,7 +70,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         if not isinstance(config["model_type"], str):
             raise ValueError("model_type is no text")
     except FileNotFoundError:
-        raise SerError(f"{path} is missing: it says what the weights beside it are of") from None
+        raise SerError(f"{path} is missing: it describes the weights beside it") from None
     except (ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path} is no config.json of an encoder: {error!r}") from None
     return config
@@ -82,32 +86,33 @@ def size(config: dict[str, Any]) -> tuple[int, int]:
 
 
 def check_layers(config: dict[str, Any], chosen: Sequence[int]) -> None:
-    """Whether the encoder has the hidden states that are asked for.
+    """Check that the encoder has the chosen hidden states.
 
     Raises:
-        SerError: naming those it has.
+        SerError: if it has not; the message names those that it has.
     """
     layers, _ = size(config)
     if max(chosen) > layers:
-        raise SerError(f"features.encoder.layers: {max(chosen)} is asked for, and this encoder has hidden states 0 to {layers}")
+        raise SerError(f"features.encoder.layers: found {max(chosen)}; this encoder has hidden states 0 to {layers}")
 
 
 def load(folder: Path, chosen: Sequence[int]) -> Frozen:
-    """The encoder in a folder with ``config.json`` and ``model.safetensors``; waveform encoders need ``preprocessor_config.json`` too.
+    """The encoder in a folder with ``config.json`` and ``model.safetensors``; waveform encoders need
+    ``preprocessor_config.json`` too.
 
     Args:
         folder: where the files lie.
-        chosen: numbers of the hidden states that are wanted, ascending.
+        chosen: numbers of the hidden states to return, ascending.
 
     Raises:
-        SerError: when the family is another, a layer does not exist, or the files are not whole.
+        SerError: if the family is unknown, a layer does not exist, or a file is damaged.
     """
     from ser.encoders import waveform, whisper  # torch: slow to import, and only needed here
 
     config = read_config(folder)
     family = config["model_type"]
     if family not in ("whisper", *waveform.FAMILIES):
-        raise SerError(f"{folder}: a model of the family {family!r}; those that can be run: {', '.join(('whisper', *waveform.FAMILIES))}")
+        raise SerError(f"{folder}: unknown model family {family!r}; known: {', '.join(('whisper', *waveform.FAMILIES))}")
     check_layers(config, chosen)
     if family == "whisper":
         return whisper.load(folder / "model.safetensors", config, chosen)
@@ -115,16 +120,16 @@ def load(folder: Path, chosen: Sequence[int]) -> Frozen:
 
 
 def hidden_states(encoder: Frozen, signal: np.ndarray, sample_rate: int, silence_seconds: float) -> np.ndarray:
-    """Hidden states of a clip as they are stored: float16 (tokens, chosen, width), about 50 a second of clip and silence.
+    """Hidden states of a clip for storage: float16 (tokens, chosen, width), about 50 tokens per second.
 
     Args:
         encoder: from ``load``.
         signal: mono float in [−1, 1), shape (n,), n ≥ 1.
-        sample_rate: of the signal in Hz; resampled to 16 kHz where it is another.
-        silence_seconds: silence appended; its hidden states are among those given.
+        sample_rate: of the signal in Hz; another rate than 16 kHz is resampled.
+        silence_seconds: silence appended; its hidden states are returned too.
 
     Raises:
-        SerError: when a value does not fit into float16.
+        SerError: if a value does not fit into float16.
     """
     states = encoder.states(resample(signal, sample_rate, RATE), round(silence_seconds * RATE))
     with np.errstate(over="ignore"):

@@ -1,4 +1,7 @@
-"""What the Hugging Face hub publishes in a repository at a revision. ``HF_ENDPOINT`` names another address with the same layout."""
+"""The files of a repository on the Hugging Face hub at a revision.
+
+``HF_ENDPOINT`` names another server with the same layout.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from ser.runtime.disk import TransferError
 
 
 @dataclass(frozen=True)
-class Published:
-    """A repository at a commit: its files, and of those in large-file storage their sha256."""
+class Revision:
+    """A repository at a commit: its files, and the sha256 of those in large-file storage."""
 
     commit: str
     files: frozenset[str]
@@ -36,20 +39,20 @@ def listing(repository: str, revision: str) -> str:
     return f"{endpoint()}/api/models/{quote(repository)}/revision/{quote(revision)}?blobs=true"
 
 
-def published(repository: str, revision: str) -> Published:
+def look_up(repository: str, revision: str) -> Revision:
     """The files of a repository at a commit or branch.
 
     Raises:
-        TransferError: when the hub does not answer, or not with such a list.
+        TransferError: if the hub does not answer, or answers with something else.
     """
     text = read_text(listing(repository, revision))
     try:
-        told = json.loads(text)
-        commit, entries = str(told["sha"]), [dict(entry) for entry in told["siblings"]]
+        answer = json.loads(text)
+        commit, entries = str(answer["sha"]), [dict(entry) for entry in answer["siblings"]]
         files = frozenset(str(entry["rfilename"]) for entry in entries)
         sums = {str(entry["rfilename"]): str(entry["lfs"]["sha256"]) for entry in entries if entry.get("lfs")}
     except (ValueError, KeyError, TypeError) as error:
         raise TransferError(f"the hub's answer is no list of files: {error!r}") from None
     if not re.fullmatch(r"[0-9a-f]{40}", commit) or not all(re.fullmatch(r"[0-9a-f]{64}", one) for one in sums.values()):
         raise TransferError(f"the hub's answer has no commit of 40 or no sha256 of 64 hexadecimal digits (commit {commit[:60]!r})")
-    return Published(commit, files, sums)
+    return Revision(commit, files, sums)

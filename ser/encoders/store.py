@@ -1,4 +1,6 @@
-"""``data/encoded/<corpus>/``: the reader of a corpus's packed hidden states (``ser/encoders/encode.py`` writes them); no torch."""
+"""Read the hidden states of a corpus, ``data/encoded/<corpus>/``, as ``ser/encoders/encode.py`` wrote them.
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ from ser.params.base import Section
 from ser.runtime.reading import DamagedError, read_array, read_json, read_offsets, written_by
 
 FACTS = "encoder.json"
-"""What the states are of; ``encoder`` in it is null where nothing was encoded, and then it lies there alone."""
+"""File that describes the states.
+
+Its key ``encoder`` is null if nothing was encoded; then it is the only file.
+"""
 
 
 class EncoderFacts(Section):
@@ -36,7 +41,8 @@ class Encoded:
 
     Attributes:
         states: float16 (tokens, chosen layers, width).
-        offsets: int64 (clips + 1): clip i owns tokens ``offsets[i]:offsets[i + 1]``, in the row order of ``clips.csv``.
+        offsets: int64 (clips + 1): clip i owns tokens ``offsets[i]:offsets[i + 1]``, in the row order of
+            ``clips.csv``.
         facts: name, layers, width, tokens per second, silence, sha256 of the weights, licence.
     """
 
@@ -58,10 +64,10 @@ class Encoded:
 
 
 def read(folder: str | Path) -> Encoded | None:
-    """Open a folder of the stage encode; None where ``features.encoder`` was null.
+    """Open a folder of the stage encode; None if ``features.encoder`` was null.
 
     Raises:
-        ser.runtime.reading.DamagedError: when a file is damaged, or the files do not belong together.
+        ser.runtime.reading.DamagedError: if a file is damaged, or the files do not belong together.
     """
     folder = Path(folder)
     corpus = folder.name
@@ -93,8 +99,8 @@ def about(folder: str | Path | None) -> EncoderFacts | None:
 
 
 def write_facts(folder: Path, facts: Mapping[str, Any] | None) -> None:
-    """Say what the states in a folder are of; None: that nothing was encoded."""
-    told: dict[str, Any] = {"encoder": facts}
+    """Write the description of the states in a folder; None: nothing was encoded."""
+    content: dict[str, Any] = {"encoder": facts}
     if facts is None:
-        told["note"] = "features.encoder is null: nothing is encoded and nothing was downloaded"
-    (folder / FACTS).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        content["note"] = "features.encoder is null: nothing is encoded and nothing was downloaded"
+    (folder / FACTS).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

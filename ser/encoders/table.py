@@ -1,7 +1,8 @@
-"""The encoders on offer, as data: where the weights are published, what they look like inside, what their licence allows.
+"""The table of encoders: where the weights are published, their sizes, and what their licence allows.
 
-Commits and checksums are those that public lock files and model indexes give, the checksums in several independent ones. Where none is
-known the field is empty: the hub is asked at the first download, and the line to pin is printed.
+Commits and checksums come from public lock files and model indexes; each checksum was confirmed by several.
+An empty field
+means unknown: the first download asks the hub and prints the line to pin.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ class Row:
     """One encoder.
 
     Attributes:
-        name: key in ``features.encoder.name``, and the folder's name in a mirror and in the cache.
+        name: value of ``features.encoder.name``, and name of the folder in a mirror and in the cache.
         repository: owner and name on the Hugging Face hub.
-        commit: revision of the repository, 40 hexadecimal digits; empty: its main branch, resolved at the first download.
-        sha256: of ``model.safetensors`` at that commit; empty: what the hub says at the first download.
+        commit: revision of the repository, 40 hexadecimal digits; empty: the main branch at the first
+            download.
+        sha256: of ``model.safetensors`` at that commit; empty: the hub names it at the first download.
         family: ``model_type`` in its ``config.json``.
         width: numbers in a hidden state.
         layers: Transformer layers, so hidden states 0 … layers.
@@ -45,7 +47,7 @@ class Row:
 
     @property
     def terms(self) -> str:
-        """The licence and what it means for commercial use, for a person."""
+        """The licence and what it means for commercial use, in words."""
         use = {"yes": "commercial use allowed", "no": "no commercial use", "unclear": "whether commercial use is allowed is unclear"}
         return f"{self.licence}; {use[self.commercial]}"
 
@@ -78,7 +80,8 @@ TABLE = (
         "542566a422ae4f3fd23f1ba11add198fca01bbf82e66e6a2857b3f608b1eb9d1", "whisper", 1280, 32, "MIT", "yes",
     ),
     Row("wav2vec2-base", "facebook/wav2vec2-base", "", "", "wav2vec2", 768, 12, "Apache-2.0", "yes"),
-    # The main branches of the next four hold a pickle only; these commits are their conversions to safetensors on the hub.
+    # The main branches of the next four hold only a pickle; these commits are the conversions to safetensors
+    # on the hub.
     Row(
         "hubert-base", "facebook/hubert-base-ls960", "af46f65f540dc3ca7aa59f46c6c3d5dbb4374fa8", "",
         "hubert", 768, 12, "Apache-2.0", "yes",
@@ -103,12 +106,13 @@ def row(name: str) -> Row:
     """The encoder of this name.
 
     Raises:
-        SerError: naming those on offer; for emotion2vec, saying why it is not one of them.
+        SerError: if there is none; the message names the known ones, and for emotion2vec the reason why it is
+            missing.
     """
     if name.lower().startswith("emotion2vec"):
         raise SerError(
             f"features.encoder.name: {name} is not offered: it was trained on the corpora that this laboratory evaluates on, "
-            "so its scores would not be of clips it has not heard"
+            "so its scores would not be out of sample"
         )
     known = {one.name: one for one in TABLE}
     if name not in known:

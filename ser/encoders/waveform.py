@@ -1,7 +1,8 @@
-"""Encoders that hear the waveform (wav2vec 2.0, HuBERT, WavLM, data2vec), run by the optional package ``transformers``.
+"""Encoders that read the waveform (wav2vec 2.0, HuBERT, WavLM, data2vec); they need the package
+``transformers``.
 
-Hidden states are numbered as in ``transformers``: 0 is what enters the first layer, k the output of layer k. In the large models
-(pre-norm) no hidden state, not even the last, has gone through the final layer norm.
+Hidden states are numbered as in ``transformers``: 0 is the input of the first layer, k the output of layer k.
+In the large models (pre-norm) the final layer norm is applied to no hidden state, not even the last.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
-"""``model_type`` of the models that are read here; all of them have one convolutional stem."""
+"""``model_type`` of the models that are read here; all have the same convolutional stem."""
 
 FIELD = 400
-"""Samples that a token sees through the stem."""
+"""Receptive field of a token in the stem, in samples."""
 
 POSITIONS = 1500
-"""Tokens encoded at once (30 s): attention needs memory by their square. These models have no limit of their own."""
+"""Tokens per pass (30 s): the memory of attention grows with their square.
+
+These models have no limit of their own.
+"""
 
 _IGNORED = ("masked_spec_embed",)
 """Weights that only training uses."""
@@ -40,10 +44,10 @@ class Waveform:
     """A loaded encoder that turns signals into hidden states.
 
     Attributes:
-        network: cut behind the highest hidden state that is used.
-        chosen: numbers of the hidden states to give, ascending.
-        normalise: whether a clip is brought to mean 0 and variance 1 first, as its ``preprocessor_config.json`` says.
-        positions: most tokens of a piece.
+        network: without the layers above the highest hidden state in use.
+        chosen: numbers of the hidden states to return, ascending.
+        normalise: standardise each clip to mean 0 and variance 1 first, as ``preprocessor_config.json`` says.
+        positions: maximum number of tokens of a piece.
     """
 
     network: PreTrainedModel
@@ -52,11 +56,12 @@ class Waveform:
     positions: int = POSITIONS
 
     def states(self, signal: np.ndarray, silence: int) -> np.ndarray:
-        """Hidden states of a signal, float32 (tokens, chosen, width), tokens = (samples fed − 400) // 320 + 1.
+        """Hidden states of a signal, float32 (tokens, chosen, width), tokens = (samples − 400) // 320 + 1.
 
-        A clip is normalised alone and the silence behind it stays zero, as ``transformers`` treats padding. What has more than
-        ``positions`` tokens is cut into as few pieces of the same length as possible, each with all samples that its tokens see.
-        (The small models norm the first convolution over time, so that there a piece does differ a little from the same part of a whole.)
+        Only the clip is standardised and the appended silence stays zero, as ``transformers`` treats padding.
+        A signal of more than ``positions`` tokens is cut into the fewest pieces of equal length, each with
+        the full receptive field of its tokens. (The small models normalise the first convolution over time,
+        so there a piece differs a little from the uncut signal.)
 
         Args:
             signal: mono float at 16 kHz, shape (n,).
@@ -77,10 +82,12 @@ class Waveform:
 
 
 def load(folder: Path, chosen: Sequence[int]) -> Waveform:
-    """Load what the chosen hidden states need from a folder with config.json, preprocessor_config.json and model.safetensors.
+    """Load what the chosen hidden states need from a folder with config.json, preprocessor_config.json and
+    model.safetensors.
 
     Raises:
-        SerError: without transformers; when a file is broken or missing, a weight is not there, or the stem is another.
+        SerError: without transformers; if a file is damaged or missing, a weight is missing, or the stem
+            differs.
     """
     try:
         import transformers
@@ -89,25 +96,25 @@ def load(folder: Path, chosen: Sequence[int]) -> Waveform:
             f"features.encoder: a model of the families {', '.join(FAMILIES)} needs an optional package: "
             "pip install 'transformers>=5.24' (Whisper needs none)"
         ) from None
-    transformers.logging.set_verbosity_error()  # it would report every weight of the layers that are left out
+    transformers.logging.set_verbosity_error()  # it would report every weight of the omitted layers
     transformers.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         if int(np.prod(config.conv_stride)) != HOP or _field(config.conv_kernel, config.conv_stride) != FIELD:
-            raise SerError(f"{folder}: its stem is not that of the models on offer (a token each {HOP} samples, which sees {FIELD})")
-        config.num_hidden_layers = max(1, *chosen)  # hidden state 0 is seen where it enters the first layer
-        network, told = transformers.AutoModel.from_pretrained(
+            raise SerError(f"{folder}: its stem is unknown: it must give a token per {HOP} samples with a receptive field of {FIELD}")
+        config.num_hidden_layers = max(1, *chosen)  # hidden state 0 is read at the input of the first layer
+        network, report = transformers.AutoModel.from_pretrained(
             folder, config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         raise SerError(f"{folder} cannot be loaded: {error}") from None
-    if missing := sorted(name for name in told["missing_keys"] if not name.endswith(_IGNORED)):
+    if missing := sorted(name for name in report["missing_keys"] if not name.endswith(_IGNORED)):
         raise SerError(f"{folder / 'model.safetensors'} lacks {len(missing)} weights, {missing[0]} among them")
     return Waveform(network.eval().requires_grad_(False), tuple(chosen), _normalises(folder))
 
 
 def _field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Samples that a token sees through convolutions on top of each other."""
+    """Receptive field of stacked convolutions, in samples."""
     field = 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         field = (field - 1) * stride + kernel
@@ -117,11 +124,11 @@ def _field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 def _normalises(folder: Path) -> bool:
     path = folder / "preprocessor_config.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["do_normalize"]
+        normalises = json.loads(path.read_text(encoding="utf-8"))["do_normalize"]
     except FileNotFoundError:
-        raise SerError(f"{path} is missing: it says whether clips are normalised before this encoder hears them") from None
+        raise SerError(f"{path} is missing: it says whether this encoder needs standardised clips") from None
     except (ValueError, KeyError, TypeError) as error:
         raise SerError(f"{path} does not say do_normalize: {error}") from None
-    if not isinstance(told, bool):
-        raise SerError(f"{path}: do_normalize is {told!r}, neither true nor false")
-    return told
+    if not isinstance(normalises, bool):
+        raise SerError(f"{path}: do_normalize is {normalises!r}; allowed: true or false")
+    return normalises

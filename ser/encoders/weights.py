@@ -1,6 +1,8 @@
-"""Brings an encoder's weights here: a folder of one's own, the mirror, earlier downloads, the Hugging Face hub by commit; each verified.
+"""Obtain and verify the weights of an encoder: from your own folder, the mirror, earlier downloads or the
+hub.
 
-Only safetensors are taken. ``pytorch_model.bin`` is a pickle, and unpickling a file runs whatever code its author put there.
+Only safetensors are read. ``pytorch_model.bin`` is a pickle, and unpickling a file runs any code that its
+author put there.
 """
 
 from __future__ import annotations
@@ -21,19 +23,20 @@ from ser.runtime.disk import TransferError, alone, verify, whole
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 SOURCE = "source.json"
-"""Written last beside what came: commit, checksum and whose bytes these are. A folder of the cache that has one is whole."""
+"""Written last: repository, commit and checksum. A folder of the cache that has this file is complete."""
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """An encoder's files on this machine.
+    """The files of an encoder on this machine.
 
     Attributes:
-        folder: where config.json, model.safetensors and, where needed, preprocessor_config.json lie.
+        folder: holds config.json, model.safetensors and, if needed, preprocessor_config.json.
         sha256: of model.safetensors, verified.
-        edition: whose bytes these are: ``official at <commit>``, ``mirror's own edition``, ``a folder of one's own``.
+        edition: origin of the bytes: ``official at <commit>``, ``mirror's own edition``, ``a folder of one's
+            own``.
         terms: the licence and whether it allows commercial use.
     """
 
@@ -44,15 +47,17 @@ class Weights:
 
 
 def obtain(settings: Encoder, *, mirror: str | None, cache: Path) -> Weights:
-    """The files of the encoder that ``features.encoder`` names; fetched where they are not here yet.
+    """The files of the encoder that ``features.encoder`` names, fetched if necessary.
 
     Args:
-        settings: name, and a folder of one's own if any.
-        mirror: folder or address with ``encoders/<name>/``, looked at before the cache and the hub; None for none.
-        cache: folder outside the repository; what comes is kept in ``encoders/<name>/`` of it.
+        settings: name of the encoder, or path of your own folder.
+        mirror: folder or address with ``encoders/<name>/``, tried before the cache and the hub; None for
+            none.
+        cache: folder outside the repository; downloads are kept in its folder ``encoders/<name>``.
 
     Raises:
-        SerError: what could not be had, from where, why, and the ways out; a rerun goes on from what has come.
+        SerError: if a file cannot be fetched; the message says from where, why, and what to do. A rerun
+            resumes.
     """
     if settings.path is not None:
         return _own(settings.name, Path(settings.path).expanduser())
@@ -63,7 +68,7 @@ def obtain(settings: Encoder, *, mirror: str | None, cache: Path) -> Weights:
 
 
 def _own(name: str, folder: Path) -> Weights:
-    """The files in a folder of one's own, where they are; held against a ``model.safetensors.sha256`` beside them, if there is one."""
+    """The files in the user's own folder, verified against ``model.safetensors.sha256`` if it exists."""
     where = f"features.encoder.path: {folder}"
     if not (folder / WEIGHTS).is_file():
         if (folder / PICKLE).is_file():
@@ -82,14 +87,14 @@ def _own(name: str, folder: Path) -> Weights:
 
 @dataclass(frozen=True)
 class _Fetching:
-    """An encoder of the table on its way into the cache."""
+    """The download of an encoder of the table into the cache."""
 
     chosen: Row
     mirror: str | None
     kept: Path
 
     def from_mirror(self) -> Weights | None:
-        """What the mirror holds; None where it does not hold this encoder."""
+        """The files from the mirror; None if the mirror does not have this encoder."""
         if self.mirror is None:
             return None
         there = f"encoders/{self.chosen.name}"
@@ -118,27 +123,27 @@ class _Fetching:
         return self._weights(target, sums["sha256"], f"official at {self.chosen.commit}" if official else "mirror's own edition")
 
     def from_hub(self) -> Weights:
-        """What an earlier run fetched from the hub, else what the hub holds."""
+        """The files from the hub, or from an earlier download."""
         target = self.kept / (self.chosen.commit or "main")
         target.mkdir(exist_ok=True)
         with alone(target):
-            found = self._earlier(target)
-            if found is None:
+            source = self._earlier(target)
+            if source is None:
                 (target / SOURCE).unlink(missing_ok=True)
                 commit, checksum = self._resolved()
                 sums = {name: self._download(commit, name, target, checksum if name == WEIGHTS else None) for name in self._needed()}
-                found = {"repository": self.chosen.repository, "commit": commit, "sha256": sums[WEIGHTS]["sha256"]}
-                (target / SOURCE).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                source = {"repository": self.chosen.repository, "commit": commit, "sha256": sums[WEIGHTS]["sha256"]}
+                (target / SOURCE).write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
         if not (self.chosen.commit and self.chosen.sha256):
-            pin = f"commit {found['commit']}, sha256 {found['sha256']}"
+            pin = f"commit {source['commit']}, sha256 {source['sha256']}"
             _LOG.info("%s is not pinned; to pin it, write into its line of ser/encoders/table.py: %s", self.chosen.name, pin)
-        return self._weights(target, found["sha256"], f"official at {found['commit']}")
+        return self._weights(target, source["sha256"], f"official at {source['commit']}")
 
     def _earlier(self, target: Path) -> dict[str, str] | None:
-        """``source.json`` of an earlier download that is still whole and is what the table pins."""
+        """``source.json`` of an earlier download, if it is complete and matches the table."""
         try:
-            found = json.loads((target / SOURCE).read_text(encoding="utf-8"))
-            commit, sha256 = str(found["commit"]), str(found["sha256"])
+            source = json.loads((target / SOURCE).read_text(encoding="utf-8"))
+            commit, sha256 = str(source["commit"]), str(source["sha256"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         pinned = self.chosen.sha256 in ("", sha256) and self.chosen.commit in ("", commit)
@@ -146,24 +151,25 @@ class _Fetching:
         return {"commit": commit, "sha256": sha256} if pinned and here and whole(target / WEIGHTS, f"sha256:{sha256}") else None
 
     def _resolved(self) -> tuple[str, str | None]:
-        """Commit and checksum: as the table pins them, else as the hub says now."""
+        """Commit and checksum: from the table, else from the hub."""
         if self.chosen.commit and self.chosen.sha256:
             return self.chosen.commit, f"sha256:{self.chosen.sha256}"
         revision = self.chosen.commit or "main"
         try:
-            told = hub.published(self.chosen.repository, revision)
+            held = hub.look_up(self.chosen.repository, revision)
         except TransferError as error:
             raise self._error(hub.listing(self.chosen.repository, revision), error) from None
         where = f"{hub.endpoint()}/{self.chosen.repository}"
-        self._refuse_pickle(PICKLE in told.files and WEIGHTS not in told.files, where)
-        if WEIGHTS not in told.files:
-            raise self._error(where, TransferError(f"the repository has no {WEIGHTS} at {told.commit}"))
-        return told.commit, _checksum(self.chosen.sha256 or told.sha256.get(WEIGHTS, ""))
+        self._refuse_pickle(PICKLE in held.files and WEIGHTS not in held.files, where)
+        if WEIGHTS not in held.files:
+            raise self._error(where, TransferError(f"the repository has no {WEIGHTS} at {held.commit}"))
+        return held.commit, _checksum(self.chosen.sha256 or held.sha256.get(WEIGHTS, ""))
 
     def _download(self, commit: str, name: str, target: Path, checksum: str | None) -> dict[str, str]:
         url = hub.address(self.chosen.repository, commit, name)
         try:
-            # A broken transfer is taken up again only where a checksum can tell that the two ends belong together.
+            # A broken transfer resumes only with a checksum, which can tell whether both parts belong to one
+            # file.
             return download(url, target / name, checksum=checksum, title=f"{self.chosen.name}: {name}")
         except TransferError as error:
             raise self._error(url, error) from None
@@ -182,7 +188,7 @@ class _Fetching:
             raise SerError(f"encoder {self.chosen.name}: {where} holds {PICKLE} and no {WEIGHTS}\n{_no_pickle(self.chosen.repository)}")
 
     def _error(self, where: str, why: Exception, hint: str = "") -> SerError:
-        """The message of everything that can go wrong on the way: what, from where, why, and the ways out."""
+        """The message of any failure: what, from where, why, and what to do."""
         names = ", ".join(self._needed())
         holder = self.mirror or "<folder>"
         setting = "" if self.mirror else ", and set SER_MIRROR=<folder> (or runtime.mirror in params.yaml; a folder or an http(s) address)"
@@ -190,7 +196,7 @@ class _Fetching:
             f"put {names} of {self.chosen.repository} into {mirrors.place(holder, f'encoders/{self.chosen.name}', '')}{setting}",
             "or into any folder, and name it in features.encoder.path",
             *([hint] if hint else []),
-            "run it again: a broken transfer goes on where it stopped",
+            "run it again: a broken transfer resumes where it stopped",
             "features.encoder: null needs no encoder",
         ]
         lines = [f"encoder {self.chosen.name}: its weights could not be fetched", f"  from: {where}", f"  why: {why}", "  ways out:"]
@@ -202,12 +208,12 @@ def _checksum(sha256: str) -> str | None:
 
 
 def _no_pickle(model: str) -> str:
-    """Why a pickle is not read, and how whoever trusts this one turns it into safetensors."""
+    """Why a pickle is not read, and how to convert a trusted one to safetensors."""
     return (
-        f"  why: {PICKLE} is a pickle, and reading one runs whatever code its author put into it; only {WEIGHTS} is read\n"
+        f"  why: {PICKLE} is a pickle, and reading one runs any code that its author put into it; only {WEIGHTS} is read\n"
         "  ways out:\n"
         f'  - if you trust it, convert it once: python -c "from transformers import AutoFeatureExtractor as F, AutoModel as M; '
         f"[one.from_pretrained('{model}').save_pretrained('<folder>') for one in (F, M)]\"\n"
         "    and set features.encoder.path to that folder\n"
-        "  - or take an encoder that is published as safetensors; every Whisper is"
+        "  - or choose an encoder that is published as safetensors, such as any Whisper"
     )

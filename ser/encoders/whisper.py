@@ -1,7 +1,8 @@
-"""Whisper's encoder: stem and layers in plain torch, loaded strictly from safetensors, run on as many frames as there are.
+"""Whisper's encoder: stem and layers in plain torch, weights from safetensors, any number of frames.
 
-Hidden states are numbered as in ``transformers``: 0 is the stem with positions, k the output of layer k. After the **last** layer, and only
-there, comes the final layer norm: the last hidden state is normed, all others are the residual stream as it is.
+Hidden states are numbered as in ``transformers``: 0 is the output of the stem plus positions, k the output of
+layer k. The final layer norm follows the **last** layer only: it is applied to the last hidden state and to
+no other.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ser.encoders.whisper_mel import log_mel
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes from ``config.json``: mel bands, width, heads, width of the feed-forward part, layers, and tokens that have a position."""
+    """Sizes from ``config.json``: mel bands, width, heads, feed-forward width, layers, positions."""
 
     bands: int
     width: int
@@ -36,18 +37,18 @@ class Shape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any], where: str) -> Shape:
-        """The sizes that a ``config.json`` gives.
+        """The sizes in a ``config.json``.
 
         Raises:
-            SerError: when one is missing, is no whole number from 1, or does not fit another.
+            SerError: if one is missing, is no whole number from 1, or does not fit another.
         """
         keys = ("num_mel_bins", "d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions")
         for key in keys:
             if not isinstance(config.get(key), int) or config[key] < 1:
-                raise SerError(f"{where}: {key} is {config.get(key)!r}, not a whole number from 1; this is no config.json of a Whisper")
+                raise SerError(f"{where}: {key} is {config.get(key)!r}; a Whisper needs a whole number from 1")
         shape = cls(*(config[key] for key in keys))
         if shape.width % shape.heads or config.get("activation_function", "gelu") != "gelu" or config.get("scale_embedding", False):
-            raise SerError(f"{where}: not a Whisper as published (width by heads, gelu, unscaled embedding)")
+            raise SerError(f"{where}: not a published Whisper (heads divide the width, gelu, embedding not scaled)")
         return shape
 
 
@@ -83,11 +84,11 @@ class Layer(nn.Module):
 
 
 class WhisperEncoder(nn.Module):
-    """Stem and layers up to the highest hidden state that is asked for; names of weights are those of the hub.
+    """Stem and layers up to the highest chosen hidden state. Weights are named as on the hub.
 
     Args:
         shape: sizes of the whole encoder.
-        chosen: numbers of the hidden states to give, ascending.
+        chosen: numbers of the hidden states to return, ascending.
     """
 
     def __init__(self, shape: Shape, chosen: Sequence[int]) -> None:
@@ -100,7 +101,7 @@ class WhisperEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(shape.width) if deepest == shape.layers else None
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Hidden states of a log-mel, (batch, bands, frames) → (batch, tokens, chosen, width); tokens = half the frames, rounded up."""
+        """Hidden states of a log-mel: (batch, bands, frames) → (batch, ⌈frames / 2⌉, chosen, width)."""
         x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel)))).transpose(1, 2)
         x = x + self.embed_positions.weight[: x.shape[1]]
         states = [x] if 0 in self.chosen else []
@@ -124,7 +125,7 @@ class Whisper:
     def states(self, signal: np.ndarray, silence: int) -> np.ndarray:
         """Hidden states of a signal, float32 (tokens, chosen, width), tokens = samples fed / 320, rounded up.
 
-        What has more tokens than the encoder has positions (30 s) is cut into as few pieces of the same length as possible.
+        A signal of more tokens than positions (30 s) is cut into the fewest pieces of equal length.
 
         Args:
             signal: mono float at 16 kHz, shape (n,).
@@ -139,12 +140,13 @@ class Whisper:
 
 
 def load(weights: Path, config: Mapping[str, Any], chosen: Sequence[int]) -> Whisper:
-    """Load what the chosen hidden states need from a ``model.safetensors``, of the encoder alone or of the whole Whisper.
+    """Load the weights that the chosen hidden states need, from the file of a Whisper or of its encoder.
 
-    Every weight must be there, in its shape; the decoder and higher layers are not read. Weights in half precision are widened to float32.
+    Every weight must be present, in the right shape. The decoder and higher layers are not read. Half
+    precision is converted to float32.
 
     Raises:
-        SerError: when the file is broken, or is not what ``config`` says.
+        SerError: if the file is damaged or does not match ``config``.
     """
     shape = Shape.of(config, str(weights.with_name("config.json")))
     network = WhisperEncoder(shape, chosen).eval().requires_grad_(False)
@@ -152,19 +154,19 @@ def load(weights: Path, config: Mapping[str, Any], chosen: Sequence[int]) -> Whi
         with safe_open(weights, framework="pt") as stored:
             network.load_state_dict(_of_encoder(stored, max(chosen), network.layer_norm is not None))
     except (SafetensorError, RuntimeError) as error:
-        raise SerError(f"{weights} is not what its config.json says: {error}") from None
+        raise SerError(f"{weights} does not match its config.json: {error}") from None
     return Whisper(network, shape.bands, shape.positions)
 
 
 def _of_encoder(stored: Any, deepest: int, last: bool) -> dict[str, Tensor]:
-    """Weights of the encoder up to a layer, without the prefix that depends on who saved them."""
-    names: list[str] = list(stored.keys())  # a handle on a file, not a dict: it cannot be iterated itself
+    """Weights of the encoder up to a layer, without the prefix, which differs between files."""
+    names: list[str] = list(stored.keys())  # a file handle, which cannot be iterated itself
     prefix = next((name.removesuffix("conv1.weight") for name in names if re.fullmatch(r"(model\.)?(encoder\.)?conv1\.weight", name)), "")
-    found = {}
+    weights = {}
     for name in names:
         short = name.removeprefix(prefix)
         layer = re.match(r"layers\.(\d+)\.", short)
         above = int(layer[1]) >= deepest if layer else short.startswith("layer_norm.") and not last
         if name.startswith(prefix) and not above and (prefix or not short.startswith(("decoder.", "model.decoder.", "proj_out."))):
-            found[short] = stored.get_tensor(name).float()
-    return found
+            weights[short] = stored.get_tensor(name).float()
+    return weights

@@ -1,7 +1,7 @@
-"""Whisper's log-mel in numpy, without torch: encoding and an exported predictor run this same code.
+"""Whisper's log-mel in numpy, without torch: the stage encode and the exported predictor run this code.
 
-Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022. The values are those of ``transformers``'
-WhisperFeatureExtractor on the same signal, when it is told not to pad to 30 s.
+Radford et al., Robust Speech Recognition via Large-Scale Weak Supervision, 2022. The values are those of
+``transformers``' WhisperFeatureExtractor without padding to 30 s.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ RATE = 16_000
 """Sample rate of every Whisper model in Hz."""
 N_FFT = 400
 HOP = 160
-"""10 ms, so 100 frames a second; the stem's stride of 2 makes 50 hidden states a second of them."""
+"""10 ms, so 100 frames per second; the stride 2 of the stem makes 50 hidden states per second."""
 LEAST = 1e-10
-"""Mel power below this is raised to it before the logarithm."""
+"""Floor of the mel power before the logarithm."""
 RANGE = 8.0
-"""Powers of ten below the loudest value that are kept: 80 dB."""
+"""Range below the loudest value, in powers of ten: 80 dB."""
 _BLOCK = 64
-"""Frames of the FFTs done at once: the spectra stay in the cache, and an hour needs no more memory than a second."""
+"""Frames computed at once: the spectra stay in the cache, and memory does not grow with the clip."""
 
 
 def log_mel(signal: np.ndarray, bands: int) -> np.ndarray:
-    """Log-mel of a signal as Whisper was trained on, about −1.5 … 1.5 for speech.
+    """Log-mel with Whisper's scaling, about −1.5 … 1.5 for speech.
 
-    log10 of mel power, raised to at least 8 below its maximum, then (x + 4) / 4. **The maximum is that of all bands and all frames of this
-    signal**: the caller passes everything that the encoder will be fed, the clip and the silence behind it, and cuts a long one
-    into pieces only afterwards. A clip's level changes nothing but the offset, down to the floor of 1e-10.
+    log10 of mel power, limited to 8 below its maximum, then (x + 4) / 4. **The maximum is over all bands and
+    all frames of the signal.** So the caller passes the whole input, the clip and the appended silence, and
+    cuts a long one into pieces afterwards. The level of a clip changes only the offset, down to the floor of
+    1e-10.
 
     Args:
-        signal: mono float at 16 kHz, shape (n,), n > 200 (the spectrum of the first and last frame mirrors that much).
-        bands: 80, or 128 for large-v3 and its kin.
+        signal: mono float at 16 kHz, shape (n,), n > 200 (the first and last frame mirror 200 samples).
+        bands: 80, or 128 for large-v3 and its variants.
 
     Returns:
         float32 (bands, n // 160).

@@ -1,5 +1,5 @@
-"""From predictions to a result: metrics, intervals, calibration, slices, comparison, robustness, gates, and the file's type.
+"""From predictions to a result: metrics, intervals, calibration, slices, comparison, robustness, gates.
 
-Imports ``training`` (inference only), ``views``, ``signal``, ``params`` and ``runtime``.
-``report``, ``serving`` and the stages may import it.
+Imports ``params``, ``runtime``, ``signal``, ``encoders``, ``views``, ``model`` and ``training``.
+Imported by ``report`` and ``serving``.
 """

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from ser.evaluation.predictions import OutOfFold
 
 FEWEST = 10
-"""Fewest recordings of a speaker to adapt to. With fewer, their mean depends more on what was said than on who spoke."""
+"""Fewest recordings of a speaker to adapt to.
+
+With fewer, their mean depends more on what was said than on who spoke.
+"""
 
 SMALLEST = 1e-6
 """Lower bound of a probability before its logarithm is taken: the predictions table keeps six digits."""
@@ -22,10 +25,10 @@ SMALLEST = 1e-6
 def centred(probabilities: np.ndarray, speaker: np.ndarray) -> np.ndarray:
     """Class probabilities after the speaker's mean log probability of each class is subtracted.
 
-    q_k(clip) ∝ exp(log p_k(clip) − mean of log p_k over the clips of the same speaker). This applies the idea of cepstral mean
-    normalisation (Atal 1974) to answers: a voice that always sounds angry to the network is judged by how angry it sounds
-    *for itself*. It assumes that each speaker's clips cover all classes about evenly. Where they do not, it removes real
-    differences.
+    q_k(clip) ∝ exp(log p_k(clip) − mean of log p_k over the clips of the same speaker). This applies the idea
+    of cepstral mean normalisation (Atal 1974) to answers: a voice that always sounds angry to the network is
+    judged by how angry it sounds *for itself*. It assumes that each speaker's clips cover all classes about
+    evenly. Where they do not, it removes real differences.
 
     Args:
         probabilities: shape (clips, K), rows sum to 1.

@@ -18,9 +18,9 @@ def attender(
 ) -> Attend:
     """A function (row of clips.csv, fold) → attention weights over the clip's frames, by side of the fusion.
 
-    It asks the network of the first seed that tests the fold, through the same batches as prediction. Weights sum to 1 over the first
-    ``max_frames`` frames, which is all of a clip that is not cut into windows. No sides for a fusion without attention over time, or
-    where the model is no network.
+    It asks the network of the first seed that tests the fold, through the same batches as prediction. Weights
+    sum to 1 over the first ``max_frames`` frames, which is all of a clip that is not cut into windows. No
+    sides for a fusion without attention over time, or where the model is no network.
 
     Args:
         folder: ``models/<corpus>``.

@@ -1,4 +1,4 @@
-"""How well probabilities match outcomes: log loss, Brier score, expected calibration error, and temperature scaling."""
+"""How well probabilities match outcomes: log loss, Brier score, calibration error, temperature scaling."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ SPREAD = 0.5
 """Standard deviation of the prior of log T, which is normal around 0."""
 
 TINY = 1e-12
-"""Lower bound of a probability before its logarithm is taken: a single log 0 would outweigh everything else."""
+"""Lower bound of a probability before its logarithm is taken: a single log 0 would outweigh everything else.
+"""
 
 
 def softmax_at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log p / T), shape (clips, K): T > 1 makes them less confident, T < 1 more; the order of classes never changes."""
+    """softmax(log p / T), shape (clips, K): T > 1 lowers the confidence, T < 1 raises it; the order of
+    classes stays.
+    """
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, is {temperature}")
     logits = np.log(np.clip(_table(probabilities), TINY, None)) / temperature
@@ -24,10 +27,11 @@ def softmax_at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:
-    """Temperature scaling (Guo et al. 2017, arXiv 1706.04599): the most probable temperature given held-out clips, in [0.05, 20].
+    """Temperature scaling (Guo et al. 2017, arXiv 1706.04599): the most probable temperature given held-out
+    clips, in [0.05, 20].
 
-    The prior of log T is normal around 0 with deviation ``SPREAD``. It matters for a few dozen clips, nearly all of which may be
-    right for one easy speaker, and hardly for a few hundred.
+    The prior of log T is normal around 0 with deviation ``SPREAD``. It matters for a few dozen clips, nearly
+    all of which may be right for one easy speaker, and hardly for a few hundred.
 
     Args:
         probabilities: shape (clips, K), of validation clips, never of test clips.
@@ -49,7 +53,10 @@ def fit_temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:
 
 
 def log_loss(probabilities: np.ndarray, actual: np.ndarray) -> float:
-    """Mean −log of the probability given to the actual class, in nats, ≥ 0; log K for uniform probabilities. NaN without clips."""
+    """Mean −log of the probability given to the actual class, in nats, ≥ 0; log K for uniform probabilities.
+
+    NaN without clips.
+    """
     probabilities, actual = _pair(probabilities, actual)
     if len(actual) == 0:
         return float("nan")
@@ -57,7 +64,10 @@ def log_loss(probabilities: np.ndarray, actual: np.ndarray) -> float:
 
 
 def brier(probabilities: np.ndarray, actual: np.ndarray) -> float:
-    """Brier score: mean over clips of Σ_k (p_k − [k is actual])², in [0, 2]; 1 − 1/K for uniform ones. NaN without clips."""
+    """Brier score: mean over clips of Σ_k (p_k − [k is actual])², in [0, 2]; 1 − 1/K for uniform ones.
+
+    NaN without clips.
+    """
     probabilities, actual = _pair(probabilities, actual)
     if len(actual) == 0:
         return float("nan")
@@ -83,7 +93,9 @@ class Reliability:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: mean |accuracy − confidence| over clips, in [0, 1] (Naeini et al. 2015; Guo et al. 2017)."""
+        """Expected calibration error: mean |accuracy − confidence| over clips, in [0, 1] (Naeini et al. 2015;
+        Guo et al. 2017).
+        """
         used = self.clips > 0
         if not used.any():
             return float("nan")

@@ -1,4 +1,6 @@
-"""Two runs on the same clips: is one better, or is the difference chance? Paired clip by clip, with speakers as the units that vary."""
+"""Compare two runs clip by clip: is one better, or is the difference chance? Speakers are the units that
+vary.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ PERMUTATIONS = 10_000
 
 
 class Difference(Section):
-    """A metric in runs A and B; ``difference`` is B − A, ``ci`` its interval, ``p`` that of the permutation test. None: undefined."""
+    """A metric in runs A and B, the difference B − A, its interval ``ci`` and the ``p`` of the permutation
+    test. None: undefined.
+    """
 
     a: float | None
     b: float | None
@@ -38,7 +42,10 @@ class Mcnemar(Section):
 
 
 class RecallDifference(Section):
-    """Recall of an emotion in both runs; ``moved`` if the interval of the difference excludes zero. None: it has no clips."""
+    """Recall of an emotion in both runs; ``moved`` if the interval of the difference excludes zero.
+
+    None: it has no clips.
+    """
 
     emotion: str
     a: float | None
@@ -51,7 +58,8 @@ class RecallDifference(Section):
 class Comparison(ByMetric):
     """Run B compared with run A. As JSON, each metric has a key of its own.
 
-    Intervals resample speakers, with the same draws for both runs. The permutation test swaps the runs speaker by speaker.
+    Intervals resample speakers, with the same draws for both runs. The permutation test swaps the runs
+    speaker by speaker.
     """
 
     by_metric: ClassVar[str] = "differences"

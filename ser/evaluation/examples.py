@@ -19,7 +19,9 @@ from ser.signal.clips import Clips
 from ser.views.features import Views
 
 Attend = Callable[[int, int], dict[str, np.ndarray]]
-"""(row of clips.csv, fold) → weights over the clip's frames that sum to 1, by side of the fusion; empty where it has none."""
+"""(row of clips.csv, fold) → weights over the frames of the clip, with sum 1, by side of the fusion; may be
+empty.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Example:
         sample_rate: of ``audio``, in Hz.
         audio: int16, shape (samples,).
         log_mel: dB, shape (frames, bands).
-        attention: weights over frames that sum to 1, by side of the fusion; empty for a fusion without attention over time.
+        attention: weights over frames that sum to 1, by side of the fusion; empty for a fusion without
+            attention over time.
     """
 
     about: dict[str, Any]
@@ -42,9 +45,11 @@ class Example:
 
 
 def choose(test: OutOfFold, count: int, longest: float) -> np.ndarray:
-    """Rows of ``test`` (its first seed): half right, half wrong, the surest first, each actual class once before any comes again.
+    """Rows of ``test`` (its first seed): half right, half wrong, the surest first, each actual class once
+    before any comes again.
 
-    Clips with more than ``longest`` samples are left out: the network sees them in several windows, and no picture shows that well.
+    Clips with more than ``longest`` samples are left out: the network sees them in several windows, and no
+    picture shows that well.
     """
     first = np.flatnonzero((test.seed == 0) & (test.rows["samples"].to_numpy() <= longest))
     sure = test.probabilities.max(axis=1)
@@ -64,9 +69,9 @@ def _surest(rows: np.ndarray, sure: np.ndarray, actual: np.ndarray, count: int) 
 
 
 def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, attend: Attend) -> list[Example]:
-    """The examples of the chosen rows of ``test``, with the first seed's network of the fold that tests the clip."""
+    """The examples of the chosen rows of ``test``, by the network of the clip's fold and the first seed."""
     position = {clip: row for row, clip in enumerate(clips.table["clip"])}
-    found = []
+    examples = []
     for index in chosen:
         row = test.rows.iloc[int(index)]
         at = position[row["clip"]]
@@ -82,12 +87,14 @@ def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, att
         start, samples = int(row["offset"]), int(row["samples"])
         audio = np.array(clips.audio[start : start + samples])
         log_mel = np.array(views.clip(at)["log_mel"])
-        found.append(Example(about, clips.sample_rate, audio, log_mel, attend(at, int(row["fold"]))))
-    return found
+        examples.append(Example(about, clips.sample_rate, audio, log_mel, attend(at, int(row["fold"]))))
+    return examples
 
 
 def write(path: str | Path, examples: list[Example]) -> None:
-    """One ``.npz``: ``about`` is JSON text, the arrays of example i are ``<i>.audio``, ``<i>.log_mel`` and ``<i>.attention.<side>``."""
+    """One ``.npz``: ``about`` is JSON text, the arrays of example i are ``<i>.audio``, ``<i>.log_mel`` and
+    ``<i>.attention.<side>``.
+    """
     arrays: dict[str, np.ndarray] = {
         "about": np.array(json.dumps([{**one.about, "sample_rate": one.sample_rate} for one in examples], ensure_ascii=False))
     }

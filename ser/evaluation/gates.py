@@ -16,8 +16,8 @@ class GateError(SerError):
 def check_gates(result: Measured, gates: list[Gate], corpus: str) -> None:
     """Check the result of a corpus against the user's bounds.
 
-    A gate whose number does not exist is broken too, e.g. that of a slice which the corpus does not have: a bound that cannot
-    be checked protects nobody.
+    A gate whose number does not exist is broken too, e.g. that of a slice which the corpus does not have: a
+    bound that cannot be checked protects nobody.
 
     Raises:
         GateError: with one line for each broken gate and the main scores.

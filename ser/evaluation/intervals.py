@@ -1,8 +1,8 @@
-"""How uncertain a score is: bootstrap intervals clustered by speaker, and tests between two runs on the same clips.
+"""How uncertain a score is: bootstrap intervals clustered by speaker, and paired tests between two runs.
 
-Clips of one speaker are alike, so they are not independent evidence. The bootstrap therefore draws speakers, not clips
-(cluster bootstrap: Davison & Hinkley 1997, §3.8; Field & Welsh 2007). Each speaker is one confusion matrix and a resample is
-a weighted sum of them, so thousands of resamples are one matrix product.
+Clips of one speaker are alike, so they are not independent evidence. The bootstrap therefore draws speakers,
+not clips (cluster bootstrap: Davison & Hinkley 1997, §3.8; Field & Welsh 2007). Each speaker is one confusion
+matrix and a resample is a weighted sum of them, so thousands of resamples are one matrix product.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHUNK = 1000
 
 
 def resamples(clusters: int, count: int, seed: int) -> np.ndarray:
-    """Bootstrap weights: how often each of ``clusters`` speakers is drawn in each of ``count`` resamples with replacement.
+    """Bootstrap weights: how often each of ``clusters`` speakers is drawn in each of ``count`` resamples.
 
     Returns:
         int32, shape (count, clusters); each row sums to ``clusters``.
@@ -38,7 +38,8 @@ def draws(counts: np.ndarray, weights: np.ndarray, score: Score) -> np.ndarray:
     """The score of every resample.
 
     Args:
-        counts: confusion matrix of each speaker, shape (speakers, K, K) or, for several seeds, (seeds, speakers, K, K).
+        counts: confusion matrix of each speaker, shape (speakers, K, K) or, for several seeds, (seeds,
+            speakers, K, K).
         weights: from ``resamples``, shape (count, speakers).
         score: what to compute of each summed matrix.
 
@@ -65,12 +66,12 @@ def draws(counts: np.ndarray, weights: np.ndarray, score: Score) -> np.ndarray:
 
 
 def interval(values: np.ndarray, confidence: float, clusters: int) -> Interval | None:
-    """Expanded percentile interval of bootstrap draws (Hesterberg 2015, The American Statistician 69:371, §5.1).
+    """Expanded percentile interval of bootstrap draws (Hesterberg 2015, The American Statistician 69:371).
 
-    Plain percentiles are too narrow for few clusters: with 12 speakers they cover about 91 % instead of 95 %. The spread of a
-    resample is too small by √((n − 1)/n), and normal quantiles replace those of Student's t. Percentiles are therefore taken
-    at Φ(∓ √(n/(n − 1)) · t), where t is the quantile of Student's t with n − 1 degrees of freedom and n the number of clusters.
-    The limits stay within the range of the score.
+    Plain percentiles are too narrow for few clusters: with 12 speakers they cover about 91 % instead of 95 %.
+    The spread of a resample is too small by √((n − 1)/n), and normal quantiles replace those of Student's t.
+    Percentiles are therefore taken at Φ(∓ √(n/(n − 1)) · t), where t is the quantile of Student's t with n −
+    1 degrees of freedom and n the number of clusters. The limits stay within the range of the score.
 
     Args:
         values: from ``draws``; NaN (a resample without a clip of the group) is left out.
@@ -78,7 +79,8 @@ def interval(values: np.ndarray, confidence: float, clusters: int) -> Interval |
         clusters: number of speakers n to draw from.
 
     Returns:
-        (low, high); None with fewer than two clusters, which carry no information about others, or if every value is NaN.
+        (low, high); None with fewer than two clusters, which carry no information about others, or if every
+        value is NaN.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, is {confidence}")
@@ -99,8 +101,9 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
         right_a, right_b: whether each clip is right under A and B, bool, shape (clips,).
 
     Returns:
-        Clips that only A has right, clips that only B has right, and the two-sided exact binomial p in (0, 1], 1 if they never
-        differ. The test assumes independent clips, and those of one speaker are not: read it beside ``permutation_test``.
+        Clips that only A has right, clips that only B has right, and the two-sided exact binomial p in (0,
+        1], 1 if they never differ. The test assumes independent clips, and those of one speaker are not: read
+        it beside ``permutation_test``.
     """
     right_a, right_b = np.asarray(right_a), np.asarray(right_b)
     if right_a.dtype != bool or right_a.ndim != 1:
@@ -114,19 +117,21 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
 
 
 def permutation_test(counts_a: np.ndarray, counts_b: np.ndarray, score: Score, count: int, seed: int) -> float:
-    """Paired permutation test that swaps the two runs **speaker by speaker**, which keeps the clips of a speaker together.
+    """Paired permutation test that swaps the two runs **speaker by speaker**, which keeps the clips of a
+    speaker together.
 
     Args:
-        counts_a, counts_b: confusion matrices per speaker of the same clips, shape (speakers, K, K) or (seeds, speakers, K, K).
-            The numbers of seeds may differ.
-        score: its difference B − A is tested. With several seeds it is computed from their mean counts, which for UA and WA is
-            the mean of the scores, and nearly so for macro-F1.
+        counts_a, counts_b: confusion matrices per speaker of the same clips, shape (speakers, K, K) or
+            (seeds, speakers, K, K). The numbers of seeds may differ.
+        score: its difference B − A is tested. With several seeds it is computed from their mean counts, which
+            for UA and WA is the mean of the scores, and nearly so for macro-F1.
         count: number of random permutations; if there are no more than these in all, each is tried once.
         seed: of the random permutations.
 
     Returns:
-        Two-sided p in (0, 1]: the share of permutations with at least the observed |difference|. For random permutations it is
-        (1 + their number) / (count + 1) (Phipson & Smyth 2010). If all of n speakers are tried, it is never below 2 / 2^n.
+        Two-sided p in (0, 1]: the share of permutations with at least the observed |difference|. For random
+        permutations it is (1 + their number) / (count + 1) (Phipson & Smyth 2010). If all of n speakers are
+        tried, it is never below 2 / 2^n.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, is {count}")

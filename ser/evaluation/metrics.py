@@ -1,11 +1,11 @@
-"""Metrics of a classifier, all from its confusion matrix, so that one formula serves a corpus, a fold and 2,000 resamples at once.
+"""Metrics from confusion matrices: one formula serves a corpus, a fold and 2,000 resamples at once.
 
-A confusion matrix has the shape (..., K, K): rows are the actual classes, columns the predicted ones. Leading axes
-(resamples, speakers, seeds) are kept. Entries are counts and may be weighted. scikit-learn has no such vectorised form;
-the tests compare each metric with it.
+A confusion matrix has the shape (..., K, K): rows are the actual classes, columns the predicted ones. Leading
+axes (resamples, speakers, seeds) are kept. Entries are counts and may be weighted. scikit-learn has no such
+vectorised form; the tests compare each metric with it.
 
-``METRICS`` lists what is reported. An entry there appears in the metrics file, with an interval, in comparisons, on the
-report page, and can be named by a gate.
+``METRICS`` lists what is reported. An entry there appears in the metrics file, with an interval, in
+comparisons, on the report page, and can be named by a gate.
 
 >>> import numpy as np
 >>> counts = confusion(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), classes=2)
@@ -57,7 +57,11 @@ def confusion(actual: np.ndarray, predicted: np.ndarray, classes: int, groups: n
 
 
 def wa(counts: np.ndarray) -> np.ndarray:
-    """Weighted accuracy, Σ_k TP_k / clips: the share of clips that are right, in [0, 1]; NaN without clips. Shape (...,)."""
+    """Weighted accuracy, Σ_k TP_k / clips: the share of right clips, in [0, 1]; NaN without clips. Shape
+    (...,).
+
+    Shape (...,).
+    """
     counts = _matrices(counts)
     return _share(_diagonal(counts).sum(-1), counts.sum((-2, -1)))
 
@@ -69,28 +73,35 @@ def recall(counts: np.ndarray) -> np.ndarray:
 
 
 def precision(counts: np.ndarray) -> np.ndarray:
-    """Precision of each class, TP / predicted, in [0, 1]; 0 for a class that is never predicted (as scikit-learn). Shape (..., K)."""
+    """Precision of each class, TP / predicted, in [0, 1]; 0 for a class that is never predicted (as
+    scikit-learn). Shape (..., K).
+    """
     counts = _matrices(counts)
     return np.nan_to_num(_share(_diagonal(counts), counts.sum(-2)))
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """F1 of each class, 2 TP / (actual + predicted), in [0, 1]; NaN for a class that neither occurs nor is predicted. Shape (..., K)."""
+    """F1 of each class, 2 TP / (actual + predicted), in [0, 1]; NaN for a class that neither occurs nor is
+    predicted. Shape (..., K).
+    """
     counts = _matrices(counts)
     return _share(2 * _diagonal(counts), counts.sum(-1) + counts.sum(-2))
 
 
 def ua(counts: np.ndarray) -> np.ndarray:
-    """Unweighted average recall (balanced accuracy), mean_k TP_k / actual_k **over the classes that occur**, in [0, 1].
+    """Unweighted average recall (balanced accuracy), mean_k TP_k / actual_k over the classes that occur, in
+    [0, 1].
 
     A class without a clip in a fold or slice has no recall. It is left out of the mean, as in
-    ``sklearn.metrics.balanced_accuracy_score``. Chance is 1 / (number of classes that occur). NaN without clips. Shape (...,).
+    ``sklearn.metrics.balanced_accuracy_score``. Chance is 1 / (number of classes that occur). NaN without
+    clips. Shape (...,).
     """
     return _mean(recall(counts))
 
 
 def macro_f1(counts: np.ndarray) -> np.ndarray:
-    """Macro-F1, mean_k F1_k over the classes that occur or are predicted (scikit-learn's ``average="macro"``), in [0, 1].
+    """Macro-F1, mean_k F1_k over the classes that occur or are predicted (scikit-learn's
+    ``average="macro"``), in [0, 1].
 
     NaN without clips. Shape (...,).
     """
@@ -104,7 +115,9 @@ def weighted_f1(counts: np.ndarray) -> np.ndarray:
 
 
 def per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and support (clips) of each class by name, from one (K, K) matrix; recall is NaN where support is 0."""
+    """Precision, recall, F1 and support (clips) of each class by name, from one (K, K) matrix; recall is NaN
+    where support is 0.
+    """
     counts = _matrices(counts)
     if counts.shape != (len(classes), len(classes)):
         raise ValueError(f"counts must have the shape ({len(classes)}, {len(classes)}) of classes, has {counts.shape}")
@@ -118,8 +131,8 @@ def per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str,
 def baselines(counts: np.ndarray) -> dict[str, dict[str, float]]:
     """Scores that need no listening, for the clips of one (K, K) matrix.
 
-    ``majority`` always answers the most frequent class. ``chance`` draws evenly from the classes that occur; its score is the
-    expected value.
+    ``majority`` always answers the most frequent class. ``chance`` draws evenly from the classes that occur;
+    its score is the expected value.
     """
     support = _matrices(counts).sum(-1)
     if support.sum() == 0:
@@ -157,7 +170,9 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """The label with its unit, and the direction where lower is better: ``UA %``, ``log loss (lower is better)``."""
+        """The label with its unit, and the direction if lower is better: ``UA %``, ``log loss (lower is
+        better)``.
+        """
         return f"{self.label}{self.unit}{' (lower is better)' if self.better == 'lower' else ''}"
 
     @property
@@ -166,7 +181,9 @@ class Metric:
         return " %" if self._is_share else ""
 
     def text(self, value: float | None, sign: bool = False) -> str:
-        """A value, or with ``sign`` a difference of two, as it is shown: in per cent without the sign %, or with 3 decimal places."""
+        """A value (with ``sign``: a difference) as text: in per cent without the sign %, or with 3 decimal
+        places.
+        """
         return percent(value, sign=sign) if self._is_share else number(value, sign=sign)
 
     @property
@@ -197,7 +214,7 @@ def listed() -> list[Metric]:
 
 
 def of_seeds(counts: np.ndarray) -> dict[str, float]:
-    """Every reported metric of confusion matrices of several seeds, shape (seeds, K, K), as the mean over the seeds."""
+    """All metrics of confusion matrices of several seeds, shape (seeds, K, K), averaged over the seeds."""
     return {metric.name: float(metric.score(counts).mean()) for metric in METRICS}
 
 

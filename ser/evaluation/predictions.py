@@ -1,6 +1,7 @@
 """The table of predictions that ``evaluate`` writes, and its test clips joined with the clips table.
 
-Columns: ``clip, fold, seed, part, emotion, p_<class>…``, one row per network (fold, seed) and clip of its valid and test part.
+Columns: ``clip, fold, seed, part, emotion, p_<class>…``, one row per network (fold, seed) and clip of its
+valid and test part.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from ser.runtime.text import run_first
 
 KEYS = ["clip", "fold", "seed", "part", "emotion"]
 DIGITS = "%.6g"
-"""Probabilities keep six digits in the table. Scores are computed from the table, so that anyone can compute them again."""
+"""Probabilities keep six digits in the table.
+
+Scores are computed from the table, so that anyone can compute them again.
+"""
 
 
 class PredictionsError(SerError):
@@ -104,11 +108,14 @@ class OutOfFold:
     """The test clips of one or more seeds, joined with their rows of ``clips.csv``.
 
     Attributes:
-        rows: test rows of the predictions joined with the clips table, sorted by seed, fold and clip; every seed tests the same clips.
+        rows: test rows of the predictions joined with the clips table, sorted by seed, fold and clip; every
+            seed tests the same clips.
         classes: names of the K classes.
         probabilities: shape (rows, K).
-        actual, predicted: class numbers, shape (rows,); among equal probabilities the first class is predicted.
-        seed, speaker: index of the seed and of the speaker of each row. A clip whose speaker is not known counts as a speaker.
+        actual, predicted: class numbers, shape (rows,); among equal probabilities the first class is
+            predicted.
+        seed, speaker: index of the seed and of the speaker of each row. A clip whose speaker is not known
+            counts as a speaker.
         seeds: the seeds, sorted.
         speakers: the speakers, sorted; in a joint corpus with the name of their corpus.
     """
@@ -129,7 +136,9 @@ class OutOfFold:
         return len(self.rows) // len(self.seeds)
 
     def counts(self, chosen: np.ndarray | None = None) -> np.ndarray:
-        """Confusion matrices per seed and speaker of the chosen rows (bool, shape (rows,)): shape (seeds, speakers, K, K)."""
+        """Confusion matrices per seed and speaker of the chosen rows (bool, shape (rows,)): shape (seeds,
+        speakers, K, K).
+        """
         chosen = np.ones(len(self.rows), bool) if chosen is None else chosen
         group = (self.seed * len(self.speakers) + self.speaker)[chosen]
         size = len(self.classes)
@@ -142,7 +151,8 @@ class OutOfFold:
 
 
 def ensemble(test: OutOfFold) -> pd.DataFrame:
-    """Predictions of the seed ensemble: probabilities of each test clip averaged over seeds, labelled with the first seed.
+    """Predictions of the seed ensemble: mean probabilities of each test clip over seeds; its seed is the
+    first.
 
     Returns:
         A table of predictions with n rows, test clips only, for ``out_of_fold``.
@@ -153,10 +163,12 @@ def ensemble(test: OutOfFold) -> pd.DataFrame:
 
 
 def average(runs: Sequence[OutOfFold]) -> pd.DataFrame:
-    """Predictions of several runs together: the mean of their probabilities for each test clip, each run counting once.
+    """Predictions of several runs together: the mean of their probabilities for each test clip, each run
+    counting once.
 
     Args:
-        runs: one or more runs that tested the same clips with the same classes. Seeds of a run are averaged first.
+        runs: one or more runs that tested the same clips with the same classes. Seeds of a run are averaged
+            first.
 
     Returns:
         A table of predictions like that of ``ensemble``, with the folds of the first run.
@@ -190,7 +202,8 @@ def out_of_fold(predictions: pd.DataFrame, table: pd.DataFrame, clips: Iterable[
         clips: only these clips; None: all.
 
     Raises:
-        PredictionsError: if there is no test clip, a clip is not in ``table``, or the seeds do not test the same clips.
+        PredictionsError: if there is no test clip, a clip is not in ``table``, or the seeds do not test the
+            same clips.
     """
     rows = predictions[predictions["part"] == "test"]
     if clips is not None:

@@ -1,7 +1,8 @@
 """The result of a corpus: the typed content of ``metrics/corpora/<corpus>.json``.
 
-The evaluate stage writes a ``Result``. Gates, report, export and benchmarks read it with ``read`` or ``parse``, which refuse
-a file of another version with one clear message. Field names are the keys of the file, field order is their order.
+The evaluate stage writes a ``Result``. Gates, report, export and benchmarks read it with ``read`` or
+``parse``, which refuse a file of another version with one clear message. Field names are the keys of the
+file, field order is their order.
 """
 
 from __future__ import annotations
@@ -48,14 +49,16 @@ WIDEST = 0.5
 
 
 class ResultError(SerError):
-    """A metrics file that is missing or cannot be used; the message names the file, the key and the command to run."""
+    """A metrics file that is missing or cannot be used; the message names the file, the key and the command
+    to run.
+    """
 
 
 class Measured(ByMetric):
     """The part of the file that follows from saved predictions alone.
 
-    ``scores`` are means over seeds, each pooled over folds. The file repeats the headline's interval as ``ua_low`` and
-    ``ua_high``, since ``dvc exp show`` leaves lists out.
+    ``scores`` are means over seeds, each pooled over folds. The file repeats the headline's interval as
+    ``ua_low`` and ``ua_high``, since ``dvc exp show`` leaves lists out.
     """
 
     scores: Scores
@@ -64,7 +67,7 @@ class Measured(ByMetric):
     protocol: str
     speaker_independent: bool
     leaks: dict[str, Number]
-    """Share of test clips whose ``speaker``, ``twin`` (same words) or ``content`` is also in training or validation."""
+    """Share of test clips whose ``speaker``, ``twin`` or ``content`` is also in training or validation."""
     ci: Intervals
     weighted_f1: Number
     baselines: Baselines
@@ -135,13 +138,17 @@ class Result(Measured):
     fast: bool
     examples: int | None = None
     parameters: list[str] | None = None
-    """The parameters that made the networks, as ``model.fusion = …``; a list, which DVC does not count among the metrics."""
+    """The parameters that made the networks, as ``model.fusion = …``; a list, which DVC does not count among
+    the metrics.
+    """
     notice: str | None = None
     """What must stand beside the numbers wherever they appear."""
 
     @classmethod
     def of(cls, measured: Measured, facts: Mapping[str, object]) -> Result:
-        """Join what was measured with the facts of the run, by key; a fact that does not hold is left out, e.g. ``notice``."""
+        """Join what was measured with the facts of the run, by key; a fact that does not hold is left out,
+        e.g. ``notice``.
+        """
         return cls.model_validate({**dict(measured), **facts})
 
     def caveat(self) -> str | None:

@@ -1,8 +1,9 @@
 """From saved predictions to what is reported of them. No network and no audio is needed.
 
-All scores are **out of fold**: each clip is judged by networks that did not train on it, and the test clips of all folds are
-pooled. With several seeds the headline scores are means over seeds. The seed ensemble, which averages probabilities, is
-reported beside them.
+All scores are **out of fold**: each clip is judged by networks that did not train on it, and the test clips
+of all folds are
+pooled. With several seeds the headline scores are means over seeds. The seed ensemble, which averages
+probabilities, is reported beside them.
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ def _ensemble(test: OutOfFold, table: pd.DataFrame, weights: np.ndarray, setting
 
 
 def _speaker_adapted(test: OutOfFold, table: pd.DataFrame, weights: np.ndarray, settings: Evaluate) -> SpeakerAdapted | None:
-    """Scores of the same networks when the test speaker's other clips are at hand, unlabelled; None if speakers have too few clips."""
+    """Scores of the same networks when the test speaker's other clips are at hand, unlabelled; None if
+    speakers have too few clips.
+    """
     rows = adaptation.speaker_adapted(test)
     if rows is None:
         return None
@@ -191,7 +194,8 @@ def _mean_and_sd(each: list[dict[str, float]]) -> tuple[dict[str, float], dict[s
 
 
 def _temperature_scaled(predictions: pd.DataFrame, test: OutOfFold, settings: Evaluate) -> tuple[np.ndarray, list[Temperature]]:
-    """Test probabilities after temperature scaling, each network (fold, seed) by the temperature of its own validation clips.
+    """Test probabilities after temperature scaling, each network (fold, seed) by the temperature of its own
+    validation clips.
 
     A network without validation clips keeps its probabilities; its temperature is None.
     """
@@ -217,7 +221,7 @@ def _probability_scores(values: np.ndarray, actual: np.ndarray, binned: calibrat
 
 
 def _mistakes(test: OutOfFold) -> list[Mistake]:
-    """Errors by p(answer) − p(label) of the mean over seeds, largest first, so that wrong labels rise to the top."""
+    """The largest p(answer) − p(label), averaged over seeds, first: wrong labels rise to the top."""
     values, actual = test.seed_mean(), test.actual[: test.n]
     predicted, every = values.argmax(1), np.arange(test.n)
     margin = values[every, predicted] - values[every, actual]

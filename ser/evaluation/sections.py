@@ -1,4 +1,5 @@
-"""The sections of a metrics file, ``metrics/corpora/<corpus>.json``; ``ser.evaluation.result`` has the file as a whole.
+"""The sections of a metrics file, ``metrics/corpora/<corpus>.json``. The whole file:
+``ser.evaluation.result``.
 
 Field names are the keys of the file, field order is their order. Numbers are rounded when a section is made.
 """
@@ -24,7 +25,10 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 
 
 def stored(value: object) -> object:
-    """A number as it is stored: ``DIGITS`` decimal places, NaN as None, −0 as 0. Other values stay as they are."""
+    """A number as it is stored: ``DIGITS`` decimal places, NaN as None, −0 as 0.
+
+    Other values stay as they are.
+    """
     if not isinstance(value, float):
         return value
     return None if math.isnan(value) else round(float(value), DIGITS) + 0.0
@@ -50,8 +54,8 @@ def spread_out(fields: dict[str, object], gathered: str) -> dict[str, object]:
 class ByMetric(Section):
     """A section of the file in which each metric has an entry of its own among the other keys.
 
-    ``{"fold": 1, "wa": 0.8, "ua": 0.7, "macro_f1": 0.7}`` is read as ``fold`` and ``scores``, a dict by metric, and written back
-    in the place of that field. The metrics are those of ``metrics.METRICS``.
+    ``{"fold": 1, "wa": 0.8, "ua": 0.7, "macro_f1": 0.7}`` is read as ``fold`` and ``scores``, a dict by
+    metric, and written back in the place of that field. The metrics are those of ``metrics.METRICS``.
     """
 
     by_metric: ClassVar[str] = "scores"
@@ -113,7 +117,10 @@ class PerClass(Section):
 
 
 class Confusion(Section):
-    """Rows are actual emotions, columns predicted ones; all seeds together. ``normalised`` has shares of each row."""
+    """Rows are actual emotions, columns predicted ones; all seeds together.
+
+    ``normalised`` has shares of each row.
+    """
 
     classes: list[str]
     counts: list[list[int]]
@@ -169,7 +176,9 @@ class Seeds(Section):
 
 
 class SpeakerAdapted(ByMetric):
-    """A protocol of its own: the same networks, centred on each test speaker's unlabelled clips (``ser.evaluation.adaptation``)."""
+    """A protocol of its own: the same networks, centred on each test speaker's unlabelled clips
+    (``ser.evaluation.adaptation``).
+    """
 
     protocol: str
     scores: Scores
@@ -218,7 +227,10 @@ class Group(Section):
 
 
 class Slice(Section):
-    """Groups of clips by one property (``ser.evaluation.slices``). All but ``groups`` is None where nothing can be compared."""
+    """Groups of clips by one property (``ser.evaluation.slices``).
+
+    All but ``groups`` is None where nothing can be compared.
+    """
 
     groups: list[Group]
     worst: MaybeNumber
@@ -229,7 +241,9 @@ class Slice(Section):
 
 
 class Mistake(Section):
-    """A clip whose answer is not its label; ``confidence`` is the probability of the answer, ``p_actual`` that of the label."""
+    """A clip whose answer is not its label; ``confidence`` is the probability of the answer, ``p_actual``
+    that of the label.
+    """
 
     clip: str
     speaker: str

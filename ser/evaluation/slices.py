@@ -12,7 +12,10 @@ from ser.evaluation.predictions import OutOfFold
 from ser.evaluation.sections import Group, Slice
 
 DURATION_EDGES = [1.0, 2.0, 4.0, 8.0]
-"""Limits of the duration groups in seconds, after VAD. They are fixed, so that two runs have the same groups."""
+"""Limits of the duration groups in seconds, after VAD.
+
+They are fixed, so that two runs have the same groups.
+"""
 SNR_EDGES = [10.0, 20.0, 30.0]
 """Limits of the signal-to-noise groups in dB, as ``clips.csv`` estimates it."""
 UNKNOWN = "unknown"
@@ -21,14 +24,16 @@ LEAST_CLIPS = 20
 
 
 def slices(test: OutOfFold, sample_rate: int, weights: np.ndarray, confidence: float, seed: int) -> dict[str, Slice]:
-    """Scores by speaker, gender, intensity, language, channel, duration and SNR; of a joint corpus by member as well.
+    """Scores by speaker, gender, intensity, language, channel, duration, SNR and, in a joint corpus, member.
 
-    UA of a group is over the emotions that occur in it. ``unit`` says what the interval resamples: speakers, or clips in a group
-    of a single speaker. A group without a clip is not listed. Clips whose property is not known form the group ``unknown``.
+    UA of a group is over the emotions that occur in it. ``unit`` says what the interval resamples: speakers,
+    or clips in a group of a single speaker. A group without a clip is not listed. Clips whose property is not
+    known form the group ``unknown``.
 
-    ``worst`` is the lowest UA. ``gap`` is the largest difference of UA between two groups, over the emotions that **both** have,
-    since neutral speech has no intensity. ``gap_ci`` is its interval for this pair, ``between`` names the better and the worse
-    group, ``gap_classes`` counts the shared emotions. Only known groups of at least ``LEAST_CLIPS`` clips are compared.
+    ``worst`` is the lowest UA. ``gap`` is the largest difference of UA between two groups, over the emotions
+    that **both** have, since neutral speech has no intensity. ``gap_ci`` is its interval for this pair,
+    ``between`` names the better and the worse group, ``gap_classes`` counts the shared emotions. Only known
+    groups of at least ``LEAST_CLIPS`` clips are compared.
 
     Args:
         test: the test clips.
@@ -77,7 +82,9 @@ def _group(name: str, counts: np.ndarray, weights: np.ndarray, confidence: float
 
 
 def _draws(counts: np.ndarray, weights: np.ndarray, seed: int) -> tuple[np.ndarray, int, Literal["speaker", "clip"]]:
-    """UA of each resample, the number of units that were drawn from, and their kind: speakers, or clips of a single speaker."""
+    """UA of each resample, the number of units that were drawn from, and their kind: speakers, or clips of a
+    single speaker.
+    """
     speakers = int((counts.sum((0, 2, 3)) > 0).sum())
     if speakers > 1:
         return intervals.draws(counts, weights, metrics.ua), speakers, "speaker"
@@ -89,7 +96,9 @@ def _draws(counts: np.ndarray, weights: np.ndarray, seed: int) -> tuple[np.ndarr
 
 
 def _gap(counts: dict[str, np.ndarray], a: str, b: str) -> tuple[float, str, str] | None:
-    """(UA of the better − UA of the worse group, better, worse) over the classes that both have; None where they share none."""
+    """(UA of the better − UA of the worse group, better, worse) over the classes that both have; None where
+    they share none.
+    """
     part_a, part_b, shared = _shared(counts[a], counts[b])
     if not shared:
         return None
@@ -110,7 +119,9 @@ def _named(values: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _binned(values: np.ndarray, edges: list[float], unit: str) -> dict[str, np.ndarray]:
-    """Mask of the clips in each bin [low, high) that is not empty, in ascending order; unknown values (NaN) last."""
+    """Mask of the clips in each bin [low, high) that is not empty, in ascending order; unknown values (NaN)
+    last.
+    """
     inner = [f"{low:g}–{high:g} {unit}" for low, high in pairwise(edges)]
     names = [f"< {edges[0]:g} {unit}", *inner, f"≥ {edges[-1]:g} {unit}", UNKNOWN]
     number = np.where(np.isnan(values), len(edges) + 1, np.digitize(values, edges))

@@ -1,4 +1,4 @@
-"""The tables behind the plots, ``metrics/plots/<corpus>/<name>.csv``, which DVC draws and compares between revisions."""
+"""The tables behind the plots, ``metrics/plots/<corpus>/<name>.csv``, which DVC draws and compares."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ser.evaluation.sections import DIGITS, Robustness
 
 
 def normalised(counts: np.ndarray) -> np.ndarray:
-    """Each row of a confusion matrix as shares of its actual class, shape (K, K); NaN in the row of a class without clips."""
+    """A confusion matrix with rows divided by their sum, shape (K, K); NaN in the row of a class without
+    clips.
+    """
     total = counts.sum(axis=1, keepdims=True)
     return np.where(total > 0, counts / np.where(total > 0, total, 1), np.nan)
 
@@ -28,7 +30,9 @@ def confusion(counts: np.ndarray, classes: list[str]) -> pd.DataFrame:
 
 
 def reliability(before: Reliability, after: Reliability) -> pd.DataFrame:
-    """One row per bin that holds clips: stage (``before`` or ``after`` temperature scaling), confidence, accuracy, clips."""
+    """One row per bin that holds clips: stage (``before`` or ``after`` temperature scaling), confidence,
+    accuracy, clips.
+    """
     parts = []
     for stage, binned in (("before", before), ("after", after)):
         table = pd.DataFrame({"confidence": binned.confidence, "accuracy": binned.accuracy, "clips": binned.clips})
@@ -46,7 +50,7 @@ def folds(by_fold: dict[int, np.ndarray]) -> pd.DataFrame:
 
 
 def robustness(study: Robustness | None) -> pd.DataFrame:
-    """One row per condition: its name, UA, WA, and what is lost against clean clips; no row without the study."""
+    """One row per condition: name, UA, WA, and loss against clean clips; no row without the study."""
     columns = ["condition", "ua", "wa", "lost"]
     conditions = study.conditions if study else []
     return pd.DataFrame([[getattr(one, name) for name in columns] for one in conditions], columns=columns)
@@ -59,7 +63,8 @@ def curves(history: pd.DataFrame) -> pd.DataFrame:
         history: ``history.csv`` of the models: fold, seed, epoch, train_loss, valid_loss, valid_ua, lr.
 
     Returns:
-        ``epoch``, the means of the other columns over the folds and seeds that reached it, and ``valid_ua_fold<k>`` (mean over seeds).
+        ``epoch``, the means of the other columns over the folds and seeds that reached it, and
+        ``valid_ua_fold<k>`` (mean over seeds).
 
     Raises:
         ValueError: if ``history`` lacks a column; it is named.

@@ -1,7 +1,8 @@
-"""The co-attention network: CNN branches, a Transformer over the frames, and the fusion where they meet.
+"""The co-attention network: CNN branches over the views, a Transformer over the frames, and their fusion.
 
-Reading order: ``branches`` (how each branch turns frames into tokens), ``fusion`` (what a fusion is; ``fusions``
-has one module for each), ``weighing`` (what the fusions are built from), ``network`` (how they are connected),
-``losses``. ``python -m ser.diagram`` prints and draws the network of ``params.yaml``.
-Imports ``views`` and ``params``.
+Reading order: ``branches`` (frames to tokens), ``fusion`` (what a fusion is; ``fusions`` has a module for
+each),
+``weighing`` (what fusions are built from), ``network`` (the whole), ``losses``.
+Imports ``params``, ``encoders`` and ``views``.
+Imported by ``diagram``, ``training``, ``evaluation`` and ``serving``.
 """

@@ -1,7 +1,8 @@
-"""The baseline every reader asks for (``model.kind: svm``): a support vector machine on statistics of our own views, or on functionals.
+"""The usual baseline (``model.kind: svm``): an SVM on statistics of the views, or on functionals.
 
-It takes what the network takes and gives logits, so that everything after training treats both alike. One machine per class against the
-rest (Rifkin & Klautau 2004), Gaussian kernel, C = 1, γ = 1 / number of statistics (scikit-learn's ``scale`` after standardisation).
+It has the inputs and outputs of the network, so all stages after training treat both the same. One-vs-rest
+(Rifkin & Klautau 2004), Gaussian kernel, C = 1, γ = 1 / number of statistics (scikit-learn's ``scale`` after
+standardisation).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Svm(nn.Module):
 
     Attributes:
         centre, scale: (S,) standardisation of the S statistics, from training clips.
-        support: (V, S) training clips that any of the machines leans on.
+        support: (V, S) support vectors of all machines.
         weights: (V, K), offsets: (K,) of the K machines.
     """
 
@@ -59,7 +60,9 @@ class Svm(nn.Module):
 
 
 def clip_statistics(views: dict[str, Tensor], lengths: Tensor) -> Tensor:
-    """Statistics over the frames of each clip, (B, ``STATISTICS`` · columns of all views); padding is left out."""
+    """Statistics over the frames of each clip, (B, ``STATISTICS`` · columns of all views); padding is
+    ignored.
+    """
     x = torch.cat(list(views.values()), 2)
     inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :, None]  # (B, T, 1)
     count = lengths[:, None]
@@ -74,13 +77,14 @@ def fit(statistics: np.ndarray, target: np.ndarray, n_classes: int) -> Svm:
     """Fit one machine per class, classes weighted by the inverse of their frequency.
 
     Args:
-        statistics: (clips, S) of training clips: statistics of the views, or functionals; columns that are constant are left out.
+        statistics: (clips, S) of training clips: statistics of the views, or functionals; constant columns
+            have no effect.
         target: (clips,) class numbers.
         n_classes: number of classes; one that is missing in ``target`` gets the offset −1 and no weights.
     """
     centre, scale = statistics.mean(0), scales(statistics)
     x = ((statistics - centre) / scale).astype(np.float64)
-    kernel = squareform(pdist(x, "sqeuclidean"))  # once for all machines, and in place: it has clips² values
+    kernel = squareform(pdist(x, "sqeuclidean"))  # once for all machines; in place, because it has clips² values
     kernel /= -x.shape[1]
     np.exp(kernel, out=kernel)
     weights, offsets = np.zeros((len(x), n_classes)), np.full(n_classes, -1.0)

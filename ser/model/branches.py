@@ -1,9 +1,11 @@
-"""The branches: each turns the frames of a view into tokens, that is vectors over time with a mask of what is speech and what is padding.
+"""The branches: each turns the frames of views into tokens, vectors over time with a mask that marks padding.
 
-Letters in shape comments: B clips, T frames, F rows of a view (mel bands or coefficients), C channels, N tokens, d width.
+Letters in shape comments: B clips, T frames, F rows of a view (mel bands or coefficients), C channels, N
+tokens, d width.
 
-Padding never leaks: padded frames are zero before every convolution and after every stage, and they are left out of the statistics
-of batch norm and of every attention. A token counts as long as it covers at least one frame of its clip.
+Padding never leaks: padded frames are zero before every convolution and after every stage, and neither batch
+norm nor
+attention includes them. A token counts if it covers at least one frame of its clip.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def token_mask(lengths: Tensor, frames_per_token: int, tokens: int) -> Tensor:
 class CnnStage(nn.Module):
     """3×3 convolution → max pool → batch norm → activation → dropout of whole channels.
 
-    The pool comes before norm and activation: both then work on a fraction of the values, which is most of the cost of a small CNN.
+    The pool precedes norm and activation, which then process only a fraction of the values. In a small CNN
+    they are most of the cost.
     """
 
     def __init__(self, params: CnnParams, stage: int, channels_in: int, bins_in: int) -> None:
@@ -53,7 +56,7 @@ class CnnStage(nn.Module):
         bins = (bins_in - 1) // stride[1] + 1
         self.pool = (params.pool_time[stage], min(params.pool_bins[stage], bins))
         self.bins = bins // self.pool[1]
-        self.frames = stride[0] * self.pool[0]  # steps of the stage before that become one
+        self.frames = stride[0] * self.pool[0]  # input steps per output step
         self.norm = MaskedBatchNorm(self.channels)
         self.activation = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.01), "silu": nn.SiLU()}[params.activation]
         self.dropout = params.dropout
@@ -92,8 +95,8 @@ class Cnn(nn.Module):
 
     def forward(self, view: Tensor, lengths: Tensor) -> list[Tokens]:
         """view (B, T, F) zero where padded, lengths (B,) → tokens after each stage, (B, N_k, C_k·F_k)."""
-        x = F.pad(view, (0, 0, 0, self.frames[-1] - 1))  # so that pooling, which drops a remainder, drops none of the clip
-        x = x.unsqueeze(3).permute(0, 3, 1, 2)  # (B, 1, T', F); made this way its strides say channels-last, and all that follows is so
+        x = F.pad(view, (0, 0, 0, self.frames[-1] - 1))  # pooling drops a remainder; this way it is padding only
+        x = x.unsqueeze(3).permute(0, 3, 1, 2)  # (B, 1, T', F) with channels-last strides, which all later layers keep
         tokens = []
         for stage, frames in zip(self.stages, self.frames, strict=True):
             x = stage(x, lengths, frames)
@@ -102,9 +105,9 @@ class Cnn(nn.Module):
 
 
 class CnnBranches(nn.Module):
-    """CNNs over one view or several, in step.
+    """CNNs over one view or several, aligned in time.
 
-    All pool time alike, so their tokens are aligned: those of one moment are laid side by side.
+    All pool time by the same factor, so their tokens are aligned and can be concatenated step by step.
 
     Attributes:
         widths: width of the tokens at each level.
@@ -134,10 +137,10 @@ class CnnBranches(nn.Module):
 
 
 def segment(tokens: Tokens, segments: int) -> Tokens:
-    """Average each clip's tokens into equal parts and lay these side by side: a fixed grid for any clip length.
+    """Average each clip's tokens in equal parts and concatenate the means: a fixed grid for any clip length.
 
-    Part s of n tokens averages tokens ⌊s·n/S⌋ to ⌈(s+1)·n/S⌉ − 1, as ``adaptive_avg_pool1d`` does, but as a product of matrices:
-    it knows each clip's own n and has a deterministic gradient on every device.
+    Part s of n tokens averages tokens ⌊s·n/S⌋ to ⌈(s+1)·n/S⌉ − 1, as in ``adaptive_avg_pool1d``. As a product
+    of matrices it respects the n of each clip and has a deterministic gradient on every device.
 
     Returns:
         One token per clip, (B, 1, S·d).
@@ -155,8 +158,9 @@ def segment(tokens: Tokens, segments: int) -> Tokens:
 class EncoderLayer(nn.Module):
     """Transformer encoder layer (Vaswani et al. 2017).
 
-    Post-norm: ``x = LN(x + MHA(x)); x = LN(x + FFN(x))``. Pre-norm (Xiong et al. 2020): ``x = x + MHA(LN(x)); x = x + FFN(LN(x))``.
-    Written out because ``nn.TransformerEncoderLayer`` bakes the length into an ONNX export. Dropout is on what each sub-layer adds.
+    Post-norm: ``x = LN(x + MHA(x)); x = LN(x + FFN(x))``. Pre-norm (Xiong et al. 2020): ``x = x + MHA(LN(x));
+    x = x + FFN(LN(x))``. ``nn.TransformerEncoderLayer`` is not used, because it fixes the length in an ONNX
+    export. Dropout is applied to the output of each sub-layer.
     """
 
     def __init__(self, dim: int, heads: int, ffn: int, dropout: float, pre_norm: bool = False) -> None:
@@ -193,7 +197,9 @@ class TransformerBranch(nn.Module):
     """
 
     def __init__(self, params: TransformerParams, rows: dict[str, int], levels: int) -> None:
-        """``rows`` of each view; ``levels``: how many depths are asked for, level k after layer k and the last after the last."""
+        """``rows`` of each view; ``levels``: number of depths. Level k follows layer k, the last level the
+        last layer.
+        """
         super().__init__()
         self.params = params
         self.views = list(rows) if params.view == "both" else [params.view]
@@ -208,7 +214,8 @@ class TransformerBranch(nn.Module):
         self.embed = nn.Linear(stacked, width) if params.dim is not None else nn.Identity()
         pre_norm = params.norm == "pre"
         self.layers = nn.ModuleList(EncoderLayer(width, params.heads, params.ffn, params.dropout, pre_norm) for _ in range(params.layers))
-        # The residual stream of pre-norm layers grows with depth and is normed where it is read; post-norm layers have done so.
+        # The residual stream of pre-norm layers is normalised where it is read; that of post-norm layers
+        # already is.
         self.norms = nn.ModuleList(nn.LayerNorm(width) if pre_norm else nn.Identity() for _ in range(levels))
         self.taps = [min(level, params.layers - 1) for level in range(levels - 1)] + [params.layers - 1]
         self.widths = [width] * levels
@@ -236,7 +243,9 @@ class TransformerBranch(nn.Module):
 
 
 def sinusoids(count: int, dim: int, device: torch.device) -> Tensor:
-    """Positions of Vaswani et al. 2017, (count, dim): sines and cosines of wavelengths from 2π to 20000π in turn."""
+    """Positions of Vaswani et al. 2017, (count, dim): sines and cosines of wavelengths from 2π to 20000π in
+    turn.
+    """
     rates = torch.exp(torch.arange(0, dim, 2, device=device) * (-math.log(10000.0) / dim))  # (⌈dim/2⌉,)
     angles = torch.arange(count, device=device)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :dim]

@@ -33,7 +33,8 @@ class Fused(NamedTuple):
 
     Attributes:
         z: (B, width).
-        a_weights: attention over A's tokens for each level, (B, N_a), summing to 1; empty where the fusion has none.
+        a_weights: attention over A's tokens for each level, (B, N_a), summing to 1; empty where the fusion
+            has none.
         x_weights: the same over X's tokens, (B, N_x).
     """
 
@@ -45,8 +46,8 @@ class Fused(NamedTuple):
 class Fusion(nn.Module):
     """Base of all fusions.
 
-    A subclass states its facts as class attributes, makes its layers and sets ``width`` in ``__init__``, and defines
-    ``forward``.
+    A subclass states its facts as class attributes, makes its layers and sets ``width`` in ``__init__``, and
+    defines ``forward``.
 
     Attributes:
         formula: how z is made, in one to three short lines; printed, and drawn in the picture of the network.

@@ -56,7 +56,7 @@ class Linear(nn.Module):
 
     def widened(self, columns: int) -> Linear:
         """The same regression reading all of so many columns: those it leaves out get the scale ∞ and no weight."""
-        wide = Linear(columns, self.n_classes)
+        wide = Linear(columns, self.n_classes).to(self.weight.device)
         wide.scale.fill_(torch.inf)
         for name in ("centre", "scale"):
             wide.get_buffer(name)[self.columns] = self.get_buffer(name)

@@ -1,4 +1,7 @@
-"""Losses: cross-entropy with label smoothing, focal loss, and weights against class imbalance. All take mixup's soft targets."""
+"""Losses: cross-entropy with label smoothing, focal loss, and weights against class imbalance.
+
+All accept the soft targets of mixup.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from ser.params.train import Train
 def loss(logits: Tensor, targets: Tensor, train: Train, class_weights: Tensor | None = None) -> Tensor:
     """Mean loss of a batch, weighted by class.
 
-    ``cross_entropy``: −Σ_k w_k t_k log p_k with targets smoothed to t (1 − ε) + ε/K, ε = ``label_smoothing`` (Szegedy et al. 2016).
-    ``focal``: −Σ_k w_k t_k (1 − p_k)^γ log p_k, γ = ``focal_gamma`` (Lin et al. 2017).
-    The sum over clips is divided by Σ w_k t_k of the unsmoothed targets, which for hard targets is what torch's own cross-entropy does.
+    ``cross_entropy``: −Σ_k w_k t_k log p_k with targets smoothed to t (1 − ε) + ε/K, ε = ``label_smoothing``
+    (Szegedy et al. 2016).
+    ``focal``: −Σ_k w_k t_k (1 − p_k)^γ log p_k, γ = ``focal_gamma`` (Lin et al. 2017). The sum over clips is
+    divided by Σ w_k t_k of the unsmoothed targets, which for hard targets is what torch's own cross-entropy
+    does.
 
     Args:
         logits: (B, K).
@@ -25,7 +30,7 @@ def loss(logits: Tensor, targets: Tensor, train: Train, class_weights: Tensor | 
     Returns:
         Scalar in nats, ≥ 0.
     """
-    logits = logits.float()  # bf16 has too few digits for a softmax
+    logits = logits.float()  # bf16 is too imprecise for a softmax
     classes = logits.shape[1]
     if targets.dim() == 1:
         targets = (targets[:, None] == torch.arange(classes, device=targets.device)).to(logits.dtype)  # (B, K)
@@ -41,8 +46,9 @@ def loss(logits: Tensor, targets: Tensor, train: Train, class_weights: Tensor | 
 def class_weights(counts: Tensor, train: Train) -> Tensor:
     """Weight of each class from the number of its training clips.
 
-    ``inverse``: 1/n. ``effective``: (1 − β)/(1 − βⁿ), the inverse effective number of clips (Cui et al. 2019). Scaled so that the
-    weights of the classes that occur have mean 1; a class without clips gets 0, for it can only be smoothed towards.
+    ``inverse``: 1/n. ``effective``: (1 − β)/(1 − βⁿ), the inverse effective number of clips (Cui et al.
+    2019). Scaled so that the weights of the classes that occur have mean 1; a class without clips gets 0,
+    because only label smoothing could raise it.
 
     Args:
         counts: (K,) numbers of clips.

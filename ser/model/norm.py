@@ -1,4 +1,4 @@
-"""Batch norm that leaves padding out and sums over all processes that train together."""
+"""Batch norm that ignores padding and computes its statistics over all ranks of a data-parallel training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) whose statistics leave padding out, over all processes of a data-parallel training.
+    """Batch normalisation (Ioffe & Szegedy 2015) with statistics over all ranks and without padding.
 
-    The statistics of a batch thus depend neither on how far it is padded nor on how it is shared among processes.
+    So the statistics of a batch depend neither on its padding nor on its distribution over ranks.
     Running statistics have momentum 0.1, with the unbiased variance, as ``nn.BatchNorm2d``.
     """
 
@@ -28,12 +28,15 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, C, N, F), mask (B, N) → (B, C, N, F), normalised everywhere but with statistics of what counts."""
+        """x (B, C, N, F), mask (B, N) → (B, C, N, F).
+
+        Padding is normalised too but does not enter the statistics.
+        """
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        rows = x.permute(0, 2, 3, 1).flatten(0, 2).float()  # (B·N·F, C): no copy, for x is channels-last
+        rows = x.permute(0, 2, 3, 1).flatten(0, 2).float()  # (B·N·F, C): no copy, because x is channels-last
         counts = mask[..., None].expand(-1, -1, x.shape[3]).flatten().to(rows.dtype)  # (B·N·F,)
-        with torch.autocast(x.device.type, enabled=False):  # sums over thousands of frames need all digits
+        with torch.autocast(x.device.type, enabled=False):  # sums over thousands of frames need full precision
             sums = _over_processes(torch.cat([counts.sum()[None], counts @ rows, counts @ rows.square()]))
         count, (total, squares) = sums[0], sums[1:].chunk(2)
         mean = total / count
@@ -47,7 +50,7 @@ class MaskedBatchNorm(nn.Module):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over processes, whose gradient is the sum of the processes' gradients."""
+    """All-reduce with a gradient: the sum of the gradients of all ranks."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""How tokens are weighed and summed up: what the fusions (``ser/model/fusion.py``, whose letters these are) are built from."""
+"""Weights over tokens and weighted sums: the building blocks of the fusions.
+
+Letters as in ``ser/model/fusion.py``.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +18,20 @@ SMALLEST_VARIANCE = 1e-5
 
 
 class Pool(nn.Module):
-    """Tokens and their weights → one vector; see the head of ``ser/model/fusion.py``."""
+    """Tokens and their weights → one vector, as the docstring of ``ser/model/fusion.py`` defines it."""
 
     def __init__(self, params: Model) -> None:
         super().__init__()
         self.deviation = params.statistics == "mean_std"
 
     def width(self, tokens: int) -> int:
-        """Width s of what tokens of a width d become."""
+        """Width s of the pooled vector for tokens of width d."""
         return 2 * tokens if self.deviation else tokens
 
     def forward(self, weights: Tensor, tokens: Tokens) -> Tensor:
-        """Weights (B, N), zero where padded and with sum 1, and tokens (B, N, d) → (B, s), in float32 under autocast too.
+        """Weights (B, N), zero where padded, sum 1, and tokens (B, N, d) → (B, s), always in float32.
 
-        In bfloat16 the difference of two squares would be rounding errors.
+        In bfloat16 the difference of two squares would be rounding error.
         """
         device = tokens.values.device.type
         whole = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else contextlib.nullcontext()
@@ -38,7 +41,7 @@ class Pool(nn.Module):
             if not self.deviation:
                 return mean
             variance = weighted(weights.float(), values.square()) - mean.square()
-            return torch.cat([mean, (variance.clamp_min(0) + SMALLEST_VARIANCE).sqrt()], 1)  # a root has no gradient at zero
+            return torch.cat([mean, (variance.clamp_min(0) + SMALLEST_VARIANCE).sqrt()], 1)  # the root has no finite gradient at 0
 
     def evenly(self, tokens: Tokens) -> Tensor:
         """Pool with equal weights, (B, N, d) → (B, s)."""
@@ -69,19 +72,19 @@ class Affinity(nn.Module):
         self.x = nn.Linear(dim, dim, bias=False)
         self.score_a = nn.Linear(dim, 1, bias=False)
         self.score_x = nn.Linear(dim, 1, bias=False)
-        nn.init.normal_(self.b.weight, std=1 / dim)  # affinities of tokens of unit scale then start inside tanh's slope
+        nn.init.normal_(self.b.weight, std=1 / dim)  # so tanh does not saturate for tokens of unit scale
 
     def forward(self, a: Tokens, x: Tokens) -> tuple[Tensor, Tensor]:
         """→ p_a (B, N_a), p_x (B, N_x)."""
         affinity = torch.tanh(self.b(x.values) @ a.values.transpose(1, 2)).transpose(1, 2)  # (B, N_a, N_x)
-        a_seen, x_seen = self.a(a.values), self.x(x.values)  # zero where padded, so they add nothing to the other side
+        a_seen, x_seen = self.a(a.values), self.x(x.values)  # zero where padded, so padding adds nothing to the other side
         h_a = torch.tanh(a_seen + affinity @ x_seen)  # (B, N_a, d)
         h_x = torch.tanh(x_seen + affinity.transpose(1, 2) @ a_seen)  # (B, N_x, d)
         return _softmax(self.score_a(h_a).squeeze(2), a.mask), _softmax(self.score_x(h_x).squeeze(2), x.mask)
 
 
 class Guided(nn.Module):
-    """Weights over one side, led by a vector; see ``AlternatingCoattention``."""
+    """Weights over one side, guided by a vector; see ``AlternatingCoattention``."""
 
     def __init__(self, dim: int, guided: bool) -> None:
         super().__init__()
@@ -111,7 +114,9 @@ class CrossLayer(nn.Module):
         self.norm_ffn = nn.LayerNorm(dim)
 
     def forward(self, asking: Tokens, answering: Tokens) -> tuple[Tokens, Tensor]:
-        """Tokens (B, N_q, d) and (B, N_k, d) → tokens (B, N_q, d) and the mean attention on each answering token, (B, N_k)."""
+        """Tokens (B, N_q, d) and (B, N_k, d) → tokens (B, N_q, d) and the mean attention on each answering
+        token, (B, N_k).
+        """
         q = self._heads(self.q(asking.values))  # (B, h, N_q, d/h)
         k, v = (self._heads(part) for part in self.kv(answering.values).chunk(2, 2))  # (B, h, N_k, d/h)
         p = _softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[3]), answering.mask[:, None, None])  # (B, h, N_q, N_k)

@@ -1,5 +1,9 @@
 """The schema of ``params.yaml``: every key typed, bounded, documented; unknown keys refused by name.
 
+Imports no other room.
+Imported by ``runtime``, ``corpora``, ``download``, ``signal``, ``encoders``, ``views``, ``splits``,
+``model``, ``diagram``, ``training``, ``evaluation``, ``serving`` and ``search``.
+
 >>> from ser.params import load
 >>> load("params.yaml").preprocess.sample_rate
 16000

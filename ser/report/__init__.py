@@ -1,4 +1,5 @@
 """The report: one self-contained HTML page with its pictures.
 
-Imports ``evaluation``, ``runtime`` and ``params``. Only the report stage imports it.
+Imports ``runtime`` and ``evaluation``.
+Imported by no other room.
 """

@@ -20,8 +20,9 @@ from ser.evaluation.result import Result
 from ser.report import plots
 from ser.runtime.text import number, percent
 
-PUBLISHED = Path(__file__).with_name("published_results.csv")
-"""Published scores of other systems, each with its protocol; wa and ua in per cent, empty where not published."""
+PUBLISHED_RESULTS = Path(__file__).with_name("published_results.csv")
+"""Published scores of other systems, each with its protocol; wa and ua in per cent, empty if not published.
+"""
 
 NONE_REJECTED = pd.DataFrame(columns=["path", "reason", "detail"])
 """``rejected.csv`` without rows."""
@@ -58,7 +59,7 @@ def render(corpora: list[Corpus], missing: list[str], parameters: str) -> str:
         missing: corpora of params.yaml without a result; the page lists them as not run.
         parameters: text of params.yaml.
     """
-    published = pd.read_csv(PUBLISHED, keep_default_na=True)
+    published = pd.read_csv(PUBLISHED_RESULTS, keep_default_na=True)
     others = {str(name): part for name, part in published.groupby("corpus", sort=False)}
     environment = Environment(
         loader=PackageLoader("ser.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -1,4 +1,5 @@
-"""The pictures of the report, as SVG in the colours of the page: dark on light, light on dark, black on paper.
+"""The pictures of the report, as SVG in the colours of the page: dark on light, light on dark, black on
+paper.
 
 All functions return an ``<svg>`` element for a page that defines the variables of ``ser.report.svg.COLOURS``.
 """
@@ -66,7 +67,7 @@ def overview(rows: Sequence[Overview]) -> str:
 
 @matplotlib.rc_context(STYLE)
 def confusion(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float | None]], classes: Sequence[str]) -> str:
-    """Row-normalised confusion matrix: each row shows how the clips of one emotion were classified, in per cent."""
+    """Row-normalised confusion matrix: how the clips of each emotion were classified, in per cent."""
     size = len(classes)
     figure, axes = new_axes(1.4 + 0.58 * size, 0.9 + 0.46 * size)
     for i in range(size):
@@ -225,7 +226,9 @@ def removed(shares: dict[str, float]) -> str:
 
 @matplotlib.rc_context(STYLE)
 def attention(example: Example) -> str:
-    """Log-mel spectrogram of a clip, and below it the attention weights over time of each side of the fusion (1 = uniform)."""
+    """Log-mel spectrogram of a clip, and below it the attention weights over time of each side of the fusion
+    (1 = uniform).
+    """
     sides = list(example.attention.items())
     seconds = len(example.audio) / example.sample_rate
     figure = new_figure(4.2, 1.9 + 0.75 * bool(sides))

@@ -59,7 +59,7 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def as_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an ``<svg>`` element in the page's colours and font; the same figure gives the same bytes."""
+    """The figure as an ``<svg>`` element in the page's colours and font; same figure, same bytes."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

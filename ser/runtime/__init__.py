@@ -1,4 +1,6 @@
-"""How it runs, never what it computes: cores, devices, workers, safe writing of files, circumstances, text of figures.
+"""How stages run, not what they compute: cores, workers, whole files, locks, circumstances, text of figures.
 
-Imports only ``ser.params``. Every room may import it.
+Imports ``params``.
+Imported by ``corpora``, ``download``, ``signal``, ``encoders``, ``views``, ``splits``, ``diagram``,
+``training``, ``evaluation``, ``report``, ``serving`` and ``search``.
 """

@@ -1,4 +1,7 @@
-"""Where a result was made: git revision, processor, graphics cards and versions. It stands beside results and never changes one."""
+"""Where a result was made: git revision, processor, graphics cards and versions.
+
+It stands beside results and never changes one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ class Circumstances:
     """Where a result was made.
 
     Attributes:
-        revision: commit of the working tree, with ``-dirty`` when tracked files differ from it; empty outside git.
+        revision: commit of the working tree, with ``-dirty`` when tracked files differ from it; empty outside
+            git.
         cpu: processor model as the kernel names it.
         cores: cores that this process may use.
         gpu: models of the graphics cards; empty without one.

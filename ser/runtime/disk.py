@@ -86,10 +86,13 @@ def copy(source: Path, target: Path, *, checksum: str | None, title: str) -> dic
 
 
 def owned(root: Path, name: str) -> Path:
-    """The folder ``root/name``, which a stage may fill and clear. Call it again right before anything is removed.
+    """The folder ``root/name``, which a stage may fill and clear.
+
+    Call it again right before anything is removed.
 
     Raises:
-        SerError: if the name is no plain name of a folder, or ``root/name`` is a link or lies elsewhere than directly in ``root``.
+        SerError: if the name is no plain name of a folder, or ``root/name`` is a link or lies elsewhere than
+            directly in ``root``.
     """
     if name in ("", ".", "..") or set(name) & set("/\\\0"):
         raise SerError(f"{name!r} is no name of a folder in {root}")
@@ -123,7 +126,7 @@ def _agree(sums: dict[str, str], checksum: str | None, size: int) -> dict[str, s
 
 @contextmanager
 def file_written_whole(target: Path, *, shared: bool = False) -> Iterator[Path]:
-    """A path beside ``target`` for a new file, which replaces ``target`` when the block ends without an error.
+    """A path beside ``target`` for a new file, which replaces ``target`` when the block ends without error.
 
     Readers see the old file or the new one, both complete, even after a power failure. After an error the new
     file is removed.
@@ -147,8 +150,8 @@ def file_written_whole(target: Path, *, shared: bool = False) -> Iterator[Path]:
 def written_whole(folder: str | Path) -> Iterator[Path]:
     """A new folder beside ``folder``, which replaces ``folder`` when the block ends without an error.
 
-    So a folder of that name holds all of a run's output. After an error the new folder is removed, and the old
-    one stays.
+    So a folder of that name holds all of a run's output. After an error the new folder is removed, and the
+    old one stays.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -164,14 +167,14 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path``, the file ``<path>.lock``: one process at a time works on it, the others wait."""
+    """Hold the lock of ``path``, the file ``<path>.lock``: one process at a time, the others wait."""
     with _lock_file(path) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def lock_if_free(path: Path) -> IO[str] | None:
-    """The lock of ``path``, held until it is closed or this process ends; None while another process holds it."""
+    """The lock of ``path``, held until it is closed or this process ends; None if another process holds it."""
     lock = _lock_file(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

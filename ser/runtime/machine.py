@@ -78,8 +78,8 @@ def cores() -> int:
 def keep_freed_memory(most: int | None = None) -> None:
     """Let this process keep freed memory for its next arrays, instead of returning it to the system.
 
-    By default glibc maps large arrays one by one and unmaps them when they are freed. Each new one then costs page
-    faults and zeroing. Other C libraries have no such settings, and nothing is changed there.
+    By default glibc maps large arrays one by one and unmaps them when they are freed. Each new one then costs
+    page faults and zeroing. Other C libraries have no such settings, and nothing is changed there.
 
     Args:
         most: bytes of free memory at the end of the heap that stay, where arrays up to 32 MB share it; None:

@@ -1,4 +1,4 @@
-"""How figures, tables and the message about a missing file are written: the same on the page, in logs, in the model card and by ``ser``."""
+"""How figures, tables and the message about a missing file are written, the same everywhere."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ UNKNOWN = "–"
 def percent(value: float | None, digits: int = 1, sign: bool = False) -> str:
     """A share in per cent: 0.523 → ``52.3``; ``–`` for None and NaN.
 
-    The decimal digits of the value are rounded, halves away from zero: 0.6885 → ``68.9``. Formatting the binary number would give 68.8,
-    since the float nearest to 68.85 lies below it.
+    The decimal digits of the value are rounded, halves away from zero: 0.6885 → ``68.9``. Formatting the
+    binary number would give 68.8, since the float nearest to 68.85 lies below it.
 
     Args:
         value: a share, e.g. in [0, 1]; a difference of shares may be negative.
@@ -26,7 +26,8 @@ def percent(value: float | None, digits: int = 1, sign: bool = False) -> str:
 
 
 def number(value: float | None, digits: int = 3, sign: bool = False, factor: int = 1) -> str:
-    """A number with a fixed count of decimal places, rounded as ``percent`` does: 0.0005 → ``0.001``; ``–`` for None and NaN.
+    """A number with a fixed count of decimal places, rounded as ``percent`` does: 0.0005 → ``0.001``; ``–``
+    for None and NaN.
 
     Args:
         value: the number.

@@ -65,10 +65,10 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
             ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, ([folder, get_temp_dir()],)) as executor,
         ):
             # A task starts only after the previous result in its file was taken, so that the file is free.
-            places = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
+            paths = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
             children = (executor._processes or {}).values()  # filled as tasks are submitted
             try:
-                yield from map(_take, _in_order(executor, functools.partial(_leave, call), zip(places, tasks, strict=False), AHEAD * count))
+                yield from map(_take, _in_order(executor, functools.partial(_leave, call), zip(paths, tasks, strict=False), AHEAD * count))
             except BrokenProcessPool:
                 raise SerError(f"a worker process died, {cause_of_death(children)}; try again with SER_WORKERS=1") from None
 
@@ -96,12 +96,12 @@ class _Left:
     sizes: list[int]
 
 
-def _leave(call: Callable[[Task], Result], place: tuple[str, Task]) -> _Left:
+def _leave(call: Callable[[Task], Result], path_and_task: tuple[str, Task]) -> _Left:
     """Run the task and write its arrays over the file's old content.
 
     A new file would cost more than the copy: the system clears and frees its pages.
     """
-    path, task = place
+    path, task = path_and_task
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(call(task), 5, buffer_callback=buffers.append)
     pieces = [buffer.raw() for buffer in buffers]
@@ -122,9 +122,9 @@ def _take(left: _Left) -> Any:
     """
     content = memoryview(bytearray(sum(left.sizes)))
     with open(left.path, "rb") as file:
-        found = file.readinto(content)
-    if found != len(content):
-        raise SerError(f"{left.path} holds {found} of {len(content)} bytes of a worker's result; run it again, with TMPDIR on a safer disk")
+        read = file.readinto(content)
+    if read != len(content):
+        raise SerError(f"{left.path} holds {read} of {len(content)} bytes of a worker's result; run it again, with TMPDIR on a safer disk")
     # The pickle is our own worker's, from the pool's private pipe. The file holds only the values of arrays.
     ends = list(itertools.accumulate(left.sizes, initial=0))
     return pickle.loads(left.pickled, buffers=[content[start:end] for start, end in itertools.pairwise(ends)])
@@ -153,7 +153,10 @@ def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
 
 @functools.cache
 def _tune_malloc() -> None:
-    """Keep up to 64 MB of the arrays of a clip for the next one. On clips of 4 s, fresh pages take half of the time."""
+    """Keep up to 64 MB of the arrays of a clip for the next one.
+
+    On clips of 4 s, fresh pages take half of the time.
+    """
     keep_freed_memory(64 << 20)
 
 

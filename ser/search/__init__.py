@@ -1,4 +1,6 @@
-"""Search for parameters: ``space`` reads the searched keys, ``study`` stores trials, ``trials`` trains them.
+"""Search for better parameters: ``space`` reads the keys, ``study`` stores trials, ``trials`` trains them.
 
-The last two need the optional package optuna.
+``study`` and ``trials`` need the optional package optuna.
+Imports ``params``, ``runtime``, ``signal``, ``encoders``, ``splits`` and ``training``.
+Imported by no other room.
 """

@@ -81,15 +81,15 @@ def read(path: str | Path, params: Params) -> list[Axis]:
             checked trial by trial.
     """
     try:
-        found = YAML(typ="safe", pure=True).load(Path(path))
+        space = YAML(typ="safe", pure=True).load(Path(path))
     except OSError as error:
         raise SpaceError(f"{path} cannot be read: {error.strerror}; docs/search-space.yaml is an example") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(found, dict) or not found:
+    if not isinstance(space, dict) or not space:
         raise SpaceError(f"{path} holds no keys to search; write lines like `train.lr: {{log: [1e-4, 1e-2]}}`")
     values = params.model_dump()
-    return [_axis(key, found[key], values, str(path)) for key in sorted(found, key=str)]
+    return [_axis(key, space[key], values, str(path)) for key in sorted(space, key=str)]
 
 
 def put(values: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,8 +125,8 @@ def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
     if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in KINDS:
         raise SpaceError(f"{where}: {key}: found {given!r}; expected one of {', '.join(KINDS)} with its values: {example}")
     kind, ends = next(iter(given.items()))
-    found = _choices(ends, where, key) if kind == "choose" else _ends(ends, kind, where, key)
-    returned = [_checked(key, value, values, where) for value in found]
+    given = _choices(ends, where, key) if kind == "choose" else _ends(ends, kind, where, key)
+    returned = [_checked(key, value, values, where) for value in given]
     if key.split(".")[0] not in SEARCHED:
         raise SpaceError(
             f"{where}: {key} cannot be searched here: only keys of {' and '.join(SEARCHED)} can, because they do not change features "
@@ -138,7 +138,7 @@ def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
         )
     if len(set(map(json.dumps, returned))) < len(returned):
         raise SpaceError(f"{where}: {key}: a value is named twice in {ends!r}")
-    return Axis(key, kind, tuple(returned) if kind == "choose" else found)
+    return Axis(key, kind, tuple(returned) if kind == "choose" else given)
 
 
 def _choices(given: Any, where: str, key: str) -> tuple[Any, ...]:

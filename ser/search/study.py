@@ -154,9 +154,9 @@ def outcome(trial: FrozenTrial) -> Outcome:
 
 def outcomes(study: optuna.Study) -> list[Outcome]:
     """All trials of a search, best first: finished by UA, then pruned by UA, then the rest by number."""
-    found = [outcome(trial) for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
+    known = [outcome(trial) for trial in study.get_trials(deepcopy=False) if trial.state != TrialState.WAITING]
     rank = {"finished": 0, "pruned": 1}
-    return sorted(found, key=lambda one: (rank.get(one.state, 2), -(one.ua or 0.0), one.number))
+    return sorted(known, key=lambda one: (rank.get(one.state, 2), -(one.ua or 0.0), one.number))
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

@@ -26,7 +26,8 @@ from ser.search.space import Axis, at, put
 from ser.search.study import Outcome
 from ser.signal.clips import read_table
 from ser.splits.assignment import read as read_assignment
-from ser.training import checkpoint, device, inference, jobs
+from ser.training import checkpoint, inference, jobs
+from ser.training.device import set_up
 from ser.training.inference import Trained
 
 
@@ -168,15 +169,15 @@ def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float
 
     The output of the training in this process goes to ``log.txt`` in the trial's folder.
     """
-    found = []
+    scores = []
     for seed in trained.seeds:
         weights = folder / f"fold{fold}-seed{seed}.safetensors"
         files = weights.with_suffix(".checkpoint"), weights, search.encoded
         job = jobs.Job(search.features, search.clips, search.assignment, trained, fold, seed, *files)
         with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
             ua = [row["valid_ua"] for row in jobs.train([job], _runtime(search.params))]
-        found.append(max(ua) if trained.train.keep == "best" else ua[-1])
-    return float(sum(found) / len(found))
+        scores.append(max(ua) if trained.train.keep == "best" else ua[-1])
+    return float(sum(scores) / len(scores))
 
 
 def _runtime(params: Params) -> Runtime:
@@ -194,7 +195,7 @@ def _identity(search: Search) -> dict[str, Any]:
     encoded = search.encoded if search.params.features.encoder is not None else None
     inputs = jobs.inputs(search.features, search.clips, search.assignment, search.params.features, encoded)
     runtime = _runtime(search.params)
-    place = device.set_up(runtime)
+    device = set_up(runtime)
     return {
         "corpus": search.corpus,
         "search space": [[axis.key, axis.kind, json.dumps(axis.values)] for axis in search.space],
@@ -204,5 +205,5 @@ def _identity(search: Search) -> dict[str, Any]:
         "features or folds": checkpoint.fingerprint([], inputs),
         "code": checkpoint.fingerprint([], jobs.code()),
         "torch": torch.__version__,
-        "device or threads": [place.type, torch.get_num_threads(), jobs.together(1, place, runtime)],
+        "device or threads": [device.type, torch.get_num_threads(), jobs.together(1, device, runtime)],
     }

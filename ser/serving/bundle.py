@@ -78,7 +78,7 @@ class BundledEncoder(Section):
     tokens_per_second: float = Field(gt=0)
     silence_seconds: float = Field(ge=0, le=10)
     """Put behind each clip before it is encoded."""
-    mel_bands: Literal[80, 128]
+    mel_bands: int = Field(ge=1, le=512)
     """Of Whisper's log-mel (``ser.encoders.whisper_mel``) at 16 kHz: 25 ms windows, one frame each 10 ms."""
     positions: int = Field(ge=1, le=1500)
     """Tokens that it hears at once; what is longer is cut into pieces."""

@@ -19,7 +19,7 @@ from ser.runtime.text import percent
 
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle
-    from ser.serving.predict import Prediction
+    from ser.serving.prediction import Prediction
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,7 +76,8 @@ def _predict(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ser.serving import arguments
-    from ser.serving.predict import Predictor, centred_on_speaker
+    from ser.serving.predict import Predictor
+    from ser.serving.prediction import centred_on_speaker
 
     paths = arguments.recordings(options.paths)
     folder = options.bundle or arguments.default_bundle(Path("exports"))

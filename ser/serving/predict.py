@@ -1,24 +1,22 @@
-"""An exported bundle applied to recordings, by the very code that prepared the training clips. Imports neither torch nor DVC."""
+"""An exported bundle applied to recordings, by the code that prepared the training clips. Imports neither torch nor DVC."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ser import SerError
 from ser.encoders.pooled import STATISTICS
-from ser.evaluation.adaptation import FEWEST, centred
 from ser.evaluation.calibration import softmax_at
-from ser.runtime.text import percent
 from ser.serving import bundle as bundles
 from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES, Bundle, BundleError
 from ser.serving.encoder import Encoder, States, together
 from ser.serving.graph import FLOAT, INTEGER, Graph, Port
+from ser.serving.prediction import Prediction
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
 from ser.signal.preprocessing import Prepared, prepare
@@ -29,46 +27,6 @@ from ser.views.windows import windows
 
 BATCH = 32
 """Windows given to the networks at once."""
-
-_BAR = 24
-"""Width of a full bar in characters."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a bundle says about one recording.
-
-    Attributes:
-        path: the recording, as it was named.
-        probabilities: of each class, in the bundle's order, summing to 1; empty where there is a problem.
-        seconds: length of the recording.
-        speech_seconds: what voice activity detection left of it.
-        no_speech: it found none, so the whole recording was judged.
-        problem: why there is no prediction; empty otherwise.
-    """
-
-    path: str
-    probabilities: dict[str, float]
-    seconds: float = 0.0
-    speech_seconds: float = 0.0
-    no_speech: bool = False
-    problem: str = ""
-
-    @property
-    def emotion(self) -> str:
-        """The most probable class; empty where there is a problem."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name]) if self.probabilities else ""
-
-    def table(self) -> str:
-        """The classes, most probable first, each with a bar and its share in percent; the problem where there is one."""
-        if not self.probabilities:
-            return self.problem
-        wide = max(len(name) for name in self.probabilities)
-        lines = []
-        for name, p in sorted(self.probabilities.items(), key=lambda entry: -entry[1]):
-            full = round(p * _BAR)
-            lines.append(f"{name:<{wide}}  {'█' * full}{'·' * (_BAR - full)} {percent(p) + '%':>6}")
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -249,22 +207,3 @@ def _takes(facts: Bundle) -> dict[str, Port]:
     if unknown := [name for name in facts.reads if name not in known]:
         raise BundleError(f"{bundles.FACTS}: reads {unknown[0][:40]!r}, which is neither a view nor of an encoder: export it again")
     return {name: known[name] for name in facts.reads}
-
-
-def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:
-    """The same predictions, each judged by how it differs from the others, all being of one speaker (``ser.evaluation.adaptation``).
-
-    Recordings that could not be judged stay as they are.
-
-    Raises:
-        SerError: if fewer than ``FEWEST`` could.
-    """
-    judged = [found for found in predictions if found.probabilities]
-    if len(judged) < FEWEST:
-        raise SerError(f"--one-speaker needs at least {FEWEST} usable recordings; found {len(judged)}")
-    names = list(judged[0].probabilities)
-    adapted = iter(centred(np.array([[found.probabilities[name] for name in names] for found in judged]), np.zeros(len(judged))))
-    return [
-        replace(found, probabilities=dict(zip(names, next(adapted).tolist(), strict=True))) if found.probabilities else found
-        for found in predictions
-    ]

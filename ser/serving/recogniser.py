@@ -13,7 +13,8 @@ import soundfile as sf
 
 from ser.serving.arguments import default_bundle
 from ser.serving.bundle import Bundle
-from ser.serving.predict import Prediction, Predictor
+from ser.serving.predict import Predictor
+from ser.serving.prediction import Prediction
 from ser.signal.audio import RATES, AudioError
 
 Recording = str | Path | np.ndarray

@@ -1,7 +1,8 @@
 """Bytes of a recording → mono float32 at the working rate.
 
-Everything libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, …) is told by its content, never by its name, and no length field in a header is
-trusted: what is read is what is there.
+libsndfile recognises the format (WAV, FLAC, OGG, MP3, AIFF, …) by content, never by name. No length field of
+a header is
+trusted: the samples that are there are read.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from ser.signal.clips import to_int16
 from ser.signal.formats import named
 
 RATES = (1_000, 768_000)
-"""Source rates in Hz that are taken for real. A header that says 1 Hz would blow up 16,000-fold when resampled."""
+"""Plausible source rates in Hz. A recording that claims 1 Hz would grow 16,000-fold when resampled."""
 
 MAX_POINTS = 1 << 28
-"""Values decoded at most (1 GiB; 4.6 hours of mono at 16 kHz): a few kilobytes of FLAC can claim to hold years."""
+"""Maximum number of decoded values (1 GiB; 4.6 hours of mono at 16 kHz): a small FLAC can claim to hold
+years.
+"""
 
 FULL_SCALE = 0.99
 """Magnitude from which a value counts as clipped; 8 bit PCM ends at 127/128."""
@@ -37,7 +40,7 @@ class AudioError(SerError):
 
     Attributes:
         reason: one short word, the same for the same cause, so that it can be counted.
-        detail: what was found.
+        detail: what is wrong, with values.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -52,18 +55,20 @@ class AudioError(SerError):
 def decode(data: bytes, sample_rate: int) -> np.ndarray:
     """Mono signal at ``sample_rate`` Hz, float32 in [−1, 1], shape (n,), n ≥ 1.
 
-    Channels are averaged, then resampled by soxr at HQ (pass band to 91 % of the lower Nyquist frequency, alias-free). Floating-point
-    recordings beyond full scale saturate, as in a converter.
+    Channels are averaged, then resampled by soxr at HQ (pass band to 91 % of the lower Nyquist frequency,
+    alias-free). Floating-point recordings beyond full scale saturate, as in a converter.
 
     Raises:
-        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, or ``too_short`` for less than one value at ``sample_rate``.
+        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, or ``too_short`` for less than one
+            value at ``sample_rate``.
     """
     channels, rate = read(data)
     return resample(to_mono(channels), rate, sample_rate)
 
 
 def read(data: bytes) -> tuple[np.ndarray, int]:
-    """All channels as they are, shape (n, channels), n ≥ 1, and the rate in Hz: 16 bit as int16, all else as float32 in [−1, 1).
+    """All channels as they are, shape (n, channels), n ≥ 1, and the rate in Hz: 16 bit as int16, all else as
+    float32 in [−1, 1).
 
     Raises:
         AudioError: ``unreadable``, ``empty``, ``nonfinite`` or ``too_long``.
@@ -93,7 +98,10 @@ def read(data: bytes) -> tuple[np.ndarray, int]:
 
 
 def _read_block(source: sf.SoundFile, kind: str) -> np.ndarray:
-    """The next values, fewer than asked at the end. The buffer is sized by what the header claims only where that is less."""
+    """The next block, shorter at the end.
+
+    The length in the header can make the buffer smaller, never larger.
+    """
     claimed = source.frames - source.tell() if source.seekable() else _BLOCK
     wanted = _BLOCK if claimed >= _BLOCK or claimed <= 0 else claimed
     block: np.ndarray = source.read(wanted, dtype=kind, always_2d=True)
@@ -107,9 +115,10 @@ def to_mono(channels: np.ndarray) -> np.ndarray:
 
 
 def to_pcm(channels: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    """Channels as ``read`` gives them → mono int16 at ``sample_rate``, shape (n,): what ``decode`` gives, rounded.
+    """Channels as ``read`` gives them → mono int16 at ``sample_rate``, shape (n,): ``decode``, rounded.
 
-    16 bit mono at that rate is taken as it is, which is the same and spares half a dozen passes over the signal.
+    16 bit mono at that rate is returned unchanged. The result is the same, without half a dozen passes over
+    the signal.
 
     Raises:
         AudioError: as ``resample``.
@@ -142,6 +151,8 @@ def _saturated(signal: np.ndarray) -> np.ndarray:
 
 
 def clipped(channels: np.ndarray) -> float:
-    """Share of values at full scale, 0–1, in a recording as it was read (before mixing and resampling, which hide it)."""
-    bound = math.ceil(FULL_SCALE * 32768) if channels.dtype == np.int16 else FULL_SCALE  # an int: int16 is compared as it is
+    """Share of values at full scale, 0–1, in a recording as it was read (before mixing and resampling, which
+    hide it).
+    """
+    bound = math.ceil(FULL_SCALE * 32768) if channels.dtype == np.int16 else FULL_SCALE  # an int, so that int16 need not be converted
     return (np.count_nonzero(channels >= bound) + np.count_nonzero(channels <= -bound)) / channels.size

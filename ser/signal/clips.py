@@ -1,4 +1,4 @@
-"""The packed store of clips that ``preprocess`` hands on: one array of audio, one table, one list of what was left out."""
+"""The clip store that ``preprocess`` writes: one array of audio, one table, one list of what was left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ser.runtime.disk import place_named
 from ser.runtime.reading import DamagedError, read_array, read_csv
 
 if TYPE_CHECKING:
-    import pandas as pd  # imported where a table is read: a predictor, which has none, starts without it
+    import pandas as pd  # imported only where a table is read: the predictor must start without it
 
 COLUMNS = {
     "clip": "string",  # member path, unique in the corpus, the same in every run: predictions are joined on it
@@ -27,20 +27,20 @@ COLUMNS = {
     "language": "string",
     "channel": "string",  # speech, nonspeech or empty
     "intensity": "string",
-    "statement": "string",  # what is said; with repetition it tells near-twins apart
+    "statement": "string",  # the sentence; with repetition it identifies a take
     "repetition": "string",
     "offset": "int64",  # first sample in audio.npy
     "samples": "int64",
     "source_seconds": "float64",  # length before VAD
-    "removed": "float64",  # share of the signal that VAD took away, 0–1
-    "no_speech": "bool",  # VAD found none: the whole signal was kept
-    "snr_db": "float64",  # speech level over the level between speech; NaN where VAD left nothing to compare
+    "removed": "float64",  # share of the signal that VAD removed, 0–1
+    "no_speech": "bool",  # VAD detected none, so the whole signal was kept
+    "snr_db": "float64",  # level of the speech over the level of the pauses; NaN without pauses
     "content": "string",  # hash of the decoded audio before VAD
 }
-"""Columns of ``clips.csv`` and their pandas types, in order. Text that is not known is empty, never NaN."""
+"""Columns of ``clips.csv`` and their pandas types, in order. Unknown text is empty, never NaN."""
 
 REJECTED = ["path", "reason", "detail"]
-"""Columns of ``rejected.csv``: reason is one short word per cause, so that it can be counted."""
+"""Columns of ``rejected.csv``: the reason is one short word per cause, so that causes can be counted."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def to_float(pcm: np.ndarray) -> np.ndarray:
 
 
 def to_int16(signal: np.ndarray) -> np.ndarray:
-    """float in [−1, 1] → int16, rounded; beyond full scale it saturates instead of wrapping around."""
+    """float in [−1, 1] → int16, rounded; values beyond full scale saturate and do not wrap around."""
     scaled = np.asarray(signal * 32768.0)
     np.rint(scaled, out=scaled)
     return np.clip(scaled, -32768, 32767, out=scaled).astype(np.int16)
@@ -93,7 +93,7 @@ def read_table(folder: str | Path) -> pd.DataFrame:
 
 
 def read(folder: str | Path, sample_rate: int) -> Clips:
-    """Open a clips folder; the audio stays on disk until it is used.
+    """Open a clips folder. The audio is read from disk when it is used.
 
     Raises:
         ser.runtime.reading.DamagedError: if table or audio are damaged or do not belong together.
@@ -104,10 +104,10 @@ def read(folder: str | Path, sample_rate: int) -> Clips:
 
 
 def check_store(folder: str | Path, starts: np.ndarray, lengths: np.ndarray) -> None:
-    """Whether ``audio.npy`` of a clips folder holds exactly the clips that ``clips.csv`` lists.
+    """Check that ``audio.npy`` of a clips folder holds exactly the clips of ``clips.csv``.
 
     Raises:
-        ser.runtime.reading.DamagedError: when it does not.
+        ser.runtime.reading.DamagedError: if it does not.
     """
     folder = Path(folder)
     length = len(_audio(folder))
@@ -140,12 +140,12 @@ class ArrayWriter:
         self.length += len(rows)
 
     def keep(self, rows: int) -> None:
-        """Go on behind the first rows of the file, right after the header was written."""
+        """Keep the first rows of the file and drop the rest. Call it right after ``write_header``."""
         self._file.truncate(self._file.seek(rows * self._row_bytes(), os.SEEK_CUR))
         self.length = rows
 
     def flush(self) -> None:
-        """Bring what was appended to the disk, so that it is there after a crash."""
+        """Write what was appended to the disk, so that it survives a crash."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -153,7 +153,9 @@ class ArrayWriter:
         return self._dtype.itemsize * math.prod(self._shape)
 
     def write_header(self) -> None:
-        """Write the header for the length so far; numpy leaves room in it for the first axis to grow, so its size stays the same."""
+        """Write the header for the present length. Its size never changes, because numpy reserves space in
+        it.
+        """
         description = np.lib.format.dtype_to_descr(self._dtype)
         header = {"descr": description, "fortran_order": False, "shape": (self.length, *self._shape)}
         self._file.seek(0)
@@ -162,13 +164,15 @@ class ArrayWriter:
 
 @contextlib.contextmanager
 def growing_array(path: str | Path, dtype: type[np.generic], shape: tuple[int, ...] = (), kept: int = 0) -> Iterator[ArrayWriter]:
-    """Write an ``.npy`` piece by piece, never all of it in memory; in the end its bytes are those of ``numpy.save`` of the whole.
+    """Write an ``.npy`` piece by piece, so that it need not fit into memory.
+
+    Its bytes are those of ``numpy.save``.
 
     Args:
         path: file to write.
         dtype: type of the values.
         shape: of one row; () for a one-dimensional array.
-        kept: rows of an interrupted run's file that stay; what lies behind them is dropped. The file must have them.
+        kept: rows of an interrupted run's file to keep; it must have as many. Later rows are dropped.
     """
     with open(path, "r+b" if kept else "wb") as file:
         writer = ArrayWriter(file, dtype, shape)

@@ -1,4 +1,4 @@
-"""Triangular filters on the mel scale, shared by everything that sums a spectrum into mel bands."""
+"""Triangular filters on the mel scale, for all code that sums a spectrum into mel bands."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 
 
 def slaney_filters(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
-    """Triangular filters on Slaney's mel scale, each of area 1 over Hz: float32 (n_mels, n_fft // 2 + 1), equal to librosa's.
+    """Triangular filters on Slaney's mel scale, each of area 1 over Hz: float32 (n_mels, n_fft // 2 + 1),
+    equal to librosa's.
 
-    The scale is linear (3 mel per 200 Hz) below 1 kHz and logarithmic (27 mel per factor 6.4) above: Slaney, Auditory Toolbox, 1998.
+    The scale is linear (3 mel per 200 Hz) below 1 kHz and logarithmic (27 mel per factor 6.4) above: Slaney,
+    Auditory Toolbox, 1998.
 
     Args:
         sample_rate: in Hz.

@@ -1,4 +1,4 @@
-"""White noise added to a recording, for training (``train.augment.noise_domain: waveform``) and for the robustness study."""
+"""White noise on a recording, for augmentation (``noise_domain: waveform``) and the robustness study."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from ser.signal.clips import to_float, to_int16
 
 
 def with_noise(signal: np.ndarray, snr_db: float, key: tuple[int, ...]) -> np.ndarray:
-    """White Gaussian noise at the ratio of mean powers over the whole clip, as it would be stored: int16 steps, saturated at full scale.
+    """Add white Gaussian noise and round to int16 as in the store.
+
+    The SNR is the ratio of mean powers of the whole clip.
 
     Args:
         signal: mono float in [−1, 1), shape (samples,), samples ≥ 1.
         snr_db: power of the signal over that of the noise, in dB.
-        key: of the random generator; at another ratio the same key gives the same noise, louder or softer.
+        key: seed of the random generator; the same key gives the same noise at every SNR, up to its level.
 
     Returns:
         float32 in [−1, 1), shape (samples,).

@@ -1,4 +1,6 @@
-"""Packed archives → the store of clips: decode, check, drop doubles, detect speech, and account for every recording found."""
+"""Packed archives → the clip store: decode, check, drop duplicates, detect speech, account for every
+recording.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array
 
 CHUNK = 32
-"""Recordings per task: enough to make handing over cheap, few enough to keep all workers busy to the end."""
+"""Recordings per task: enough to make the transfer cheap, few enough to keep all workers busy to the end."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,9 @@ class Prepared:
     Attributes:
         pcm: what is left, int16, shape (n,), n ≥ 1.
         source_seconds: length before VAD.
-        removed: share that VAD took away or silenced, 0–1.
-        no_speech: VAD found none, so the whole signal was kept.
-        snr_db: level of the speech over the level between speech; NaN where there is nothing between, or no detector.
+        removed: share that VAD removed or set to zero, 0–1.
+        no_speech: VAD detected none, so the whole signal was kept.
+        snr_db: level of the speech over the level of the pauses; NaN without pauses or without a detector.
         content: hash of the decoded audio before VAD.
     """
 
@@ -58,7 +60,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Recordings of one archive that a worker reads together; ``stamp`` tells archives apart that had the same name at different times."""
+    """Recordings of one archive for one worker task.
+
+    ``stamp`` (size and time) notices that an archive was replaced.
+    """
 
     archive: Path
     stamp: tuple[int, int]
@@ -67,10 +72,11 @@ class Chunk:
 
 
 def prepare(data: bytes, settings: Preprocess) -> Prepared:
-    """A recording's bytes → what the clip store holds of it. A predictor calls this too.
+    """A recording's bytes → its clip. The predictor calls this too.
 
     Raises:
-        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``too_short``, ``clipped`` or ``silent``.
+        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``too_short``, ``clipped`` or
+            ``silent``.
     """
     channels, rate = audio.read(data)
     seconds = len(channels) / rate
@@ -86,31 +92,31 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
 
 def detect(pcm: np.ndarray, settings: Preprocess) -> Prepared:
     """Voice activity detection on a decoded int16 signal, shape (n,), n ≥ 1, at the working rate."""
-    found = vad.segments(pcm, settings.sample_rate, settings.vad)
+    speech = vad.segments(pcm, settings.sample_rate, settings.vad)
     return Prepared(
-        pcm=vad.keep(pcm, found, settings.vad.keep),
+        pcm=vad.keep(pcm, speech, settings.vad.keep),
         source_seconds=len(pcm) / settings.sample_rate,
-        removed=vad.removed(found, len(pcm), settings.vad.keep),
-        no_speech=len(found) == 0,
-        snr_db=snr_db(pcm, found),
+        removed=vad.removed(speech, len(pcm), settings.vad.keep),
+        no_speech=len(speech) == 0,
+        snr_db=snr_db(pcm, speech),
         content=hashlib.sha256(np.ascontiguousarray(pcm, dtype="<i2").data).hexdigest()[:32],
     )
 
 
 def snr_db(pcm: np.ndarray, segments: np.ndarray) -> float:
-    """Mean power inside the segments over that outside, in dB, of an int16 signal; NaN when there is no inside or no outside.
+    """Mean power inside the segments over that outside, in dB, of an int16 signal; NaN if either is empty.
 
     Silence counts with the power of int16's rounding, 1/12, so that the ratio is never infinite.
     """
     edges = [0, *segments.ravel().tolist(), len(pcm)]  # outside, inside, outside, …
     power, length = [0.0, 0.0], [0, 0]
-    for place, (start, end) in enumerate(itertools.pairwise(edges)):
+    for number, (start, end) in enumerate(itertools.pairwise(edges)):
         piece = pcm[start:end].astype(np.float32)
-        power[place % 2] += float(np.dot(piece, piece))
-        length[place % 2] += end - start
+        power[number % 2] += float(np.dot(piece, piece))
+        length[number % 2] += end - start
     if 0 in length:
         return float("nan")
-    outside, inside = (max(power[place] / length[place], 1 / 12) for place in (0, 1))
+    outside, inside = (max(power[side] / length[side], 1 / 12) for side in (0, 1))
     return 10 * math.log10(inside / outside)
 
 
@@ -121,7 +127,7 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
         name: key of the corpus in ``params.yaml``.
         corpus: its source and labels.
         raw: what the download stage wrote, ``data/raw/<name>``.
-        folder: ``data/clips/<name>``; replaced as a whole, and only by a run that ends well.
+        folder: ``data/clips/<name>``; replaced as a whole, after a run without errors.
         settings: section ``preprocess``.
         runtime: section ``runtime``.
 
@@ -129,12 +135,12 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
         SerError: when nothing is left, or more than ``max_rejected`` of the recordings are faulty.
     """
     start_early(prepare_chunk, runtime)
-    found, rejects = list_recordings(name, corpus, raw.resolve())
+    recordings, rejects = list_recordings(name, corpus, raw.resolve())
     left_out = [(reject.path, reject.reason, reject.detail) for reject in rejects]
     with written_whole(folder) as partial:
-        rows, faults = _write_clips(name, found, settings, runtime, partial)
+        rows, faults = _write_clips(name, recordings, settings, runtime, partial)
         left_out = sorted(left_out + faults)
-        _check_faults(name, len(found), faults, settings.max_rejected)
+        _check_faults(name, len(recordings), faults, settings.max_rejected)
         _write_table(partial / "clips.csv", list(COLUMNS), (_as_text(row) for row in rows))
         _write_table(partial / "rejected.csv", REJECTED, left_out)
         summary = summarise(name, corpus, raw, rows, left_out, settings)
@@ -144,16 +150,18 @@ def build(name: str, corpus: Corpus, raw: Path, folder: Path, settings: Preproce
 
 
 def _write_clips(
-    name: str, found: list[Found], settings: Preprocess, runtime: Runtime, folder: Path
+    name: str, recordings: list[Found], settings: Preprocess, runtime: Runtime, folder: Path
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str, str]]]:
-    """Stream the audio to disk; rows of ``clips.csv`` and of ``rejected.csv``, both in the order of the recordings."""
+    """Stream the audio to disk; return the rows of ``clips.csv`` and ``rejected.csv`` in the order of the
+    recordings.
+    """
     rows: list[dict[str, Any]] = []
     rejected: list[tuple[str, str, str]] = []
     first_with: dict[str, str] = {}  # content → clip
-    outcomes = itertools.chain.from_iterable(spread(prepare_chunk, _chunks(found, settings), runtime))
+    outcomes = itertools.chain.from_iterable(spread(prepare_chunk, _chunks(recordings, settings), runtime))
     with growing_array(folder / "audio.npy", np.int16) as writer:
-        progress = tqdm(outcomes, desc=f"preprocess {name}", total=len(found), unit="clip", mininterval=0.5)
-        for one, outcome in zip(found, progress, strict=True):
+        progress = tqdm(outcomes, desc=f"preprocess {name}", total=len(recordings), unit="clip", mininterval=0.5)
+        for one, outcome in zip(recordings, progress, strict=True):
             if not isinstance(outcome, Prepared):
                 rejected.append((one.clip, *outcome))
             elif settings.deduplicate and outcome.content in first_with:
@@ -165,9 +173,9 @@ def _write_clips(
     return rows, rejected
 
 
-def _chunks(found: list[Found], settings: Preprocess) -> Iterator[Chunk]:
-    """Neighbours in the order of the clips that lie in the same archive."""
-    for archive, group in itertools.groupby(found, key=lambda one: one.archive):
+def _chunks(recordings: list[Found], settings: Preprocess) -> Iterator[Chunk]:
+    """Chunks of consecutive recordings of the same archive."""
+    for archive, group in itertools.groupby(recordings, key=lambda one: one.archive):
         status = archive.stat()
         members = (one.member for one in group)
         while batch := tuple(itertools.islice(members, CHUNK)):
@@ -175,7 +183,7 @@ def _chunks(found: list[Found], settings: Preprocess) -> Iterator[Chunk]:
 
 
 def prepare_chunk(chunk: Chunk) -> list[Prepared | tuple[str, str]]:
-    """``prepare`` for each recording of a chunk, in order; (reason, detail) in place of one that cannot become a clip."""
+    """``prepare`` each recording of a chunk, in order; (reason, detail) for one that cannot become a clip."""
     archive, _ = _opened(chunk.archive, chunk.stamp, threading.get_ident())
     outcomes: list[Prepared | tuple[str, str]] = []
     for member in chunk.members:
@@ -188,9 +196,9 @@ def prepare_chunk(chunk: Chunk) -> list[Prepared | tuple[str, str]]:
 
 @functools.lru_cache(maxsize=4)
 def _opened(path: Path, stamp: tuple[int, int], thread: int) -> tuple[Archive, ExitStack]:
-    """The archive and what holds it open, in each process (and each thread, on Dask), from one chunk to the next.
+    """The archive, kept open from one chunk to the next in each process (and, on Dask, each thread).
 
-    To read the archive's index again would cost more than a chunk does.
+    To read the index of the archive again would take longer than a chunk.
     """
     stack = ExitStack()
     return stack.enter_context(open_archive(path)), stack
@@ -236,7 +244,7 @@ def _write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -
 
 
 def _check_faults(name: str, tried: int, rejected: list[tuple[str, str, str]], bound: float) -> None:
-    """Refuse a corpus of which too much is broken; a double is no fault."""
+    """Refuse a corpus with too many faulty recordings; a duplicate is not faulty."""
     faults = [one for one in rejected if one[1] != "duplicate"]
     if len(faults) > bound * tried or len(rejected) == tried:
         reasons = ", ".join(f"{reason} {count}" for reason, count in Counter(reason for _, reason, _ in faults).most_common())
@@ -250,7 +258,7 @@ def _check_faults(name: str, tried: int, rejected: list[tuple[str, str, str]], b
 def summarise(
     name: str, corpus: Corpus, raw: Path, rows: list[dict[str, Any]], left_out: list[tuple[str, str, str]], settings: Preprocess
 ) -> dict[str, Any]:
-    """Content of ``summary.json``: everything found is kept or rejected for a reason, and what VAD took from whom."""
+    """Content of ``summary.json``: kept and rejected recordings, and how much VAD removed, by group."""
     source = read_json(raw / "source.json", "download", name, ["edition"])
     reasons = Counter(reason for _, reason, _ in left_out)
     return {
@@ -277,7 +285,7 @@ def _removed_by(column: str, rows: list[dict[str, Any]]) -> dict[str, dict[str, 
 
 
 def _removed(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Clips, their seconds before VAD, the share of these that VAD removed, and clips in which it found no speech."""
+    """Clips, their seconds before VAD, the share that VAD removed, and the number of clips without speech."""
     seconds = sum(row["source_seconds"] for row in rows)
     removed = sum(row["source_seconds"] * row["removed"] for row in rows)
     return {

@@ -1,6 +1,7 @@
-"""Voice activity detection: which parts of a signal are speech, by one of several detectors, under the same rules.
+"""Voice activity detection: which parts of a signal are speech, by one of several detectors and common rules.
 
-A detector gives one decision per frame; ``segments`` turns decisions into stretches of speech; ``keep`` applies them to the signal.
+A detector gives one decision per frame. ``segments`` turns decisions into segments, ``keep`` applies them to
+the signal.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from ser.signal.clips import to_float, to_int16
 WEBRTC_RATES = (8000, 16000, 32000, 48000)
 
 SILERO_THRESHOLD = 0.5
-"""Speech probability from which a frame counts: the authors' own default."""
+"""Speech probability from which a frame is speech: the authors' default."""
 
 
 def segments(signal: np.ndarray, sample_rate: int, vad: Vad) -> np.ndarray:
-    """Stretches of speech, int64, shape (k, 2): start and end (exclusive) in values of ``signal``, sorted, disjoint, within it.
+    """Segments of speech, int64 (k, 2): start and end (exclusive) in samples of ``signal``, sorted, disjoint.
 
-    k = 0 means that no speech was found. Method ``none`` calls all of it speech.
+    k = 0 means that no speech was detected. Method ``none`` returns the whole signal as one segment.
 
     Args:
-        signal: mono, shape (n,), n ≥ 1: int16, or float in [−1, 1], which is rounded to it. All detectors hear 16 bit.
-        sample_rate: in Hz; webrtc knows 8, 16, 32 and 48 kHz.
+        signal: mono, shape (n,), n ≥ 1: int16, or float in [−1, 1], which is rounded to int16: all detectors
+            work on 16 bit.
+        sample_rate: in Hz; webrtc needs 8, 16, 32 or 48 kHz.
         vad: method and rules.
 
     Raises:
-        SerError: for a rate that the detector cannot take, or when ``silero`` is not installed.
+        SerError: if the detector does not support the rate, or ``silero`` is not installed.
     """
     if vad.method == "none":
         return np.array([[0, len(signal)]], dtype=np.int64)
@@ -47,18 +49,19 @@ def segments(signal: np.ndarray, sample_rate: int, vad: Vad) -> np.ndarray:
         if frame == 0:
             raise SerError(f"preprocess.vad.frame_ms: {vad.frame_ms} ms at {sample_rate} Hz hold no value")
         decisions = np.ones(-(-len(pcm) // frame), dtype=bool)
-    # The detectors take a while to tell silence from speech: webrtc calls the first quarter of a second of hardly any noise speech.
+    # The detectors need time to adapt: webrtc calls the first quarter of a second of near silence speech.
     decisions &= levels_db(pcm, sample_rate, frame) > -vad.energy_db
     if vad.method == "webrtc":
-        end = len(decisions) - int(decisions[::-1].argmax())  # of the last loud frame: what it would say of those after it changes nothing
+        end = len(decisions) - int(decisions[::-1].argmax())  # end of the last loud frame; later frames are silent whatever webrtc decides
         decisions[:end] &= webrtc_decisions(pcm[: end * frame], sample_rate, frame, vad.aggressiveness)
     return _segments_of(decisions, frame, sample_rate, len(pcm), vad)
 
 
 def keep(signal: np.ndarray, segments: np.ndarray, how: Literal["trim", "concatenate", "mask"]) -> np.ndarray:
-    """What is left of the signal: from first to last speech, the speech alone, or the full length with zeros between.
+    """Apply segments: cut to the span of the speech, concatenate the speech, or set everything else to zero.
 
-    Without any segment the signal is returned whole: laughs and screams are no speech and still carry the label.
+    Without any segment the signal is returned whole, because a laugh or a scream is no speech and still has
+    its label.
     """
     if len(segments) == 0:
         return signal
@@ -73,7 +76,7 @@ def keep(signal: np.ndarray, segments: np.ndarray, how: Literal["trim", "concate
 
 
 def removed(segments: np.ndarray, length: int, how: Literal["trim", "concatenate", "mask"]) -> float:
-    """Share of ``length`` values that ``keep`` takes away or silences, 0–1."""
+    """Share of ``length`` samples that ``keep`` removes or sets to zero, 0–1."""
     if len(segments) == 0:
         return 0.0
     kept = segments[-1, 1] - segments[0, 0] if how == "trim" else (segments[:, 1] - segments[:, 0]).sum()
@@ -81,7 +84,9 @@ def removed(segments: np.ndarray, length: int, how: Literal["trim", "concatenate
 
 
 def webrtc_decisions(pcm: np.ndarray, sample_rate: int, frame: int, aggressiveness: int) -> np.ndarray:
-    """WebRTC's Gaussian mixture detector on int16 frames of 10, 20 or 30 ms: bool (frames,); the last frame is filled with zeros.
+    """WebRTC's Gaussian mixture detector on int16 frames of 10, 20 or 30 ms: bool (frames,).
+
+    The last frame is zero-padded.
 
     Raises:
         SerError: for another rate.
@@ -89,16 +94,17 @@ def webrtc_decisions(pcm: np.ndarray, sample_rate: int, frame: int, aggressivene
     if sample_rate not in WEBRTC_RATES:
         rates = ", ".join(str(rate) for rate in WEBRTC_RATES)
         raise SerError(f"preprocess.vad.method webrtc takes {rates} Hz, not {sample_rate}; choose another sample_rate, or energy")
-    detector = webrtcvad.Vad(aggressiveness)  # it adapts to what it hears: a new one for every signal
+    detector = webrtcvad.Vad(aggressiveness)  # it adapts to its input, so each signal needs a new one
     data, step = pcm.astype("<i2", copy=False).tobytes() + bytes(2 * (-len(pcm) % frame)), 2 * frame
     return np.array([detector.is_speech(data[i : i + step], sample_rate, frame) for i in range(0, len(data), step)])
 
 
 def levels_db(signal: np.ndarray, sample_rate: int, frame: int) -> np.ndarray:
-    """Mean square of each frame relative to the loudest frame's, float64 (frames,), ≤ 0; digital silence is −∞.
+    """Level of each frame in dB relative to the loudest frame, float64 (frames,), ≤ 0; digital silence is −∞.
 
-    A moving average over about 14 ms is taken off before, in steps of at most 1/800 s: breath on a microphone swings at 10 Hz, inaudible
-    and as loud as the voice. That lowers 10 Hz by 30 dB and leaves 100 Hz and more as they are.
+    A moving average over about 14 ms, in steps of at most 1/800 s, is subtracted first. It removes the
+    inaudible 10 Hz of breath on a microphone, which can be as strong as the voice: −30 dB at 10 Hz, no change
+    from 100 Hz on.
     """
     step = max(size for size in range(1, max(1, sample_rate // 800) + 1) if frame % size == 0)
     frames = -(-len(signal) // frame)
@@ -120,8 +126,8 @@ def levels_db(signal: np.ndarray, sample_rate: int, frame: int) -> np.ndarray:
 def silero_decisions(pcm: np.ndarray, sample_rate: int) -> tuple[np.ndarray, int]:
     """Silero's recurrent network on int16: bool (frames,), and the frame length (32 ms) in values of ``pcm``.
 
-    It hears 16 kHz (8 kHz signals as they are). The network ships with the ``silero-vad`` package and is run by onnxruntime, so that
-    neither torch nor torchaudio is imported.
+    Its input is at 16 kHz, or at 8 kHz for signals of 8 kHz. The network is part of the package
+    ``silero-vad``. onnxruntime runs it, so neither torch nor torchaudio is imported.
 
     Raises:
         SerError: when the package is not installed.
@@ -142,7 +148,7 @@ def silero_decisions(pcm: np.ndarray, sample_rate: int) -> tuple[np.ndarray, int
 
 @functools.cache
 def _silero_network() -> Any:
-    """The network, loaded once per process and run on one thread, as the work is spread over processes already."""
+    """The network, loaded once per process, on one thread, because the work is distributed over processes."""
     spec = importlib.util.find_spec("silero_vad")
     folders = spec.submodule_search_locations if spec is not None else None
     if not folders:
@@ -158,21 +164,21 @@ def _silero_network() -> Any:
 
 
 def _segments_of(decisions: np.ndarray, frame: int, sample_rate: int, length: int, vad: Vad) -> np.ndarray:
-    """The shared rules, in this order: gaps closed, bursts dropped, hang-over and padding added, what now touches joined."""
+    """The common rules in order: close gaps, drop bursts, add hang-over and padding, join touching segments."""
     gap, burst, hangover, padding = (
         sample_rate * time // 1000 for time in (vad.min_silence_ms, vad.min_speech_ms, vad.hangover_ms, vad.padding_ms)
     )
     changes = np.flatnonzero(np.diff(decisions, prepend=False, append=False)).tolist()
-    found = [(frame * start, frame * end) for start, end in zip(changes[::2], changes[1::2], strict=True)]
-    spoken = [(start, end) for start, end in _joined(found, gap) if end - start >= burst]
+    loud = [(frame * start, frame * end) for start, end in zip(changes[::2], changes[1::2], strict=True)]
+    spoken = [(start, end) for start, end in _joined(loud, gap) if end - start >= burst]
     widened = [(max(0, start - padding), min(length, end + hangover + padding)) for start, end in spoken]
     return np.array(_joined(widened, 1), dtype=np.int64).reshape(-1, 2)
 
 
-def _joined(found: list[tuple[int, int]], shortest: int) -> list[tuple[int, int]]:
-    """Neighbours with less than ``shortest`` values between them become one."""
+def _joined(pieces: list[tuple[int, int]], shortest: int) -> list[tuple[int, int]]:
+    """Join neighbours with fewer than ``shortest`` samples between them."""
     joined: list[tuple[int, int]] = []
-    for start, end in found:
+    for start, end in pieces:
         if joined and start - joined[-1][1] < shortest:
             joined[-1] = (joined[-1][0], end)
         else:

@@ -1,4 +1,5 @@
-"""Which clip is training, validation or test in which fold: protocols, fold files, held-out speakers, leak reports.
+"""Which clip is for training, validation or test in which fold: protocols, held-out speakers, leak report.
 
-Imports ``corpora``, ``signal`` and ``params``. Only the split stage imports it.
+Imports ``params``, ``runtime`` and ``corpora``.
+Imported by ``training`` and ``search``.
 """

@@ -36,7 +36,9 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def clip_of(paths: pd.Series, clips: pd.Series) -> list[str]:
-    """The clip of each listed path: the same path, else the only clip with that file name (roots differ between copies); else empty."""
+    """The clip of each listed path: the same path, else the only clip with that file name (roots differ
+    between copies); else empty.
+    """
     exact = set(clips)
     names = clips.map(lambda clip: PurePosixPath(clip).stem)
     unique = dict(zip(names, clips, strict=True))

@@ -1,6 +1,7 @@
 """Assigns each clip to training, validation or test in each fold, by a named protocol.
 
-A score means little without its protocol: the same network gains tens of points when test speakers are heard in training.
+A score means little without its protocol: the same network gains tens of points when test speakers are heard
+in training.
 """
 
 from __future__ import annotations
@@ -45,19 +46,22 @@ def assign(table: pd.DataFrame, corpus: str, split: Split) -> Folds:
     """Split a corpus; row order does not matter, and the same table and seed give the same split.
 
     Args:
-        table: ``clips.csv`` with at least clip, corpus, emotion, speaker, gender, intensity, statement, content.
+        table: ``clips.csv`` with at least clip, corpus, emotion, speaker, gender, intensity, statement,
+            content.
         corpus: its name, by which published folds are known.
-        split: the protocol and its numbers. A protocol that does not exist for this corpus while others in the same run have it
-            (``cross_corpus`` outside a joint corpus, ``official`` for the demo) gives way to ``auto``, and the description says so.
+        split: the protocol and its numbers. A protocol that does not exist for this corpus while others in
+            the same run have it (``cross_corpus`` outside a joint corpus, ``official`` for the demo) gives
+            way to ``auto``, and the description says so.
 
     Raises:
-        SplitError: if the clips do not suffice for the protocol, a class would be missing in training, or a split that is called
-            speaker-independent shares a speaker or a recording between test and the rest.
+        SplitError: if the clips do not suffice for the protocol, a class would be missing in training, or a
+            split that is called speaker-independent shares a speaker or a recording between test and the
+            rest.
     """
     table = table.sort_values("clip", kind="stable", ignore_index=True)
     if table["emotion"].nunique() < 2:
-        found = ", ".join(table["emotion"].unique()) or "none"
-        raise SplitError(f"{corpus}: at least two emotions are needed to learn anything; found: {found}")
+        labels = ", ".join(table["emotion"].unique()) or "none"
+        raise SplitError(f"{corpus}: at least two emotions are needed to learn anything; found: {labels}")
     protocol, remark = _resolve(table, corpus, split)
     makers: dict[str, Callable[[], tuple[list[np.ndarray], str]]] = {
         "speaker": lambda: _speaker(table, corpus, split),
@@ -98,7 +102,8 @@ def _speaker(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.nd
             f"{corpus}: {split.folds} speaker-disjoint folds need at least {split.folds} speakers, found {speakers}; "
             f"set split.folds to at most {speakers}" + (", or split.protocol to random" if speakers < 3 else "")
         )
-    # gender is part of the class, so that the folds' genders are balanced too; scikit-learn wants one class with as many clips as folds
+    # gender is part of the class, so that the folds' genders are balanced too; scikit-learn wants one class
+    # with as many clips as folds
     kinds = (table["emotion"] + "/" + table["gender"], table["emotion"], pd.Series("", index=table.index))
     kind = next(kind for kind in kinds if kind.value_counts().max() >= split.folds)
     splitter = StratifiedGroupKFold(split.folds, shuffle=True, random_state=split.seed)
@@ -222,9 +227,9 @@ def _rows(table: pd.DataFrame, part: np.ndarray, fold: int) -> pd.DataFrame:
 
 def _check_classes(table: pd.DataFrame, assignment: pd.DataFrame, corpus: str) -> None:
     rows = assignment.merge(table[["clip", "emotion", "speaker"]], on="clip")
-    for fold, found in rows.groupby("fold"):
-        trained = set(found["emotion"][found["part"] == "train"])
-        for emotion in sorted(set(found["emotion"]) - trained):
+    for fold, clips in rows.groupby("fold"):
+        trained = set(clips["emotion"][clips["part"] == "train"])
+        for emotion in sorted(set(clips["emotion"]) - trained):
             speakers = table["speaker"][table["emotion"] == emotion].nunique()
             raise SplitError(
                 f"{corpus}: fold {fold} has no training clip of {emotion!r}, which {speakers} speaker(s) express. A speaker-disjoint split "

@@ -13,7 +13,9 @@ _DRAWS = 200
 
 
 def hold_out(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, fold: int, earlier: list[np.ndarray]) -> np.ndarray:
-    """Validation clips for a fold that was published without: by speaker if its test part is, else by clip within each emotion."""
+    """Validation clips for a fold that was published without: by speaker if its test part is, else by clip
+    within each emotion.
+    """
     test, train = table["speaker"][part == "test"], table["speaker"][part == "train"]
     if not set(test) & set(train) and "" not in set(train) | set(test) and train.nunique() > 1:
         return hold_out_speakers(table, part, corpus, split, fold, earlier)
@@ -27,8 +29,8 @@ def hold_out(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, f
 def hold_out_speakers(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, fold: int, earlier: list[np.ndarray]) -> np.ndarray:
     """Make ``valid_share`` of a fold's training speakers, at least one, its validation speakers.
 
-    Of many gender-balanced draws it takes the best: every emotion stays in training, then few speakers of earlier folds are repeated,
-    then validation has many emotions, then their shares of clips are even.
+    Of many gender-balanced draws it takes the best: every emotion stays in training, then few speakers of
+    earlier folds are repeated, then validation has many emotions, then their shares of clips are even.
     """
     pool = table[part == "train"]
     speakers = sorted(pool["speaker"].unique())
@@ -61,7 +63,7 @@ def hold_out_speakers(table: pd.DataFrame, part: np.ndarray, corpus: str, split:
 
 
 def _draw(genders: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
-    """Numbers of ``wanted`` speakers at random, the genders taking turns as long as each has speakers left; sorted."""
+    """Indices of ``wanted`` random speakers, sorted, genders in turn as long as each has speakers left."""
     order = rng.permutation(len(genders))
     names = rng.permutation(np.unique(genders))
     turns = [[i for i in order if genders[i] == gender] for gender in names]

@@ -1,4 +1,4 @@
-"""Measures what the test part of a split shares with training and validation, and refuses splits that must share nothing but do."""
+"""Measure what test shares with training and validation, and refuse a split that must share nothing but does."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ class SplitError(SerError):
 
 
 def leak_report(table: pd.DataFrame, assignment: pd.DataFrame) -> dict[str, float]:
-    """Share of test clips, over all folds, that have something in common with the same fold's training or validation clips.
+    """Share of test clips, over all folds, with something in common with the training or validation of their
+    fold.
 
     Args:
         table: columns clip, emotion, speaker, intensity, statement, content.
         assignment: columns clip, fold, part.
 
     Returns:
-        ``speaker``: another clip of the same speaker. ``twin``: a clip of the same speaker, emotion, statement and intensity, thus
-        another repetition of the same thing. ``content``: the same audio. All from 0 to 1; unknown (empty) values share nothing.
+        ``speaker``: another clip of the same speaker. ``twin``: a clip of the same speaker, emotion,
+        statement and intensity, thus another repetition of the same thing. ``content``: the same audio. All
+        from 0 to 1; unknown (empty) values share nothing.
     """
     rows = assignment.merge(table, on="clip", how="left", validate="many_to_one")
     test = rows["part"].eq("test")

@@ -1,4 +1,5 @@
 """The training loop and what it needs: batches, augmentation, checkpoints, devices, processes, inference.
 
-Imports ``model``, ``views``, ``signal``, ``params`` and ``runtime``. ``evaluation``, ``serving.export`` and ``search`` may import it.
+Imports ``params``, ``runtime``, ``signal``, ``encoders``, ``views``, ``splits`` and ``model``.
+Imported by ``evaluation``, ``serving`` and ``search``.
 """

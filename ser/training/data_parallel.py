@@ -73,20 +73,20 @@ def launched() -> bool:
 
 
 @contextmanager
-def group(place: torch.device, meeting: str = "env://", number: int = -1, count: int = -1) -> Iterator[None]:
+def group(device: torch.device, meeting: str = "env://", number: int = -1, count: int = -1) -> Iterator[None]:
     """Make this process a rank of a process group, within the ``with`` block.
 
     After an error the connections stay open. Closing them would make the other ranks fail too, and their
     errors would hide the first one.
 
     Args:
-        place: device; NCCL connects CUDA devices, Gloo all others.
+        device: of this process; NCCL connects CUDA devices, Gloo all others.
         meeting: address of ``torch.distributed`` where the ranks meet; ``env://``: taken from torchrun's
             variables.
         number: rank of this process; -1: taken from torchrun's variables.
         count: world size; -1: taken from torchrun's variables.
     """
-    cuda = place.type == "cuda"
+    cuda = device.type == "cuda"
     here = torch.device("cuda", torch.cuda.current_device()) if cuda else None
     dist.init_process_group("nccl" if cuda else "gloo", init_method=meeting, rank=number, world_size=count, device_id=here)
     yield

@@ -26,7 +26,8 @@ def set_up(runtime: Runtime, deterministic: bool = True) -> torch.device:
     if not available[name]:
         raise SerError(f"runtime.device is {name}, which torch does not find on this machine; use auto or cpu")
     torch.set_num_threads(threads(runtime))
-    # Activations of a batch take tens of megabytes; to map them anew in each step takes a fifth of the step on a CPU.
+    # Activations of a batch take tens of megabytes; to map them anew in each step takes a fifth of the step
+    # on a CPU.
     keep_freed_memory()
     torch.use_deterministic_algorithms(deterministic and name != "mps")
     torch.backends.cudnn.benchmark = not deterministic

@@ -1,4 +1,6 @@
-"""The recordings behind the frames, for training that adds noise before features are computed (``train.augment.noise_domain``)."""
+"""The recordings behind the frames, for training that adds noise before features are computed
+(``train.augment.noise_domain``).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Recordings:
     features: Features
 
     def noisy_frames(self, clip: int, snr_db: float, key: tuple[int, ...]) -> dict[str, np.ndarray]:
-        """All views of clip number ``clip`` under noise, as ``ser.views.features.extract`` gives them; as many frames as without."""
+        """All views of clip number ``clip`` under noise, as ``ser.views.features.extract`` gives them; as
+        many frames as without.
+        """
         start = int(self.start[clip])
         signal = to_float(self.audio[start : start + int(self.samples[clip])])
         return features.extract(with_noise(signal, snr_db, key), self.sample_rate, self.features)

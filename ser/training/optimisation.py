@@ -21,7 +21,8 @@ def make_optimizer(network: nn.Module, params: Train) -> torch.optim.Optimizer:
 
 
 def learning_rate(params: Train, progress: float) -> float:
-    """Learning rate at a progress in [0, 1): linear warm-up, then constant, cosine to zero, or one-cycle (Smith & Topin 2018).
+    """Learning rate at a progress in [0, 1): linear warm-up, then constant, cosine to zero, or one-cycle
+    (Smith & Topin 2018).
 
     One-cycle rises along a cosine from 1/25 of the peak and falls to 1/100,000 of it.
     """

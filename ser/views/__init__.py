@@ -1,5 +1,5 @@
-"""Views of a clip that a network reads, a module for each, openSMILE's functionals, and how both are standardised.
+"""Views of a clip, one module each, openSMILE's functionals, and how both are standardised. No torch.
 
-Numpy and scipy, no torch: training and the exported predictor run this same code.
-Imports ``signal``, ``params`` and ``runtime``. Every room after it on the way of the data may import it.
+Imports ``params``, ``runtime``, ``signal`` and ``encoders``.
+Imported by ``model``, ``diagram``, ``training``, ``evaluation`` and ``serving``.
 """

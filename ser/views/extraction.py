@@ -1,6 +1,7 @@
-"""The packed store of a corpus's features: the views (and openSMILE's functionals) of every clip, spread over workers.
+"""Compute and store the features of a corpus: views and openSMILE's functionals of every clip, in parallel.
 
-Apart from ``ser/views/features.py`` so that training depends on how features are computed and not on how the work is shared out.
+This module is separate from ``ser/views/features.py``, so that training does not depend on how the work is
+distributed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Chunk:
-    """Clips of one store that a worker reads together: where each begins in the audio file, and its length."""
+    """Clips that one worker task reads: the start of each in the audio file, and its length."""
 
     audio: Path
     starts: np.ndarray
@@ -40,13 +41,13 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
 
     Args:
         clips_folder: ``data/clips/<corpus>``.
-        folder: ``data/features/<corpus>``; replaced as a whole, and only by a run that ends well.
+        folder: ``data/features/<corpus>``; replaced as a whole, after a run without errors.
         sample_rate: rate of the clips in Hz.
         features: section ``features``.
         runtime: section ``runtime``.
     """
     if features.functionals is not None:
-        load(features.functionals)  # says at once that it is not installed
+        load(features.functionals)  # fails at once if it is not installed
     start_early(extract_chunk, runtime)
     table = read_table(clips_folder)
     starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
@@ -79,16 +80,18 @@ def extract_chunk(chunk: Chunk) -> tuple[list[int], dict[str, np.ndarray]]:
     """``clip_features`` of the clips of a chunk.
 
     Returns:
-        The number of frames of each clip; and all features by name, back to back: a view (all frames, columns), functionals (clips, n).
+        The number of frames of each clip; and all features by name, back to back: a view (all frames,
+        columns), functionals (clips, n).
     """
-    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
+    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain array: slices of a memmap are slow
     signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
     clips = [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]
     return [frames_of(clip) for clip in clips], {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
 
 
 def clip_features(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:
-    """All that is stored of one clip: its views (``ser.views.features.extract``) and, where asked for, ``functionals`` float32 (1, n).
+    """All features of one clip: its views (``ser.views.features.extract``) and ``functionals``, float32 (1,
+    n).
 
     Args:
         signal: mono float in [−1, 1), shape (samples,).

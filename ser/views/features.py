@@ -1,6 +1,6 @@
-"""All views of a signal together, and the reader of a corpus's packed frames (``ser/views/extraction.py`` writes them).
+"""All views of a signal, and the reader of the packed frames that ``ser/views/extraction.py`` writes.
 
-One implementation in numpy and scipy.fft, without torch, so that an exported predictor runs the very same code as training did.
+Numpy and scipy.fft only, no torch: training and the exported predictor run this code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ser.views.mfcc import MfccView
 from ser.views.view import View
 
 VIEWS: dict[str, type[View]] = {"log_mel": LogMelView, "mfcc": MfccView}
-"""Every view there is, by the name of its section of ``features``. Add a view here (docs/extending.md)."""
+"""All views, by the name of their section of ``features``. Add a view here (docs/extending.md)."""
 
 DELTA_REACH = 4
 """Frames on each side in the regression of the deltas (librosa's width 9)."""
@@ -34,7 +34,8 @@ class Views:
 
     Attributes:
         frames: of each view by its name, float16 (frames, columns).
-        offsets: int64 (clips + 1): clip i owns frames ``offsets[i]:offsets[i + 1]``, in the row order of ``clips.csv``.
+        offsets: int64 (clips + 1): clip i owns frames ``offsets[i]:offsets[i + 1]``, in the row order of
+            ``clips.csv``.
         functionals: float32 (clips, n) of openSMILE, where ``features.functionals`` asks for them.
         encoded: hidden states of the same clips, where a model reads them.
     """
@@ -90,11 +91,12 @@ def read(folder: str | Path, features: Features, encoded: str | Path | None = No
 
 
 def pack(clips: Iterable[dict[str, np.ndarray]], encoder: EncoderFacts | None = None) -> Views:
-    """The features of some clips, packed in memory as they are on disk.
+    """Pack the features of clips in memory, in the layout of the files.
 
     Args:
-        clips: ``ser.views.extraction.clip_features`` of one clip or more, with an encoder its hidden states as ``encoder`` beside them.
-        encoder: what these are of.
+        clips: ``ser.views.extraction.clip_features`` of at least one clip; with an encoder also its hidden states,
+            as ``encoder``.
+        encoder: the encoder of these hidden states.
     """
     each = list(clips)
     packed = {name: np.concatenate([clip[name] for clip in each]) for name in each[0]}
@@ -112,10 +114,10 @@ def frames_of(clip: dict[str, np.ndarray]) -> int:
 
 
 def extract(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str, np.ndarray]:
-    """All views of one signal as they are stored.
+    """All views of one signal, rounded to float16 for storage.
 
-    float16 keeps 11 significant bits: a value v is off by at most |v| / 2048, so 0.03 dB for log-mel in (−128, 128) dB, where a
-    band's level moves by several dB from one frame to the next.
+    float16 keeps 11 significant bits, so the error of a value v is at most |v| / 2048. For log-mel in (−128,
+    128) dB that is 0.03 dB, while the level of a band changes by several dB from frame to frame.
 
     Args:
         signal: mono float in [−1, 1], shape (n,), n ≥ 1.
@@ -123,8 +125,8 @@ def extract(signal: np.ndarray, sample_rate: int, features: Features) -> dict[st
         features: frames, bands, floor, deltas, backend.
 
     Returns:
-        Each view by name, float16 (frames, columns), frames = ``frame_count(n)`` ≥ 1: ``log_mel`` in dB re power 1, ``mfcc``, …;
-        with ``deltas`` all are twice as wide, the slopes per frame in the second half.
+        Each view by name, float16 (frames, columns), frames = ``frame_count(n)`` ≥ 1: ``log_mel`` in dB re
+        power 1, ``mfcc``, …; with ``deltas`` all are twice as wide, the slopes per frame in the second half.
 
     Raises:
         SerError: when the bands do not fit under half the sample rate.
@@ -136,8 +138,8 @@ def exact(signal: np.ndarray, sample_rate: int, features: Features) -> dict[str,
     """The views in float32, before they are rounded to float16; see ``extract``."""
     views = chosen(features)
     sound = spectrum.sound(signal, sample_rate, features, dict.fromkeys(count for view in views.values() for count in view.bands))
-    found = {name: view.frames(sound) for name, view in views.items()}
-    return {name: with_deltas(values) for name, values in found.items()} if features.deltas else found
+    frames = {name: view.frames(sound) for name, view in views.items()}
+    return {name: with_deltas(values) for name, values in frames.items()} if features.deltas else frames
 
 
 def chosen(features: Features) -> dict[str, View]:
@@ -151,23 +153,23 @@ def widths(features: Features) -> dict[str, int]:
 
 
 def silence(features: Features) -> dict[str, np.ndarray]:
-    """A frame of digital silence in each view, float32 (columns,); it has no slope."""
+    """A frame of digital silence in each view, float32 (columns,); its deltas are 0."""
     return {name: _flat(view.silence(), features) for name, view in chosen(features).items()}
 
 
 def per_db(features: Features) -> dict[str, np.ndarray]:
-    """What is added to the columns of each view when a clip becomes 1 dB louder, float32 (columns,); slopes stay."""
+    """What 1 dB more level adds to the columns of each view, float32 (columns,); 0 for deltas."""
     return {name: _flat(view.per_db(), features) for name, view in chosen(features).items()}
 
 
 def from_log_mel(features: Features) -> dict[str, np.ndarray]:
-    """For each view that can be computed from log-mel, the matrix that does it, float32 (bands, columns)."""
+    """For each view that is linear in log-mel: the matrix, float32 (bands, columns)."""
     matrices = {name: view.from_log_mel() for name, view in chosen(features).items()}
     return {name: matrix.astype(np.float32) for name, matrix in matrices.items() if matrix is not None}
 
 
 def empty_bands(sample_rate: int, features: Features) -> dict[str, int]:
-    """Mel bands under each view that lie between two FFT bins and so hold nothing but the floor."""
+    """Number of mel bands of each view that lie between two FFT bins and so are always at the floor."""
     filters = {
         name: [spectrum.band_filters(sample_rate, features, count) for count in view.bands] for name, view in chosen(features).items()
     }
@@ -175,7 +177,7 @@ def empty_bands(sample_rate: int, features: Features) -> dict[str, int]:
 
 
 def with_deltas(values: np.ndarray) -> np.ndarray:
-    """Append each column's slope per frame, by least squares over 9 frames, the ends repeated: (frames, d) → (frames, 2 d).
+    """Append the slope of each column per frame, by least squares over 9 frames: (frames, d) → (frames, 2 d).
 
     Young et al., The HTK Book: Δ_t = Σ_k k (c_{t+k} − c_{t−k}) / (2 Σ_k k²), k = 1 … 4.
     """
@@ -188,5 +190,5 @@ def with_deltas(values: np.ndarray) -> np.ndarray:
 
 
 def _flat(frame: np.ndarray, features: Features) -> np.ndarray:
-    """A frame that does not change in time: with deltas, its slopes are zero."""
+    """The columns of a view, with zeros for its deltas if there are deltas."""
     return np.pad(frame, (0, len(frame) if features.deltas else 0)).astype(np.float32)

@@ -1,10 +1,11 @@
-"""openSMILE's functionals: statistics of pitch, loudness, voice quality and spectrum, one vector of fixed length for each clip.
+"""openSMILE's functionals: statistics of pitch, loudness, voice quality and spectrum, one vector per clip.
 
-With an SVM they are the baseline of most papers on emotion in speech. ``egemaps`` is eGeMAPSv02, 88 numbers chosen by phoneticians (Eyben
-et al. 2016, IEEE Trans. Affective Computing 7(2)); ``compare`` is ComParE_2016, 6,373 by brute force (Schuller et al. 2016, Interspeech).
+With an SVM they are the baseline of most papers on speech emotion recognition. ``egemaps`` is eGeMAPSv02, 88
+values chosen by experts (Eyben et al. 2016, IEEE Trans. Affective Computing 7(2)). ``compare`` is
+ComParE_2016, 6,373 values made by brute force (Schuller et al. 2016, Interspeech).
 
-They are computed by audEERING's ``opensmile`` package, an extra, because its licence allows research and other non-commercial use only,
-and names models that learned from its features, too. So nothing that is exported depends on it.
+audEERING's package ``opensmile`` computes them. It is optional, because its licence allows research and other
+non-commercial use only, also of models trained on its features. So nothing that is exported depends on it.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ SETS: dict[FunctionalSet, tuple[str, int]] = {"egemaps": ("eGeMAPSv02", 88), "co
 """openSMILE's name of each set, and how many functionals it has."""
 
 SHORTEST = 0.06
-"""Seconds of openSMILE's longest frame. It has nothing to say of less, so that a shorter clip is filled up with silence."""
+"""Seconds of openSMILE's longest frame. A shorter clip is padded with silence to this length."""
 
 
 def functionals(signal: np.ndarray, sample_rate: int, chosen: FunctionalSet) -> np.ndarray:
     """The functionals of one clip, float32 (n,), always finite.
 
     Args:
-        signal: mono float in [−1, 1), shape (samples,); openSMILE hears it in int16 steps.
+        signal: mono float in [−1, 1), shape (samples,); openSMILE reads it in int16 steps.
         sample_rate: in Hz.
         chosen: the set, a key of ``SETS``.
 
     Raises:
-        SerError: when openSMILE is not installed, or gives a number that is none.
+        SerError: when openSMILE is not installed, or returns values that are not finite.
     """
     short = round(SHORTEST * sample_rate) - len(signal)
     filled = np.pad(signal, (0, max(0, short))).astype(np.float32)
-    found: np.ndarray = load(chosen)(filled, sample_rate).reshape(-1).astype(np.float32)
-    if not np.isfinite(found).all():
+    values: np.ndarray = load(chosen)(filled, sample_rate).reshape(-1).astype(np.float32)
+    if not np.isfinite(values).all():
         raise SerError(f"openSMILE's {SETS[chosen][0]} of a clip of {len(signal) / sample_rate:.3f} s holds numbers that are not finite")
-    return found
+    return values
 
 
 @functools.lru_cache(maxsize=len(SETS))
@@ -48,12 +49,12 @@ def load(chosen: FunctionalSet) -> Any:
     """The extractor of a set, a function (signal, sample rate) → functionals.
 
     Raises:
-        SerError: when openSMILE is not installed, or is one with other functionals.
+        SerError: when openSMILE is not installed, or its version has other functionals.
     """
     name, count = SETS[chosen]
     try:
-        import opensmile  # slow to import: only where it is asked for
-    except (ImportError, OSError) as error:  # a library of another system cannot be loaded
+        import opensmile  # slow to import, so only on demand
+    except (ImportError, OSError) as error:  # OSError: its library was built for another system
         raise SerError(
             f"features.functionals {chosen} needs openSMILE, an optional package that cannot be used here ({error}). Its licence allows "
             "research and other non-commercial use only; if that suits you: pip install -e '.[opensmile]', in the root of the repository. "

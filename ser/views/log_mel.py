@@ -1,4 +1,4 @@
-"""Log-mel: the level of each mel band in dB, raised to a fixed floor."""
+"""Log-mel: the level of each mel band in dB, with a fixed floor."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class LogMelView(View):
 
     @property
     def width(self) -> int:
-        """One column for each band."""
+        """One column per band."""
         return self.features.log_mel.n_mels
 
     @property
     def bands(self) -> tuple[int, ...]:
-        """Its own."""
+        """Its own bands."""
         return (self.features.log_mel.n_mels,)
 
     def frames(self, sound: Sound) -> np.ndarray:
@@ -32,5 +32,5 @@ class LogMelView(View):
         return np.full(self.width, self.features.log_mel.floor_db)
 
     def per_db(self) -> np.ndarray:
-        """Every band rises alike."""
+        """1 dB in every band."""
         return np.ones(self.width)

@@ -19,34 +19,34 @@ class MfccView(View):
 
     @property
     def width(self) -> int:
-        """One column for each coefficient."""
+        """One column per coefficient."""
         return self.features.mfcc.n_mfcc
 
     @property
     def bands(self) -> tuple[int, ...]:
-        """Those under the DCT."""
+        """The bands that the DCT transforms."""
         return (self.features.mfcc.n_mels,)
 
     def frames(self, sound: Sound) -> np.ndarray:
         """The DCT of the levels."""
         levels = sound.levels[self.features.mfcc.n_mels]
         if self.features.backend == "librosa":
-            import librosa  # slow to import: only where it is asked for
+            import librosa  # slow to import, so only on demand
 
             return np.ascontiguousarray(librosa.feature.mfcc(S=levels.T, n_mfcc=self.width, dct_type=2, norm="ortho").T)
         # In double precision: the first coefficient is in the hundreds.
         return (levels @ self._dct().T).astype(np.float32)
 
     def silence(self) -> np.ndarray:
-        """The floor in every band, which only the first coefficient shows."""
+        """The floor in every band: the first coefficient has its sum, the others are 0."""
         return self.features.log_mel.floor_db * self.per_db()
 
     def per_db(self) -> np.ndarray:
-        """Bands that all rise by 1 dB raise the first coefficient by the root of their number."""
+        """1 dB more in all bands raises the first coefficient by √n_mels, and no other."""
         return np.concatenate([[self.features.mfcc.n_mels**0.5], np.zeros(self.width - 1)])
 
     def from_log_mel(self) -> np.ndarray | None:
-        """The DCT, where its bands are those of log-mel."""
+        """The DCT, if its bands are those of log-mel."""
         return self._dct().T if self.features.mfcc.follows_bands(self.features) else None
 
     def _dct(self) -> np.ndarray:
@@ -55,7 +55,7 @@ class MfccView(View):
 
 @functools.lru_cache(maxsize=16)
 def dct_matrix(n_mels: int, n_mfcc: int) -> np.ndarray:
-    """Orthonormal DCT-II, float64 (n_mfcc, n_mels): ``mfcc = log_mel @ dct_matrix(n_mels, n_mfcc).T``, in training's mel domain too."""
+    """Orthonormal DCT-II, float64 (n_mfcc, n_mels): ``mfcc = log_mel @ dct_matrix(n_mels, n_mfcc).T``."""
     if n_mfcc > n_mels:
         raise SerError(f"features.mfcc: n_mfcc {n_mfcc} must be at most n_mels {n_mels}")
     matrix: np.ndarray = scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)[:n_mfcc]

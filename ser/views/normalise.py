@@ -1,4 +1,4 @@
-"""Standardisation of features before the network sees them. numpy only, because the exported predictor runs the same code."""
+"""Standardisation of features. numpy only, because the exported predictor runs this code too."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 
 SMALLEST_SCALE = 1e-3
-"""A row that never changes (a band below the floor) is centred, not blown up."""
+"""Lower bound of a scale: a constant column (a band at the floor) is centred and not magnified."""
 
 
 SMALLEST_CHANGE = 1e-5
-"""Of the greatest value: a column that deviates by less is constant up to the rounding of float32."""
+"""Relative to the largest value: a column with a smaller deviation is constant up to float32 rounding."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean and standard deviation of each row of a view, both of shape (rows,), float32."""
+    """Mean and standard deviation of each column of a view, both float32 (columns,)."""
 
     mean: np.ndarray
     scale: np.ndarray
 
     def apply(self, frames: np.ndarray) -> np.ndarray:
-        """Standardise ``frames`` of shape (frames, rows)."""
+        """Standardise ``frames``, shape (frames, columns)."""
         return ((frames.astype(np.float32) - self.mean) / self.scale).astype(np.float32)
 
 
 def statistics(frames: np.ndarray) -> Statistics:
-    """Statistics over the first axis of ``frames`` (frames, rows), summed in double precision.
+    """Statistics over the first axis of ``frames``, shape (frames, columns), summed in double precision.
 
     Raises:
         ValueError: if there is no frame.
@@ -35,7 +35,7 @@ def statistics(frames: np.ndarray) -> Statistics:
     if len(frames) == 0:
         raise ValueError("frames: statistics need at least one frame")
     total, squares = np.zeros(frames.shape[1]), np.zeros(frames.shape[1])
-    for start in range(0, len(frames), 65536):  # in pieces: a corpus as float64 would not fit beside itself
+    for start in range(0, len(frames), 65536):  # in pieces, because a float64 copy of a corpus might not fit into memory
         piece = frames[start : start + 65536].astype(np.float64)
         total += piece.sum(axis=0)
         squares += np.square(piece).sum(axis=0)
@@ -45,9 +45,9 @@ def statistics(frames: np.ndarray) -> Statistics:
 
 
 def scales(vectors: np.ndarray) -> np.ndarray:
-    """Standard deviation of each column of ``vectors`` (clips, n) of any units; ∞ where it is constant, so that dividing leaves it out.
+    """Standard deviation of each column of ``vectors``, shape (clips, n); ∞ for constant columns.
 
-    A constant says nothing of the clips it was found on, and must not speak up when another clip differs.
+    Constant columns carry no information; dividing by infinity disables them.
     """
     deviation = vectors.std(axis=0, dtype=np.float64)
     return np.where(deviation > SMALLEST_CHANGE * np.abs(vectors).max(axis=0), deviation, np.inf)

@@ -1,7 +1,7 @@
-"""The mel spectrum that several views are made of, computed once for all of them.
+"""The mel spectrum that several views use, computed once for all of them.
 
-Its values are librosa's: ``melspectrogram(center=True, pad_mode="constant")`` and ``power_to_db(ref=1, top_db=None)`` above a fixed floor.
-``backend: librosa`` computes the same through librosa and is what the tests hold this implementation against.
+The values equal librosa's ``melspectrogram(center=True, pad_mode="constant")`` and ``power_to_db(ref=1,
+top_db=None)`` above a fixed floor. ``backend: librosa`` calls librosa itself; the tests compare the two.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ser.params.features import Features, Frames
 from ser.signal.mel import slaney_filters
 
 _BLOCK_POINTS = 1 << 15
-"""Points of the FFTs done at once: the spectra stay in the cache (twice the speed), and an hour needs no more memory than a second."""
+"""FFT points computed at once: spectra stay in the cache (twice as fast), and memory stays small."""
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One clip as the views read it.
+    """One clip, as input of the views.
 
     Attributes:
         signal: mono float in [−1, 1], shape (samples,).
         sample_rate: in Hz.
-        levels: for each number of mel bands that a view asks for (``View.bands``), their levels in dB, float32 (frames, bands).
+        levels: number of mel bands (``View.bands``) → levels in dB, float32 (frames, bands).
     """
 
     signal: np.ndarray
@@ -37,12 +37,15 @@ class Sound:
 
 
 def frame_count(length: int, frames: Frames) -> int:
-    """Frames of a signal of ``length`` values: the first is centred on value 0, and so on by hops, as far as the signal reaches."""
+    """Number of frames of a signal of ``length`` samples.
+
+    Frame k is centred on sample k · hop_length, within the signal.
+    """
     return 1 + (length - frames.n_fft % 2) // frames.hop_length if length > 0 else 0
 
 
 def sound(signal: np.ndarray, sample_rate: int, features: Features, bands: Iterable[int]) -> Sound:
-    """A clip with the levels of each of these numbers of mel bands, all from one spectrum.
+    """A clip with its levels for each number of mel bands, all from one spectrum.
 
     Raises:
         SerError: when the bands do not fit under half the sample rate.
@@ -53,7 +56,7 @@ def sound(signal: np.ndarray, sample_rate: int, features: Features, bands: Itera
 
 
 def band_filters(sample_rate: int, features: Features, n_mels: int) -> np.ndarray:
-    """``mel_filterbank`` of these parameters, with this number of bands."""
+    """``mel_filterbank`` with ``n_mels`` bands and these parameters."""
     return mel_filterbank(sample_rate, features.frames.n_fft, n_mels, features.log_mel.fmin, features.log_mel.fmax)
 
 
@@ -77,8 +80,8 @@ def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: d
     """Levels of the bands of each set of filters, by numpy and scipy."""
     frames, floor = features.frames, features.log_mel.floor_db
     window = _window(frames.window, frames.win_length)
-    # Outside the window a frame of n_fft values is zero: only the values under it are cut out, and the FFT fills up with
-    # zeros behind them, which turns the phase and leaves the power.
+    # A frame of n_fft values is zero outside the window, so only the values under the window are cut out. The
+    # FFT pads them with zeros at the end, which changes the phase and not the power.
     before = frames.n_fft // 2 - (frames.n_fft - frames.win_length) // 2
     count = frame_count(len(signal), frames)
     span = (count - 1) * frames.hop_length + frames.win_length
@@ -86,7 +89,8 @@ def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: d
     padded[before : before + len(signal)] = signal
     cut = np.lib.stride_tricks.sliding_window_view(padded, frames.win_length)[:: frames.hop_length]  # (count or more, win_length)
     levels = {n_mels: np.empty((count, n_mels), dtype=np.float32) for n_mels in filters}
-    # In double precision: a full-scale tone's rounding errors in single precision lie above the floor of the silent bands.
+    # In double precision: in single precision, rounding errors of a full-scale tone exceed the floor of
+    # silent bands.
     block = np.zeros((min(count, max(1, _BLOCK_POINTS // frames.n_fft)), frames.n_fft))
     for start in range(0, count, len(block)):
         stop = min(start + len(block), count)
@@ -101,8 +105,8 @@ def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: d
 
 
 def _levels_by_librosa(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """``_levels`` by librosa's own functions."""
-    import librosa  # slow to import and to compile: only where it is asked for
+    """The same by librosa."""
+    import librosa  # slow to import and to compile, so only on demand
 
     frames, floor = features.frames, features.log_mel.floor_db
     levels = {}

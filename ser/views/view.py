@@ -1,4 +1,7 @@
-"""What a view of a clip is. Each view is one subclass in one module; ``ser/views/features.py`` lists them."""
+"""The base class of all views.
+
+Each view is one subclass in a module of its own; ``ser/views/features.py`` lists them.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from ser.views.spectrum import Sound
 class View(ABC):
     """One way to turn a clip into frames: a row of numbers for every ``features.frames.hop_length`` samples.
 
-    Its name is that of its section of ``features``. The first-order deltas of ``features.deltas`` are added to every view alike
-    (``ser.views.features``): widths and columns here are those without deltas.
+    Its name is that of its section of ``features``. Widths and columns here are those without deltas, because
+    ``ser.views.features`` adds deltas to every view (``features.deltas``).
 
     Attributes:
         title: its name in pictures.
@@ -34,7 +37,7 @@ class View(ABC):
 
     @property
     def bands(self) -> tuple[int, ...]:
-        """Numbers of mel bands whose levels ``frames`` reads; none unless a subclass says so."""
+        """Numbers of mel bands whose levels ``frames`` reads; by default none."""
         return ()
 
     @abstractmethod
@@ -43,15 +46,16 @@ class View(ABC):
 
     @abstractmethod
     def silence(self) -> np.ndarray:
-        """A frame of digital silence, (width,). Augmentation puts it before a clip that starts later."""
+        """A frame of digital silence, (width,). Augmentation puts it before a clip that it shifts in time."""
 
     @abstractmethod
     def per_db(self) -> np.ndarray:
-        """What is added to each column when the clip becomes 1 dB louder, (width,). Augmentation changes the level by it."""
+        """What 1 dB more level adds to each column, (width,). Augmentation changes the level with it."""
 
     def from_log_mel(self) -> np.ndarray | None:
-        """Matrix (log-mel bands, width) that turns frames of log-mel into this view; None where there is none.
+        """Matrix (log-mel bands, width) that turns frames of log-mel into this view; None if there is none.
 
-        A view that has one follows when augmentation changes the mel bands (and its section says so: ``follows_bands``).
+        When augmentation changes the mel bands, a view with a matrix is computed again from them. Its section
+        then returns true in ``follows_bands``.
         """
         return None

@@ -1,4 +1,4 @@
-"""How a clip longer than a network sees at once is read, in training's evaluation as in the exported predictor."""
+"""How a clip longer than the network's input is read, in evaluation and in the exported predictor."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import numpy as np
 
 
 def windows(lengths: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The rule for long clips: as few windows of equal length ≤ ``max_frames`` as cover the clip, evenly spaced, averaged afterwards.
+    """Windows of each clip: the fewest of equal length ≤ ``max_frames`` that cover the clip, evenly spaced.
+
+    The caller averages the outputs of the windows of a clip.
 
     Returns:
-        owner, first and length of each window, shape (windows,), owner being the position in ``lengths``.
+        owner, first and length of each window, shape (windows,); owner is the position in ``lengths``.
 
     >>> windows(np.array([5, 25]), 10)
     (array([0, 1, 1, 1]), array([ 0,  0,  7, 15]), array([ 5, 10, 10, 10]))

@@ -176,10 +176,10 @@ def test_a_growing_array_goes_on_behind_the_rows_that_are_kept(tmp_path, kept):
 def test_a_store_that_does_not_fit_is_refused(tmp_path):
     folder = built(tmp_path, "encoded")
     np.save(folder / "states.npy", np.zeros((7, 2, 32), np.float16))
-    with pytest.raises(SerError, match="run the encode stage again"):
+    with pytest.raises(SerError, match="run `dvc repro encode@encoded`"):
         stores.read(folder)
     np.save(tmp_path / "clips/audio.npy", np.zeros(9, np.int16))
-    with pytest.raises(SerError, match="run the preprocess stage again"):
+    with pytest.raises(SerError, match="run `dvc repro preprocess@clips`"):
         built(tmp_path, "other")
 
 
@@ -269,7 +269,7 @@ def test_the_other_families_go_from_the_hub_to_the_states(tmp_path, name, kind):
         ({"name": "emotion2vec+", "layers": [1]}, "is not offered"),
         ({"name": "whisper-tiny", "layers": [1]}, "cannot be reached"),
         ({"name": "whisper-tiny", "layers": [2, 1]}, "must ascend"),
-        ({"name": "whisper-tiny", "layers": [-1]}, "must ascend"),
+        ({"name": "whisper-tiny", "layers": [-1]}, "layers.0: found -1"),
         ({"name": "whisper-tiny", "layers": []}, "at least 1 entries"),
         ({"name": "whisper-tiny", "layers": [1], "silence_seconds": -1.0}, "silence_seconds"),
     ],

@@ -96,8 +96,8 @@ def spoil(folder: Path, how: str) -> None:
     [
         ("no preprocessor", "preprocessor_config.json is missing"),
         ("preprocessor without the switch", "does not say do_normalize"),
-        ("a switch that is none", "'yes', neither true nor false"),
-        ("another stem", "stem is not that of the models on offer"),
+        ("a switch that is none", "'yes'; allowed: true or false"),
+        ("another stem", "its stem is unknown"),
         ("a weight is missing", "lacks 1 weights, encoder.layers.1.final_layer_norm.bias"),
         ("no safetensors", "cannot be loaded"),
         ("pickle only", "cannot be loaded"),

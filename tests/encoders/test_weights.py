@@ -156,7 +156,7 @@ def test_the_next_run_goes_on_from_what_an_interrupted_one_left(hub, made, tmp_p
     publish(hub, made)
     served = hub.files[f"/{REPOSITORY}/resolve/{COMMIT}/model.safetensors"]
     served.status = 404
-    with pytest.raises(SerError, match="a broken transfer goes on where it stopped"):
+    with pytest.raises(SerError, match="a broken transfer resumes where it stopped"):
         weights.obtain(settings, mirror=None, cache=tmp_path / "cache")
     part = tmp_path / "cache/encoders/tiny" / (COMMIT if pinned else "main") / "model.safetensors.part"
     part.write_bytes(made["model.safetensors"][:150_000])
@@ -302,7 +302,7 @@ def test_a_folder_of_ones_own_is_used_where_it_is(hub, tmp_path):
     ("files", "says"),
     [
         ({}, ["holds no model.safetensors", "config.json"]),
-        ({"pytorch_model.bin": b"x"}, ["pytorch_model.bin is a pickle", "runs whatever code", "save_pretrained"]),
+        ({"pytorch_model.bin": b"x"}, ["pytorch_model.bin is a pickle", "runs any code", "save_pretrained"]),
         ({"model.safetensors": b"x", "model.safetensors.sha256": b"1" * 64}, ["its sha256 is"]),
     ],
     ids=["empty", "pickle only", "wrong sha256"],

@@ -36,7 +36,9 @@ from ser.serving.arguments import default_bundle, recordings
 from ser.serving.bundle import BundleError
 from ser.serving.card import licence
 from ser.serving.export import export, to_onnx
-from ser.serving.predict import Heard, Prediction, Predictor, centred_on_speaker
+from ser.serving.graph import OPERATORS, operators
+from ser.serving.predict import Heard, Predictor
+from ser.serving.prediction import Prediction, centred_on_speaker
 from ser.signal import clips, preprocessing
 from ser.signal.preprocessing import Prepared
 from ser.training.inference import Trained, describe, load_network, new_network, predict
@@ -160,6 +162,7 @@ def test_speaker_normalisation_without_a_speaker_is_an_error(made: Path) -> None
 
 
 def check_lengths(networks: list[Any], model: bytes) -> None:
+    assert operators(model) <= OPERATORS
     session = onnxruntime.InferenceSession(model)
     rows = networks[0].widths
     assert [value.name for value in session.get_inputs()] == [*rows, "lengths"]

@@ -16,7 +16,8 @@ import soundfile as sf
 
 import ser
 from ser import SerError, load
-from ser.serving.predict import Prediction, Predictor
+from ser.serving.predict import Predictor
+from ser.serving.prediction import Prediction
 from ser.serving.recogniser import Recogniser
 from ser.signal.audio import AudioError
 from tests.serving import small

@@ -313,7 +313,7 @@ def test_stages_as_they_are_run(tmp_path):
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     missing = stage(tmp_path, "stages.preprocess", "--dataset", "demo")
     assert missing.returncode == 1
-    assert "run the download stage" in missing.stderr
+    assert "run `dvc repro download@demo` first" in missing.stderr
     raw(tmp_path / "data" / "raw" / "demo", good(24))
     preprocess = stage(tmp_path, "stages.preprocess", "--dataset", "demo")
     assert preprocess.returncode == 0, preprocess.stderr

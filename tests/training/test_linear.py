@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ser.encoders.pooled import own_tokens, pooled
 from ser.model import encoder_branch, linear
+from ser.model.linear import Linear
 from ser.params.model import Linear as LinearParams
 from ser.training import at_once, inference
 from tests import made
@@ -123,3 +124,9 @@ def test_it_trains_is_stored_and_predicts_like_a_network(tmp_path, normalise):
     assert (p.argmax(1) == corpus.target.numpy()).mean() > 0.9
     again, _ = at_once.train_linear(corpus, fold(tmp_path), about, print)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_a_regression_is_widened_where_it_lies():
+    """A GPU's stays on the GPU; the device `meta` stands for it here."""
+    narrow = Linear(3, 2).to("meta")
+    assert {value.device.type for value in narrow.widened(5).state_dict().values()} == {"meta"}

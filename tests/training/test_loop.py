@@ -80,6 +80,7 @@ def test_kill_9_and_rerun_give_the_same_bytes(tmp_path):
         import sys, pathlib, time, torch
         from safetensors.torch import save_file
         from tests import made
+        from ser.training import loop
         from tests.training.test_loop import fold
         def say(line):
             print(line, flush=True)

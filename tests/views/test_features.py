@@ -285,7 +285,7 @@ def test_store_is_the_same_bytes_again_and_from_two_processes(tmp_path):
 def test_a_store_that_does_not_fit_its_table_is_refused_and_nothing_is_left(tmp_path):
     source = store(tmp_path / "clips", [4000, 300])
     np.save(source / "audio.npy", np.zeros(4299, dtype=np.int16))
-    with pytest.raises(SerError, match="do not belong together"):
+    with pytest.raises(SerError, match="is damaged or of another run"):
         extraction.build(source, tmp_path / "features", RATE, DEFAULT, RUNTIME)
     assert not (tmp_path / "features").exists()
 

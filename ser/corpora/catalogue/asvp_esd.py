@@ -1,9 +1,10 @@
 """ASVP-ESD: speech and non-speech vocal emotion of some 130 speakers (Landry et al. 2020), as V1 and V2.
 
-V1 is Zenodo 3782416 (members ``<root>/acteur_<N>/*.wav``), V2 Zenodo 7132783 (``<root>/Audio/actor_<N>/*.wav`` and babies in
-``<root>/Bonus/…``); roots vary between copies. Names hold, joined by ``-``: modality, channel, emotion, intensity, statement, actor, age,
-source, language, and further fields. A last field 66 marks mixed voices, 77 noise. Names are dirty; the actor of the name is believed
-over the folder's, since 16 recordings of V2 lie in a folder of another number and one folder has none.
+V1 is Zenodo 3782416 (members ``<root>/acteur_<N>/*.wav``), V2 Zenodo 7132783
+(``<root>/Audio/actor_<N>/*.wav`` and babies in ``<root>/Bonus/…``); roots vary between copies. Names hold,
+joined by ``-``: modality, channel, emotion, intensity, statement, actor, age, source, language, and further
+fields. A last field 66 marks mixed voices, 77 noise. Names are dirty; the actor of the name is believed over
+the folder's, since 16 recordings of V2 lie in a folder of another number and one folder has none.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ _BABY = "04"
 def labels(member: str) -> Recording | Reject:
     """Labels from a name such as ``03-02-04-01-52-150-04-01-00-14.wav``.
 
-    Channel, emotion and actor must be clear. A field beyond its codes (intensity 18, age 106) is left empty; 99 names of V2 have no
-    language. Even actors are male, odd ones female (the opposite of RAVDESS), except where one number stands for many voices: babies
-    and mixed voices have no gender here.
+    Channel, emotion and actor must be clear. A field beyond its codes (intensity 18, age 106) is left empty;
+    99 names of V2 have no language. Even actors are male, odd ones female (the opposite of RAVDESS), except
+    where one number stands for many voices: babies and mixed voices have no gender here.
     """
     fields = [field.strip() for field in PurePosixPath(member).stem.split("-")]
     if len(fields) < 8 or fields[0] != "03" or fields[1] not in _CHANNEL or not _is_number(fields[5]):
@@ -63,7 +64,9 @@ def labels(member: str) -> Recording | Reject:
 
 
 def short(member: str) -> str:
-    """The member's path from ``Audio`` or ``Bonus`` (V2) or ``acteur_<N>`` (V1) on: the same whatever a copy calls its root."""
+    """The member's path from ``Audio`` or ``Bonus`` (V2) or ``acteur_<N>`` (V1) on: the same whatever a copy
+    calls its root.
+    """
     parts = PurePosixPath(member).parts
     for index, part in enumerate(parts[:-1]):
         if part in ("Audio", "Bonus") or part.startswith("acteur_"):

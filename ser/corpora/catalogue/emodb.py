@@ -1,4 +1,5 @@
-"""EMO-DB: 10 German actors, 7 emotions, 535 recordings (Burkhardt et al. 2005, doi 10.21437/Interspeech.2005-446).
+"""EMO-DB: 10 German actors, 7 emotions, 535 recordings (Burkhardt et al. 2005, doi
+10.21437/Interspeech.2005-446).
 
 Zenodo 17651657, CC BY 4.0. Members ``wav/SSTTTEv.wav``: speaker, text, emotion letter, version letter.
 """

@@ -1,7 +1,8 @@
 """RAVDESS, speech part: 24 English-speaking actors, 8 emotions, 1,440 recordings (Livingstone & Russo 2018).
 
-doi 10.1371/journal.pone.0196391, Zenodo 1188976, CC BY-NC-SA 4.0. Members ``Actor_01/03-01-EE-II-SS-RR-AA.wav``; Kaggle's copy holds
-each of them twice. The demo corpus is named in the same way.
+doi 10.1371/journal.pone.0196391, Zenodo 1188976, CC BY-NC-SA 4.0. Members
+``Actor_01/03-01-EE-II-SS-RR-AA.wav``; Kaggle's copy holds each of them twice. The demo corpus is named in the
+same way.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _INTENSITY = {"01": "normal", "02": "strong"}
 
 
 def labels(member: str, classes: Mapping[str, str] = CLASSES) -> Recording | Reject:
-    """Labels from modality – channel – emotion – intensity – statement – repetition – actor; odd actors are male, even ones female."""
+    """Labels from modality – channel – emotion – intensity – statement – repetition – actor (odd: male, even:
+    female).
+    """
     match = _NAME.fullmatch(member.rsplit("/", 1)[-1])
     if match is None or match[1] != "03" or match[4] not in _INTENSITY:
         return Reject("irregular_name", "expected 03-channel-emotion-intensity-statement-repetition-actor, two digits each")

@@ -1,7 +1,9 @@
-"""ShEMO: 87 Persian speakers, 6 emotions, 3,000 utterances from radio plays (Mohamad Nezami et al. 2019, doi 10.1007/s10579-018-9427-x).
+"""ShEMO: 87 Persian speakers, 6 emotions, 3,000 utterances from radio plays (Mohamad Nezami et al. 2019, doi
+10.1007/s10579-018-9427-x).
 
-Members ``female/F01A01.wav``: gender, speaker, emotion letter, running number. The letters of 163 names disagree with the re-matched
-labels, which are the default edition, ``corrected``; ``shemo_corrections.csv`` holds them. The edition ``filename`` believes the letters.
+Members ``female/F01A01.wav``: gender, speaker, emotion letter, running number. The letters of 163 names
+disagree with the re-matched labels, which are the default edition, ``corrected``; ``shemo_corrections.csv``
+holds them. The edition ``filename`` believes the letters.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ _NAME = re.compile(r"(([FM])\d\d)([A-Z])\d\d\.\w+", re.ASCII)
 
 
 def by_letter(member: str) -> Recording | Reject:
-    """Labels from a name such as ``F01A01.wav``. Every utterance is another sentence, so statement and repetition stay empty."""
+    """Labels from a name such as ``F01A01.wav``.
+
+    Every utterance is another sentence, so statement and repetition stay empty.
+    """
     match = _NAME.fullmatch(_file(member))
     if match is None:
         return Reject("irregular_name", "expected gender, speaker, emotion letter, number, as in F01A01.wav")
@@ -39,10 +44,10 @@ def by_letter(member: str) -> Recording | Reject:
 
 def corrected(member: str) -> Recording | Reject:
     """The same with the re-matched emotion."""
-    found = by_letter(member)
-    if isinstance(found, Reject):
-        return found
-    return replace(found, emotion=corrections().get(_file(member).rsplit(".", 1)[0], found.emotion))
+    recording = by_letter(member)
+    if isinstance(recording, Reject):
+        return recording
+    return replace(recording, emotion=corrections().get(_file(member).rsplit(".", 1)[0], recording.emotion))
 
 
 def _file(member: str) -> str:

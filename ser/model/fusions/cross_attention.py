@@ -14,8 +14,9 @@ from ser.params.model import Model
 class CrossAttention(Fusion):
     """Cross-attention as in ViLBERT (Lu et al. 2019, arXiv 1908.02265): each side queries the other.
 
-    A' = LN(A + MHA(A, X, X)); X' = LN(X + MHA(X, A, A)); each goes through M'' = LN(M' + FFN(M')); z = [a'' ; x''].
-    The weights shown are the attention that each token receives, averaged over heads and over the other side's tokens.
+    A' = LN(A + MHA(A, X, X)); X' = LN(X + MHA(X, A, A)); each goes through M'' = LN(M' + FFN(M')); z = [a'' ;
+    x'']. The weights shown are the attention that each token receives, averaged over heads and over the other
+    side's tokens.
     """
 
     formula = "A′ = LN(A + MHA(A, X, X))\nX′ = LN(X + MHA(X, A, A))\nz = [a″ ; x″]"

@@ -9,7 +9,7 @@ from ser.params.model import Model
 
 
 class Gate(Fusion):
-    """α = σ(a + x); z = α ⊙ (a + x): level 1 of Hashem et al. 2025 (PeerJ CS 3254), without parameters of its own."""
+    """α = σ(a + x); z = α ⊙ (a + x): level 1 of Hashem et al. 2025 (PeerJ CS 3254). It has no parameters."""
 
     formula = "z = σ(a + x) ⊙ (a + x)"
     pooled = True

@@ -12,7 +12,8 @@ from ser.params.model import Model
 
 
 class HierarchicalCoattention(Fusion):
-    """Parallel co-attention at several depths (Lu et al. 2016 over words, phrases, question; here over the stages of the branches).
+    """Parallel co-attention at several depths (Lu et al. 2016 over words, phrases, question; here over the
+    stages of the branches).
 
     Level k gives p_a, p_x as in ``ParallelCoattention``; â_k = pool(p_a, A_k), x̂_k = pool(p_x, X_k);
     h_1 = tanh(W_1 (â_1 + x̂_1)); h_k = tanh(W_k [(â_k + x̂_k) ; h_{k−1}]);

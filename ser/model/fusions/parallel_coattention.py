@@ -11,7 +11,8 @@ from ser.params.model import Model
 
 
 class ParallelCoattention(Fusion):
-    """Parallel co-attention of Lu et al. 2016 (arXiv 1606.00061): each side attends by its affinity to the other, both at once.
+    """Parallel co-attention of Lu et al. 2016 (arXiv 1606.00061): each side attends by its affinity to the
+    other, both at once.
 
     S = tanh(A W_b Xᵀ); H_a = tanh(A W_a + S (X W_x)); H_x = tanh(X W_x + Sᵀ (A W_a));
     p_a = softmax(H_a w_a); p_x = softmax(H_x w_x); â = pool(p_a, V_a); x̂ = pool(p_x, V_x); z = [â ; x̂].
