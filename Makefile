@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro test test-slow lint format setup deps experiment reset show sweep benchmarks clean help
+.PHONY: repro test test-slow lint format setup deps experiment reset show sweep benchmarks doctor clean help
 
 SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
@@ -66,6 +66,9 @@ sweep: setup  ## all fusions and three known systems on the same clips, queued, 
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
 	for name in signal model training evaluation encode predict; do $(RUN) python -m benchmarks.$$name || exit 1; done
+
+doctor: setup  ## hash what dvc.lock names, in workspace and cache, and say what to run
+	$(RUN) python -m stages.doctor
 
 clean:  ## remove what can be made again (not .venv)
 	rm -rf data models exports reports dvc_plots .mypy_cache .ruff_cache .hypothesis

@@ -9,8 +9,10 @@ import contextlib
 import ctypes
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from ser import SerError
@@ -101,6 +103,15 @@ def end_with_the_parent(first: Callable[[], object] | None = None) -> None:
         first: called before the process ends.
     """
     threading.Thread(target=_wait_and_end, args=(first,), daemon=True).start()
+
+
+def cause_of_death(processes: Iterable[BaseProcess]) -> str:
+    """Why a process of a broken pool ended, in words. Those that the pool itself then terminated count last."""
+    codes = {process.exitcode for process in processes if process.exitcode}
+    first = min(codes, key=lambda code: (code == -signal.SIGTERM, code), default=-signal.SIGKILL)
+    if first == -signal.SIGKILL:
+        return "probably killed by the out-of-memory killer"
+    return f"ended by {signal.Signals(-first).name}" if first < 0 else f"ended with status {first}"
 
 
 def _wait_and_end(first: Callable[[], object] | None) -> None:

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.util import get_temp_dir
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 from ser import SerError
 from ser.params.runtime import Runtime
-from ser.runtime.machine import end_with_the_parent, keep_freed_memory, workers
+from ser.runtime.machine import cause_of_death, end_with_the_parent, keep_freed_memory, workers
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -48,8 +49,7 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
         runtime: how it runs.
 
     Raises:
-        SerError: if the cluster cannot be used, or a local process dies, probably killed by the out-of-memory
-            killer.
+        SerError: if the cluster cannot be used, or a local process dies.
         Exception: any exception of ``function``, when its result is due.
     """
     call = functools.partial(_on_one_thread, function)
@@ -62,14 +62,15 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
         start_early(function, runtime)
         with (
             tempfile.TemporaryDirectory(prefix="ser-") as folder,
-            ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, (folder,)) as executor,
+            ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, ([folder, get_temp_dir()],)) as executor,
         ):
             # A task starts only after the previous result in its file was taken, so that the file is free.
             paths = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
+            children = (executor._processes or {}).values()  # filled as tasks are submitted
             try:
                 yield from map(_take, _in_order(executor, functools.partial(_leave, call), zip(paths, tasks, strict=False), AHEAD * count))
             except BrokenProcessPool:
-                raise SerError("a worker process died, probably killed by the out-of-memory killer; try again with SER_WORKERS=1") from None
+                raise SerError(f"a worker process died, {cause_of_death(children)}; try again with SER_WORKERS=1") from None
 
 
 def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
@@ -164,17 +165,22 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _begin(folder: str) -> None:
-    """Let the parent handle interrupts, and end this worker when the parent ends."""
+def _begin(folders: list[str]) -> None:
+    """Let the parent handle interrupts, and end this worker when the parent ends.
+
+    Args:
+        folders: removed when the parent is killed: the results, and the socket of the server that forks workers.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_the_parent(functools.partial(_remove, folder))
+    end_with_the_parent(functools.partial(_remove, folders))
 
 
-def _remove(folder: str) -> None:
-    """Remove the folder, although the current task may still write there for a moment."""
+def _remove(folders: list[str]) -> None:
+    """Remove the folders, although the current task may still write there for a moment."""
     for _ in range(100):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not os.path.exists(folder):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        if not any(map(os.path.exists, folders)):
             return
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
 import tempfile
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
@@ -28,7 +31,7 @@ from ser.encoders import store
 from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.disk import file_written_whole, place_named
-from ser.runtime.machine import devices, end_with_the_parent, workers
+from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, workers
 from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
 from ser.training import at_once, data_parallel, device, inference, loop, noise
@@ -115,29 +118,30 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
     free_gpus = spawn.SimpleQueue()
     for gpu in range(gpus):
         free_gpus.put(gpu)
-    pool = ProcessPoolExecutor(at_once * count, spawn, _begin, (free_gpus if gpus else None,))
-    try:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a process may write there while another has failed
+    meeting_place = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if count > 1 else nullcontext()
+    with meeting_place as folder:  # ignoring errors: a process may write there while another has failed
+        pool = ProcessPoolExecutor(at_once * count, spawn, _begin, (free_gpus if gpus else None, folder))
+        children: list[BaseProcess] = []
+        try:
             # A multiple of count processes takes tasks in this order, so that the ranks of a job meet.
             meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
             futures = [
                 pool.submit(_train_together, job, runtime, meeting, rank, count) for job, meeting in meetings for rank in range(count)
             ]
+            children += (pool._processes or {}).values()
             for done in as_completed(futures):
                 if count > 1 and isinstance(done.exception(), RuntimeError):
                     _raise_a_death(futures)
                 done.result()  # an error is raised as soon as it happens
             return [row for future in futures for row in future.result()]
-    except BrokenProcessPool:
-        raise SerError(
-            "a training process died, probably killed by the out-of-memory killer; a rerun resumes from its checkpoint"
-        ) from None
-    except BaseException:
-        for child in list((pool._processes or {}).values()):
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        except BrokenProcessPool:
+            raise SerError(f"a training process died, {cause_of_death(children)}; a rerun resumes from its checkpoint") from None
+        except BaseException:
+            for child in children:
+                child.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _raise_a_death(futures: list[Future[list[dict]]]) -> None:
@@ -199,12 +203,14 @@ def _hears(trained: Trained) -> bool:
     return trained.model.kind == "network" and asked.noise_snr_db is not None and asked.noise_domain == "waveform"
 
 
-def _begin(free_gpus: SimpleQueue[int] | None) -> None:
-    """Set up a worker: it ends silently on Ctrl-C, and when its parent dies: nothing runs on unseen.
+def _begin(free_gpus: SimpleQueue[int] | None, folder: str | None) -> None:
+    """Set up a worker: it leaves Ctrl-C to its parent and ends when its parent ends, so that nothing runs on unseen.
 
-    On CUDA it takes a GPU of its own.
+    Args:
+        free_gpus: on CUDA, where it takes a GPU of its own.
+        folder: removed when the parent is killed.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    end_with_the_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_the_parent(functools.partial(shutil.rmtree, folder, ignore_errors=True) if folder else None)
     if free_gpus is not None:
         torch.cuda.set_device(free_gpus.get())

@@ -163,8 +163,8 @@ def test_workers_end_and_leave_nothing_when_their_parent_is_killed(short_folder)
         assert list(short_folder.glob("ser-*"))
         parent.kill()
     deadline = time.monotonic() + 120
-    while any(map(runs, seen)) or list(short_folder.glob("ser-*")):
-        assert time.monotonic() < deadline, f"still there: {[one for one in seen if runs(one)]}, {list(short_folder.glob('ser-*'))}"
+    while any(map(runs, seen)) or list(short_folder.iterdir()):
+        assert time.monotonic() < deadline, f"still there: {[one for one in seen if runs(one)]}, {list(short_folder.iterdir())}"
         time.sleep(0.05)
 
 

@@ -8,6 +8,9 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +18,7 @@ import pytest
 import torch
 
 from ser import SerError
+from ser.runtime.machine import cause_of_death
 from ser.training import jobs
 from tests import made
 from tests.dependencies import tracked_by
@@ -85,6 +89,25 @@ def test_the_error_of_a_fold_is_said(tmp_path, monkeypatch, workers):
         jobs.train(planned(tmp_path, empty=2), runtime(workers))
 
 
+@pytest.mark.parametrize(
+    ("number", "says"), [(signal.SIGKILL, "probably killed by the out-of-memory killer"), (signal.SIGUSR1, "ended by SIGUSR1")]
+)
+def test_a_death_is_said_with_its_cause(number, says):
+    pool = ProcessPoolExecutor(1, get_context("spawn"))
+    done = pool.submit(signal.raise_signal, number)
+    children = list(pool._processes.values())
+    with pytest.raises(BrokenProcessPool):
+        done.result()
+    children[0].join()
+    assert says in cause_of_death(children)
+
+
+def test_a_worker_leaves_ctrl_c_to_its_parent():
+    """A parent in the background ignores it, and would take its workers for killed if they ended."""
+    with ProcessPoolExecutor(1, get_context("spawn"), jobs._begin, (None, None)) as pool:
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() is signal.SIG_IGN
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the children of a process are read from /proc, which is not here")
 @pytest.mark.parametrize("when", ["they train", "they begin"])
 def test_no_worker_outlives_its_killed_parent(tmp_path, when):
@@ -99,7 +122,9 @@ def test_no_worker_outlives_its_killed_parent(tmp_path, when):
             jobs.train(planned(pathlib.Path(sys.argv[1]), folds=(1, 2)), runtime(2))
     """)
     (tmp_path / "run.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": str(made.ROOT), "SER_WORKERS": "2", "PYTHONUNBUFFERED": "1"}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(made.ROOT), "SER_WORKERS": "2", "PYTHONUNBUFFERED": "1", "TMPDIR": str(temporary)}
     with subprocess.Popen(
         [sys.executable, tmp_path / "run.py", tmp_path / "made"], env=environment, stdout=subprocess.PIPE, text=True, cwd=made.ROOT
     ) as parent:
@@ -115,6 +140,7 @@ def test_no_worker_outlives_its_killed_parent(tmp_path, when):
             break
         time.sleep(0.1)
     assert not any(_training(number) for number in trainers)
+    assert list(temporary.glob("tmp*")) == []
 
 
 def _trainers(parent: int) -> list[int]:

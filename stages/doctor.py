@@ -1,0 +1,146 @@
+"""Doctor: hash every output that dvc.lock names, in the workspace and in DVC's cache, and say what to run.
+
+    python -m stages.doctor
+
+DVC takes a read-only file in its cache for whole, whatever it holds. Not a stage of dvc.yaml: it reads, and
+writes nothing. Ends with status 1 if something is damaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from ser import SerError
+from ser.params import Params
+from stages import command
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a stage wrote.
+
+    Attributes:
+        stage: name of the stage, as ``dvc repro`` takes it.
+        path: in the workspace.
+        md5: of its content, in hex.
+        cached: its object in DVC's cache; None for files that are in git.
+    """
+
+    stage: str
+    path: Path
+    md5: str
+    cached: Path | None
+
+
+@dataclass
+class Found:
+    """What is wrong, each with the stage that wrote it: damaged objects of the cache, changed files, missing ones."""
+
+    damaged: list[tuple[str, Path]]
+    changed: list[tuple[str, Path]]
+    missing: list[tuple[str, Path]]
+
+
+def main(params: Params, options: argparse.Namespace) -> None:
+    """Look at all files and print what to run."""
+    try:
+        repo = Repo()
+        cache = Path(repo.cache.local.path)
+    except DvcException as error:
+        raise SerError(f"DVC cannot be asked for its cache: {error}") from None
+    found = examine(Path("dvc.lock"), cache)
+    for what, files in (("damaged in the cache", found.damaged), ("not as dvc.lock says", found.changed), ("missing", found.missing)):
+        for stage, path in files:
+            log.info("%s: %s (%s)", what, path, stage)
+    if not (found.damaged or found.changed or found.missing):
+        log.info("all outputs in dvc.lock are whole")
+        return
+    print(advice(found))
+    if found.damaged or found.changed:
+        raise SerError(f"{len(found.damaged)} damaged, {len(found.changed)} changed, {len(found.missing)} missing")
+
+
+def examine(lock: Path, cache: Path) -> Found:
+    """Hash every output of a lock file.
+
+    Args:
+        lock: ``dvc.lock``.
+        cache: folder of objects, ``ab/cdef…``.
+    """
+    found = Found([], [], [])
+    seen: set[Path] = set()
+    for file in _files(lock, cache, found):
+        whole = file.cached is None or file.cached in seen or _whole(file.cached, file.md5)
+        if file.cached is not None:
+            seen.add(file.cached)
+            if whole is False:
+                found.damaged.append((file.stage, file.cached))
+        there = _whole(file.path, file.md5)
+        if there is False:
+            found.changed.append((file.stage, file.path))
+        elif there is None:
+            found.missing.append((file.stage, file.path))
+    return found
+
+
+def advice(found: Found) -> str:
+    """The commands that put things right, one a line."""
+    lines = [f"rm -f '{path}'" for _, path in found.damaged]
+    lines += [f"rm -f '{path}'" for stage, path in found.changed if stage in {damaged for damaged, _ in found.damaged}]
+    stages = sorted({stage for stage, _ in [*found.damaged, *found.changed, *found.missing]})
+    return "\n".join([*lines, f"dvc pull --allow-missing {' '.join(stages)}  # if a remote has them", f"dvc repro {' '.join(stages)}"])
+
+
+def _files(lock: Path, cache: Path, found: Found) -> Iterator[File]:
+    """Every file of every output; those of a folder are listed in an object of the cache."""
+    try:
+        stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock)["stages"]
+    except FileNotFoundError:
+        raise SerError(f"{lock} not found: nothing has run yet; `dvc repro` runs the pipeline") from None
+    for stage, entry in stages.items():
+        for out in entry.get("outs", []):
+            path, md5 = Path(out["path"]), str(out["md5"])
+            if not md5.endswith(".dir"):
+                yield File(stage, path, md5, _kept(_object(cache, md5)))
+                continue
+            listing = _object(cache, md5)
+            whole = _whole(listing, md5.removesuffix(".dir"))
+            if whole is not True:
+                (found.missing if whole is None else found.damaged).append((stage, listing))
+                continue
+            for one in json.loads(listing.read_text(encoding="utf-8")):
+                yield File(stage, path / one["relpath"], one["md5"], _kept(_object(cache, one["md5"])))
+
+
+def _object(cache: Path, md5: str) -> Path:
+    return cache / md5[:2] / md5[2:]
+
+
+def _kept(cached: Path) -> Path | None:
+    return cached if cached.exists() else None
+
+
+def _whole(path: Path, md5: str) -> bool | None:
+    """Whether a file has this content; None where there is none."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
+    except FileNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    command.run(argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter), main)

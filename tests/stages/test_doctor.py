@@ -1,0 +1,68 @@
+"""The doctor: what DVC believes to be whole and is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages import doctor
+
+ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = """
+stages:
+  make:
+    cmd: mkdir -p models && printf weights > models/a && printf facts > models/b && printf text > one.txt
+    outs:
+    - models
+    - one.txt
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small pipeline after its run; its cache is hard-linked into the workspace, so that one damage hits both."""
+    folder = tmp_path_factory.mktemp("doctor")
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for command in (["init", "--no-scm", "-q"], ["config", "cache.type", "hardlink"], ["repro", "-q"]):
+        dvc(folder, *command)
+    return folder
+
+
+def dvc(folder: Path, *command: str) -> str:
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder / "site")}
+    return subprocess.run(["dvc", *command], cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+def diagnosis(folder: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.doctor"], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_cut_object_that_dvc_believes_is_found_and_mended(ran):
+    assert diagnosis(ran) == (0, "all outputs in dvc.lock are whole\n")
+    (cut,) = (path for path in (ran / ".dvc/cache/files/md5").glob("*/*") if path.read_bytes() == b"weights")
+    cut.chmod(0o644)
+    cut.write_bytes(b"wei")
+    cut.chmod(0o444)
+    code, said = diagnosis(ran)
+    assert code == 1
+    assert f"damaged in the cache: {cut} (make)" in said
+    assert "not as dvc.lock says: models/a (make)" in said
+    assert "Traceback" not in said
+    commands = [line for line in said.splitlines() if line.startswith(("rm ", "dvc repro"))]
+    subprocess.run("\n".join(commands), shell=True, cwd=ran, check=True, capture_output=True)
+    assert diagnosis(ran)[0] == 0
+    assert (ran / "models/a").read_text() == "weights"
+
+
+def test_what_is_missing_is_no_damage(tmp_path):
+    (tmp_path / "dvc.lock").write_text("stages: {make: {outs: [{path: gone.txt, md5: 0123}]}}\n")
+    found = doctor.examine(tmp_path / "dvc.lock", tmp_path / "cache")
+    assert found == doctor.Found([], [], [("make", Path("gone.txt"))])
