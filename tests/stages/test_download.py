@@ -83,7 +83,7 @@ def md5(path: Path) -> str:
 
 def run(name: str, params: Params) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """The three stages; returns clips.csv, rejected.csv and the split's summary, after checking that nothing was lost."""
-    options = argparse.Namespace(dataset=name, show=None)
+    options = argparse.Namespace(dataset=name, changed=False)
     download.main(params, options)
     preprocess.main(params, options)
     split.main(params, options)
@@ -194,7 +194,7 @@ def test_every_corpus_comes_from_a_mirror_that_is_served(server: Server, tmp_pat
     monkeypatch.setenv("SER_MIRROR", f"{server.address}/m")
     params = parse(values())
     for name, recordings in {"ravdess": 192, "asvp_esd_v1": 48, "asvp_esd_v2": 114, "shemo": 83, "emodb": 70}.items():
-        download.main(params, argparse.Namespace(dataset=name))
+        download.main(params, argparse.Namespace(dataset=name, changed=False))
         found, _ = list_recordings(name, params.corpora[name], Path("data/raw") / name)
         assert len(found) == recordings
         assert "mirror's own edition" in json.loads((Path("data/raw") / name / "source.json").read_text())["edition"]
@@ -275,7 +275,7 @@ def test_help_needs_no_parameters(tmp_path: Path) -> None:
 def test_a_failed_stage_leaves_nothing_that_the_next_one_takes(server: Server, tmp_path: Path) -> None:
     params = parse(values(emodb=publish(server, "emodb", archives.emodb(tmp_path / "made"))))
     server.files["/emodb_2.0.zip"].status = 403
-    options = argparse.Namespace(dataset="emodb", show=None)
+    options = argparse.Namespace(dataset="emodb", changed=False)
     with pytest.raises(SerError, match="403 Forbidden"):
         download.main(params, options)
     with pytest.raises(SerError, match="run `dvc repro download@emodb` first"):
@@ -307,7 +307,7 @@ def test_a_failure_fetches_and_makes_nothing_of_the_other_corpora(server: Server
     given = values(**sources) | {"datasets": ["demo", "shemo", "ravdess", "asvp_esd_v2", "folder", "joint"]}
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(SerError) as told:
-        download.main(parse(given), argparse.Namespace(dataset="shemo"))
+        download.main(parse(given), argparse.Namespace(dataset="shemo", changed=False))
     assert str(told.value).count("could not be fetched") == 1
     assert str(told.value).startswith("shemo: female.zip could not be fetched")
     assert {path.name for path in tmp_path.rglob("*") if path.is_file() and path not in before} == {"female.zip.lock"}
@@ -324,7 +324,7 @@ def test_a_failure_tells_once_of_each_other_corpus_that_cannot_come_either(
     Path("data/raw/emodb").mkdir(parents=True)
     Path("data/raw/emodb/source.json").write_text("{}")  # has come
     with pytest.raises(SerError) as told:
-        download.main(parse(given), argparse.Namespace(dataset=failed))
+        download.main(parse(given), argparse.Namespace(dataset=failed, changed=False))
     first = [line.partition(":")[0] for line in str(told.value).splitlines() if "could not be fetched" in line]
     assert first == ["shemo", "ravdess", "asvp_esd_v1"]
     assert f"dvc pull data/raw/{failed}" in str(told.value)
@@ -333,7 +333,7 @@ def test_a_failure_tells_once_of_each_other_corpus_that_cannot_come_either(
 def test_own_recordings_that_are_not_there_are_the_message_themselves(server: Server, tmp_path: Path) -> None:
     given = values(**out_of_reach("shemo"), joint={"members": ["folder", "shemo"]}) | {"datasets": ["shemo", "joint"]}
     with pytest.raises(SerError, match="recordings"):
-        download.main(parse(given), argparse.Namespace(dataset="joint"))
+        download.main(parse(given), argparse.Namespace(dataset="joint", changed=False))
 
 
 # the real thing
