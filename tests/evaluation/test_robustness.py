@@ -150,3 +150,28 @@ def test_loss_is_against_the_same_clips_untouched():
     assert worse["lost"] == pytest.approx(clean["ua"] - worse["ua"])
     assert 0 < worse["lost_ci"][0] < worse["lost"] < worse["lost_ci"][1]
     assert (found["clean_ua"], found["worst_ua"], found["n"]) == (clean["ua"], worse["ua"], 144)
+
+
+@pytest.mark.parametrize("normalise", ["corpus", "speaker"])
+def test_the_study_scores_the_clips_drawn_and_with_speakers_known_hears_all(store, monkeypatch, normalise):
+    monkeypatch.setenv("SER_WORKERS", "1")
+    folder, table, _ = store
+    everything, heard, scored = params(features__normalise=normalise), [], []
+    folds = pd.DataFrame({"clip": table["clip"], "fold": 1, "part": ["test"] * 12 + ["valid"] * 4})
+
+    def predict(views: features.Views, chosen: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:
+        assert len(views) == len(chosen)
+        heard.append(len(chosen))
+        scored.append(asked["clip"].tolist())
+        made = predicted.predictions(table, folds=4)
+        return made[made["clip"].isin(asked["clip"]) & (made["part"] == "test")]
+
+    arguments = everything.features, RATE, everything.runtime, predict
+    found = robustness.measure(folder, folds, predicted.settings(), *arguments)
+    assert found is not None
+    assert found["n"] == 8
+    assert set(heard) == {8 if normalise == "corpus" else 16}
+    assert all(clips == scored[0] for clips in scored)
+    assert set(scored[0]) <= set(table["clip"][:12])
+    off = predicted.settings(robustness=Robustness(snr_db=[], gain_db=[], telephone=False, mp3=False, max_clips=0))
+    assert robustness.measure(folder, folds, off, *arguments) is None

@@ -79,6 +79,7 @@ def test_kill_9_and_rerun_give_the_same_bytes(tmp_path):
     script = textwrap.dedent("""
         import sys, pathlib, time, torch
         from safetensors.torch import save_file
+        from ser.training import loop
         from tests import made
         from ser.training import loop
         from tests.training.test_loop import fold
