@@ -4,9 +4,8 @@ and memory.
     python -m benchmarks.encode
     python -m benchmarks.encode --weights FOLDER     # a real whisper-base; the figures are the same
 
-Measured is whisper-base to layer 3 with random weights of its sizes, on noise of RAVDESS' clip lengths after
-VAD, as the stage runs it with
-one worker: reading, log-mel, network, float16, writing. The products are those of the network alone
+It measures whisper-base up to layer 3, with random weights, on noise clips as long as RAVDESS' after VAD, and
+runs it as the stage does with one worker: reading, log-mel, network, float16, writing. The products are those of the network alone
 (convolutions as products, attention,
 feed-forward), in float32, in the same process and turn by turn with the encoder, so that other work on the
 machine hurts both alike.

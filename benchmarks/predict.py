@@ -3,7 +3,7 @@
     python -m benchmarks.predict
     python -m benchmarks.predict --weights FOLDER    # a real whisper-base; the figures are the same
 
-Measured is a bundle with whisper-base to layer 3, random weights of its sizes, and one regression of eight classes. The recording is
+It measures a bundle with whisper-base up to layer 3 (random weights) and one regression of eight classes. The recording is
 noise at 16 kHz. Cold is the command ``ser predict`` in a fresh process. Warm is ``ser.load(…).predict(…)`` on samples, from voice
 activity detection to the probabilities. A bundle computes on one thread.
 """

@@ -67,7 +67,7 @@ def changed(now: bytes, before: bytes) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     try:
         old, new = by_key(yaml.load(before)), by_key(yaml.load(now))
-    except (YAMLError, AttributeError):  # AttributeError: the file is no mapping
+    except (YAMLError, AttributeError):  # AttributeError: the file is not a mapping
         return {}
     return {key: new.get(key) for key in [*new, *(key for key in old if key not in new)] if key not in old or old[key] != new.get(key)}
 

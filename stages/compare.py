@@ -6,7 +6,7 @@ probabilities is compared. Prints Markdown.
 
     python -m stages.compare HEAD workspace
     python -m stages.compare main concat --dataset ravdess --json comparison.json
-    python -m stages.compare main main --knowing-speakers b     # what is adaptation to the speaker worth?
+    python -m stages.compare main main --knowing-speakers b     # what does speaker adaptation gain?
     python -m stages.compare linear linear+pretrained           # what does the average of two systems gain?
 """
 

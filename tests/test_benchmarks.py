@@ -24,7 +24,7 @@ def recorded(name: str) -> dict[str, Any]:
     return json.loads(Path("metrics/benchmarks", f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_a_record_holds_figures_circumstances_and_the_parameters_they_hold_for(tmp_path, monkeypatch):
+def test_a_record_holds_figures_provenance_and_the_parameters_they_hold_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = made.params(features__frames__hop_length=200)
     record.record("tried", {"speed": 1.5}, [{"what": "a", "seconds": 2}], params=params)

@@ -40,7 +40,7 @@ class Shape:
         """The sizes in a ``config.json``.
 
         Raises:
-            SerError: if one is missing, is no whole number from 1, or does not fit another.
+            SerError: if one is missing, is not a whole number from 1, or does not fit another.
         """
         keys = ("num_mel_bins", "d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions")
         for key in keys:

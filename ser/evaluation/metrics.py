@@ -129,7 +129,7 @@ def per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str,
 
 
 def baselines(counts: np.ndarray) -> dict[str, dict[str, float]]:
-    """Scores that need no listening, for the clips of one (K, K) matrix.
+    """Scores of baselines that ignore the audio, for the clips of one (K, K) matrix.
 
     ``majority`` always answers the most frequent class. ``chance`` draws evenly from the classes that occur;
     its score is the expected value.

@@ -10,5 +10,5 @@ from ser.params.base import Section
 class Export(Section):
     precision: Literal["auto", "float32", "float16", "int8"]
     """How the weights of a pretrained encoder are stored; it computes in float32. int8: its matrices in 8 bit, a little over half the size
-    of float16. auto: the smallest with which no probability of some clips of the corpus moves by more than 0.001. Networks of our own are
-    always float32."""
+    of float16. auto: the smallest form that changes no probability of sample clips by more than 0.001.
+    Networks trained here are always float32."""

@@ -45,7 +45,7 @@ def content(name: str) -> bytes:
     """The bytes of a recording, read from a regular file, or from standard input where the name is ``-``.
 
     Raises:
-        OSError: if it cannot be read, is no regular file, or has more than ``MOST`` bytes; ``strerror`` says which.
+        OSError: if it cannot be read, is not a regular file, or has more than ``MOST`` bytes; ``strerror`` says which.
     """
     if not name:
         raise OSError(errno.ENOENT, "an empty name")

@@ -77,11 +77,11 @@ class BundledEncoder(Section):
     width: int = Field(ge=1)
     tokens_per_second: float = Field(gt=0)
     silence_seconds: float = Field(ge=0, le=10)
-    """Put behind each clip before it is encoded."""
+    """Seconds of silence appended to each clip before it is encoded."""
     mel_bands: int = Field(ge=1, le=512)
     """Of Whisper's log-mel (``ser.encoders.whisper_mel``) at 16 kHz: 25 ms windows, one frame each 10 ms."""
     positions: int = Field(ge=1, le=1500)
-    """Tokens that it hears at once; what is longer is cut into pieces."""
+    """Maximum number of tokens per pass; longer input is cut into pieces."""
     precision: Precision
     """How its weights are stored; it computes in float32."""
     parity: Parity | None
@@ -128,7 +128,7 @@ class Bundle(Section):
     model_sha256: str
     """Of ``model.onnx``; empty where there is none."""
     facts_sha256: str = ""
-    """Of all other facts, set by ``sealed``; empty in bundles of version 1. It finds damage and careless edits; it is no signature."""
+    """Of all other facts, set by ``sealed``; empty in bundles of version 1. It finds damage and careless edits; it is not a signature."""
 
     @model_validator(mode="after")
     def belong_together(self) -> Bundle:
@@ -163,7 +163,7 @@ def read(folder: str | Path) -> Bundle:
     folder = Path(folder)
     text = _read(folder / FACTS, MOST_FACTS)
     if text is None:
-        raise BundleError(f"{folder} is no exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another")
+        raise BundleError(f"{folder} is not an exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another")
     facts = _parse(text, folder / FACTS)
     if not facts.networks:
         raise BundleError(f"{folder} holds no network ({facts.not_exported}): export another model")
@@ -224,7 +224,7 @@ def _read(path: Path, most: int) -> bytes | None:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise BundleError(f"{path} is no regular file: copy or export the bundle again")
+            raise BundleError(f"{path} is not a regular file: copy or export the bundle again")
         if facts.st_size > most:
             raise BundleError(f"{path} has {facts.st_size} bytes, and at most {most} are read: copy or export the bundle again")
         return path.read_bytes()

@@ -78,8 +78,8 @@ def _encoder(bundle: Bundle) -> str:
     return (
         f"## Encoder\n\n`{ENCODER}` is the encoder of {facts.name} up to hidden state {facts.layers[-1]}, pretrained by others and not "
         f"trained further (sha256 of its weights: `{facts.weights_sha256}`). Hidden states that are read: {layers}. Its weights are stored "
-        f"in {facts.precision}.{apart}\n\nIts licence: {facts.licence}. Its licence {use}. What learned from the recordings named under "
-        "*Data* is bound by their licence too, and the stricter of the two holds for the whole.\n\n"
+        f"in {facts.precision}.{apart}\n\nIts licence: {facts.licence}. Its licence {use}. Models trained on the recordings under "
+        "*Data* are also bound by the licence of those recordings; the stricter of the two licences applies.\n\n"
     )
 
 
@@ -103,8 +103,8 @@ def _terms(bundle: Bundle) -> str:
     if bundle.features.functionals is None:
         return ""
     return (
-        " openSMILE's licence (audEERING Research License Agreement) allows research and other non-commercial use only, and holds for what "
-        "learned from its features too."
+        " openSMILE's licence (audEERING Research License Agreement) allows research and other non-commercial use only, and applies "
+        "to models trained on its features too."
     )
 
 
@@ -136,8 +136,8 @@ def _input(bundle: Bundle) -> str:
 def _limits(bundle: Bundle) -> str:
     if bundle.notice:
         return (
-            "For trying the laboratory: the voices are a synthesiser's and the emotions are rules. It knows nothing about people and must "
-            "not be used on them."
+            "For trying out the laboratory only: the voices are synthetic and the emotions follow rules. It knows nothing about "
+            "people and must not be used on them."
         )
     return (
         "For research on how emotion is *expressed* in recordings like those it learned from: mostly acted, short, clean, in one language. "

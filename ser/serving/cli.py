@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--one-speaker",
         action="store_true",
-        help="the recordings, ten or more, are of one speaker in all kinds of moods: judge each by how it differs from the others",
+        help="at least ten recordings of one speaker in varied moods: judge each relative to the others",
     )
     form = predict.add_mutually_exclusive_group()
     form.add_argument(
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         help="one line for each recording; a name that looks like a formula gets a ' in front",
     )
     form.add_argument("--json", action="store_const", const="json", dest="form", help="all facts, for programs")
-    form.add_argument("--jsonl", action="store_const", const="jsonl", dest="form", help="one JSON object a line, as soon as it is known")
+    form.add_argument("--jsonl", action="store_const", const="jsonl", dest="form", help="one JSON object per line, as soon as it is ready")
     predict.set_defaults(run=_predict)
     return parser
 
@@ -86,7 +86,7 @@ def _predict(options: argparse.Namespace) -> int:
     print(_printable(f"{folder}: {_about(bundle)}"), file=sys.stderr)
     if bundle.features.normalise == "speaker":
         print(f"features are normalised by speaker: the {len(paths)} recording(s) are taken as one speaker's", file=sys.stderr)
-    # where predictions go to the terminal they are the progress, unless each has to wait for all
+    # no progress bar where predictions appear in the terminal one by one; --one-speaker prints them all at the end
     hidden = True if sys.stdout.isatty() and not options.one_speaker else None
     contents = ((path, functools.partial(arguments.content, path)) for path in paths)
     predictions: Iterable[Prediction] = tqdm(predictor.recordings(contents), total=len(paths), unit="clip", disable=hidden)
@@ -118,7 +118,7 @@ def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, 
                 out.write(_bars(prediction))
             out.flush()
             yield prediction
-    finally:  # after an interrupt, too, what was judged is told
+    finally:  # also after an interrupt, write the predictions made so far
         if form == "json":
             about = {"corpus": bundle.corpus, "notice": bundle.notice, "protocol": bundle.protocol, "normalise": bundle.features.normalise}
             out.write(json.dumps({"bundle": about, "predictions": entries}, indent=1, ensure_ascii=spelt_out) + "\n")

@@ -24,9 +24,9 @@ from ser.signal.clips import read_table
 from ser.signal.preprocessing import Prepared
 
 FAMILY: Literal["whisper"] = "whisper"
-"""The only family that is exported: the others hear through stems of their own, which would need a second implementation each."""
+"""The only family that is exported. Each other family has its own stem and would need a second implementation."""
 LIMIT = 1e-3
-"""By which a probability may move for ``precision: auto`` to choose a smaller form."""
+"""Largest change of a probability that ``precision: auto`` accepts."""
 MEASURED = 16
 """Clips on which packing is measured."""
 

@@ -19,7 +19,7 @@ from ser.evaluation.scoring import evaluate
 from ser.params import load
 from ser.report import page, plots, svg
 from ser.report.page import Corpus
-from ser.runtime.circumstances import Circumstances
+from ser.runtime.provenance import Provenance
 from ser.runtime.text import percent
 from stages import report as stage
 from tests import browser, predicted
@@ -164,8 +164,8 @@ def test_another_commit_or_machine_gives_the_same_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pages = []
     for revision, cpu in (("abc123", "Some CPU"), ("def456-dirty", "Another CPU")):
-        here = Circumstances(revision=revision, cpu=cpu, cores=len(cpu), gpu=[], python="3.11.7", libraries={"numpy": revision})
-        monkeypatch.setattr(stage, "circumstances", lambda here=here: here)
+        here = Provenance(revision=revision, cpu=cpu, cores=len(cpu), gpu=[], python="3.11.7", libraries={"numpy": revision})
+        monkeypatch.setattr(stage, "provenance", lambda here=here: here)
         stage.main(load(), argparse.Namespace(scores=False, audio=False))
         pages.append(Path("reports/index.html").read_bytes())
         assert json.loads(Path("reports/made.json").read_text())["revision"] == revision

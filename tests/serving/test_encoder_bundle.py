@@ -308,7 +308,7 @@ def elsewhere(folder: Path) -> None:
     [
         (lambda at: (at / "encoder.onnx").unlink(), "encoder.onnx not found"),
         (lambda at: (at / "encoder.onnx").write_bytes(b"x"), "encoder.onnx does not belong to its bundle.json"),
-        (lambda at: other_encoder(at, b"x"), "encoder.onnx is no ONNX model"),
+        (lambda at: other_encoder(at, b"x"), "encoder.onnx is not an ONNX model"),
         (looping, "encoder.onnx uses the operator 'Loop'"),
         (elsewhere, "encoder.onnx keeps weights in another file"),
         (lambda at: edit(at, width=31), r"encoder.onnx has the output states of .* \(1, any, 3, 32\); its facts say .* \(1, any, 3, 31\)"),

@@ -368,7 +368,7 @@ def test_what_cannot_be_judged_is_left_out_of_the_speakers_mean() -> None:
     found = centred_on_speaker([*judged[:3], broken, *judged[3:]])
     assert found[3] is broken
     assert found[:3] + found[4:] == centred_on_speaker(judged)
-    with pytest.raises(SerError, match="10 recordings or more; there are 9 that"):
+    with pytest.raises(SerError, match="at least 10 usable recordings; found 9"):
         centred_on_speaker([*judged[1:], broken])
 
 
@@ -439,7 +439,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_judged(made: Path, tmp_pat
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "bundle.json").unlink(), "is no exported model .*dvc repro export@demo"),
+        (lambda folder: (folder / "bundle.json").unlink(), "is not an exported model .*dvc repro export@demo"),
         (lambda folder: (folder / "model.onnx").unlink(), "model.onnx not found"),
         (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "does not belong to its bundle.json"),
         (lambda folder: (folder / "bundle.json").write_text("{}"), r"cannot be used \(version: Field required\)"),
@@ -473,7 +473,7 @@ def test_a_model_that_is_no_onnx_says_so(made: Path, tmp_path: Path) -> None:
     (folder / "bundle.json").write_bytes((made / "exports" / "demo" / "bundle.json").read_bytes())
     (folder / "model.onnx").write_bytes(b"x")
     reseal(folder, model_sha256="2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881")
-    with pytest.raises(BundleError, match=r"model.onnx is no ONNX model \(.*\): export the bundle again"):
+    with pytest.raises(BundleError, match=r"model.onnx is not an ONNX model \(.*\): export the bundle again"):
         Predictor(folder)
 
 
@@ -483,7 +483,7 @@ def test_a_model_that_is_no_onnx_says_so(made: Path, tmp_path: Path) -> None:
         (["nowhere.wav"], "error: nowhere.wav: no such file or folder"),
         (["."], "error: .: no recording in this folder"),
         (["a.wav"], "error: no exported model in .*exports: run `dvc repro`"),
-        (["a.wav", "--bundle", "b"], "error: b is no exported model"),
+        (["a.wav", "--bundle", "b"], "error: b is not an exported model"),
         (["a.wav", "--csv", "--json"], "not allowed with argument"),
         ([], "the following arguments are required: FILE"),
     ],
