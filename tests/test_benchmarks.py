@@ -65,7 +65,7 @@ def test_the_batch_is_what_the_network_of_these_parameters_takes(monkeypatch, de
 @pytest.mark.parametrize("deltas", [False, True])
 def test_steps_are_counted_after_the_warm_up(monkeypatch, deltas):
     monkeypatch.setattr(training, "SECONDS", 1)
-    monkeypatch.setattr(training.device, "set_up", lambda runtime: None)  # it changes this process's memory and threads
+    monkeypatch.setattr(training, "set_up", lambda runtime: None)  # it changes this process's memory and threads
     ready = []
     assert training.our_clips(with_deltas(deltas), 2, 1, "cpu", False, lambda: ready.append(1)) == 2
     assert ready == [1]

@@ -59,8 +59,6 @@ def confusion(actual: np.ndarray, predicted: np.ndarray, classes: int, groups: n
 def wa(counts: np.ndarray) -> np.ndarray:
     """Weighted accuracy, Σ_k TP_k / clips: the share of right clips, in [0, 1]; NaN without clips. Shape
     (...,).
-
-    Shape (...,).
     """
     counts = _matrices(counts)
     return _share(_diagonal(counts).sum(-1), counts.sum((-2, -1)))
