@@ -314,6 +314,9 @@ def elsewhere(folder: Path) -> None:
         (lambda at: edit(at, width=31), r"encoder.onnx has the output states of .* \(1, any, 3, 32\); its facts say .* \(1, any, 3, 31\)"),
         (lambda at: edit(at, layers=[1, 2]), r"its facts say .* \(1, any, 2, 32\)"),
         (lambda at: edit(at, mel_bands=128), r"has the input mel of .* \(1, 80, any\); its facts say .* \(1, 128, any\)"),
+        (lambda at: edit(at, mel_bands=None), "whisper reads log-mel, and no other family does"),
+        (lambda at: edit(at, family="hubert"), "whisper reads log-mel, and no other family does"),
+        (lambda at: edit(at, family="hubert", mel_bands=None), r"has the inputs mel; its facts say signal"),
         (lambda at: edit(at, positions=1501), "positions"),
         (lambda at: edit(at, silence_seconds=1e9), "silence_seconds"),
     ],
@@ -328,13 +331,13 @@ def test_a_spoilt_encoder_is_refused(exported: Path, spoil: Any, message: str, t
         Predictor(folder)
 
 
-def test_other_families_are_described_and_not_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
+def test_a_variant_that_nobody_published_is_described_and_not_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
     (tmp_path / "hubert").mkdir()
-    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert"}')
+    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert", "conv_pos_batch_norm": true}')
     other = Pipeline(line.root, line.params, frozen.Chosen(tmp_path / "hubert", line.encoder.about), line.recordings)
     other.export(models, tmp_path / "demo")
-    assert "of the family hubert, and only whisper can be exported" in (tmp_path / "demo" / "README.md").read_text()
-    with pytest.raises(BundleError, match=r"holds no network \(the encoder tiny is of the family hubert"):
+    assert "of the encoder tiny: it has conv_pos_batch_norm, which cannot be exported" in (tmp_path / "demo" / "README.md").read_text()
+    with pytest.raises(BundleError, match=r"holds no network \(of the encoder tiny: it has conv_pos_batch_norm"):
         Predictor(tmp_path / "demo")
 
 
