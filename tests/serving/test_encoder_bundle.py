@@ -15,6 +15,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import soundfile as sf
+import soxr
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
@@ -226,6 +227,28 @@ def test_pieces_of_a_long_recording_pool_to_what_the_whole_pools_to(line: Pipeli
     np.testing.assert_allclose(heard.pooled, pooled(whole), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(heard.states.part(190, 210), whole[190:210])
     np.testing.assert_array_equal(heard.states.part(len(whole) - 3, len(whole)), whole[-3:])
+
+
+def test_recordings_of_any_rate_and_length_are_judged_or_refused(line: Pipeline, exported: Path, tmp_path: Path) -> None:
+    """48 kHz gives what 16 kHz gives; a minute is heard in pieces; 0.1 s is judged, and what is shorter is refused with the reason."""
+    sound = small.sound(2.0, 3)
+    signals = {
+        "16k": (sound, RATE),
+        "48k": (soxr.resample(sound, RATE, 48_000), 48_000),
+        "minute": (np.tile(sound, 30), RATE),
+        "shortest": (sound[RATE : RATE + 1600], RATE),
+        "too short": (sound[RATE : RATE + 1500], RATE),
+    }
+    for name, (signal, rate) in signals.items():
+        sf.write(tmp_path / f"{name}.wav", signal, rate, "PCM_16")
+    found = {name: one for name, one in zip(signals, Predictor(exported).files(tmp_path / f"{name}.wav" for name in signals), strict=True)}
+    assert found.pop("too short").problem.startswith("too_short")
+    for one in found.values():
+        assert one.problem == ""
+        assert sum(one.probabilities.values()) == pytest.approx(1)
+    difference = [abs(found["16k"].probabilities[name] - found["48k"].probabilities[name]) for name in made.CLASSES]
+    assert max(difference) < 0.02
+    assert found["minute"].speech_seconds > 30
 
 
 def test_auto_takes_int8_only_where_nothing_moves(line: Pipeline, models: Path, tmp_path: Path) -> None:
