@@ -44,14 +44,15 @@ for stage in sys.argv[1:]:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Thirty-six clips of six synthetic voices, up to their folds."""
     made = Project(tmp_path_factory.mktemp("hub") / "project")
-    made.set({"corpora.demo.source.sentences": 1, "model.kind": "linear"})
+    made.set({"corpora.demo.source.sentences": 1})
     made.run("python", "-c", STAGES, "download", "preprocess", "split", "features")
     return made
 
 
 def through(project: Project, name: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """encode, train and export with this encoder; what they said."""
-    project.set({"features.encoder": {"name": name, "layers": [1, 2], "silence_seconds": 0.5, "path": None}})
+    encoder = {"name": name, "layers": [1, 2], "silence_seconds": 0.5, "path": None}
+    project.set({"features.encoder": encoder, "model.kind": "linear"})
     return project.run("python", "-c", STAGES, "encode", "train", "export", NO_PROXY="*", **environment)
 
 
