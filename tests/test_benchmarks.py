@@ -177,17 +177,19 @@ def test_what_the_encoding_benchmark_makes_is_a_store_and_an_encoder(tmp_path, c
     found = json.loads(capfd.readouterr().out)
     assert found["tokens"] == sum(-(-(int(n) + encode.RATE) // 320) for n in (19_200, 37_600, 56_000))
     assert found["audio_seconds"] == pytest.approx(found["tokens"] / 50 - 3)
-    assert found["products"] > 0
+    assert found["products_cpu"] > 0
     assert found["encode"] > 0
+    assert found["fraction"] == pytest.approx(found["products_cpu"] / found["encode_cpu"])
 
 
 def test_what_the_prediction_benchmark_makes_is_a_bundle_that_predicts(tmp_path, capfd):
     from benchmarks import predict
     from tests.encoders import tiny
 
-    folder = predict.bundle(tmp_path / "bundle", tiny.whisper(tmp_path / "whisper"))
-    predict.measure(str(folder), str(predict.recording(tmp_path / "noise.wav", 2)), 3)
-    found = json.loads(capfd.readouterr().out)
-    assert len(found["ms"]) == 3
-    assert found["judged_s"] == pytest.approx(2, abs=0.5)
-    assert min(found["open_s"], found["rss_mb"], *found["ms"]) > 0
+    noise = predict.recording(tmp_path / "noise.wav", 2)
+    for folder in (predict.bundle(tmp_path / "bundle", tiny.whisper(tmp_path / "whisper")), predict.network_bundle(tmp_path / "network")):
+        predict.measure(str(folder), str(noise), 3)
+        found = json.loads(capfd.readouterr().out)
+        assert len(found["ms"]) == len(found["cpu_ms"]) == 3
+        assert found["judged_s"] == pytest.approx(2, abs=0.5)
+        assert min(found["open_s"], found["rss_mb"], *found["ms"]) > 0

@@ -30,6 +30,7 @@ MOST_FACTS, MOST_GRAPH = 1 << 20, 1 << 30
 
 Precision = Literal["float32", "float16", "int8"]
 Commercial = Literal["yes", "no", "unclear"]
+Family = Literal["whisper", "wav2vec2", "hubert", "wavlm", "data2vec-audio"]
 
 
 class BundleError(SerError):
@@ -71,15 +72,18 @@ class BundledEncoder(Section):
     """The pretrained encoder in ``encoder.onnx``, cut off above the highest hidden state that is read."""
 
     name: str = Field(min_length=1)
-    family: Literal["whisper"]
+    family: Family
     layers: list[int] = Field(min_length=1)
     """Hidden states that it gives, ascending; 0 is the stem."""
     width: int = Field(ge=1)
     tokens_per_second: float = Field(gt=0)
     silence_seconds: float = Field(ge=0, le=10)
     """Seconds of silence appended to each clip before it is encoded."""
-    mel_bands: int = Field(ge=1, le=512)
-    """Of Whisper's log-mel (``ser.encoders.whisper_mel``) at 16 kHz: 25 ms windows, one frame each 10 ms."""
+    mel_bands: int | None = Field(ge=1, le=512)
+    """Of Whisper's log-mel (``ser.encoders.whisper_mel``) at 16 kHz: 25 ms windows, one frame each 10 ms; null in all other families, which
+    read the waveform."""
+    normalise: bool = False
+    """Each clip is standardised to mean 0 and variance 1 before it is encoded; waveform only."""
     positions: int = Field(ge=1, le=1500)
     """Maximum number of tokens per pass; longer input is cut into pieces."""
     precision: Precision
@@ -92,6 +96,13 @@ class BundledEncoder(Section):
     """Of the ``model.safetensors`` that it was made from."""
     sha256: str
     """Of ``encoder.onnx``."""
+
+    @model_validator(mode="after")
+    def hears_one_way(self) -> BundledEncoder:
+        """Refuse an encoder that would hear both log-mel and waveform, or neither."""
+        if (self.family == "whisper") != (self.mel_bands is not None) or (self.normalise and self.mel_bands is not None):
+            raise ValueError("mel_bands: whisper reads log-mel, and no other family does; only the others standardise clips")
+        return self
 
 
 class Bundle(Section):

@@ -20,7 +20,7 @@ from ser.runtime.disk import written_whole
 from ser.serving import linear_graph, network_graph
 from ser.serving.bundle import CARD, ENCODER, FACTS, MODEL, POOLED, VERSION, Bundle, BundledEncoder, Member, Score, sealed
 from ser.serving.card import card, licence
-from ser.serving.encoder_export import FAMILY, LIMIT, candidates, family, measured, pack
+from ser.serving.encoder_export import LIMIT, candidates, measured, pack, why_not
 from ser.serving.network_graph import to_onnx
 from ser.training.inference import Trained, describe, load_network
 
@@ -51,22 +51,22 @@ def export(
         SerError: if the models are missing or the exported graph disagrees with them.
     """
     trained = describe(models)
-    why_not = _why_not(trained, encoder)
-    model, reads = (b"", []) if why_not else _graph(models, trained)
+    refused = _refused(trained, encoder)
+    model, reads = (b"", []) if refused else _graph(models, trained)
 
     def facts(packed: BundledEncoder | None) -> Bundle:
-        return _facts(trained, source, result, model, reads, why_not, packed)
+        return _facts(trained, source, result, model, reads, refused, packed)
 
     with written_whole(folder) as partial:
         if model:
             (partial / MODEL).write_bytes(model)
-        found = facts(None) if why_not or encoder is None else _with_encoder(partial, encoder, settings, clips, facts)
+        found = facts(None) if refused or encoder is None else _with_encoder(partial, encoder, settings, clips, facts)
         _write(partial, found)
         (partial / CARD).write_text(card(found, _parameters(trained)), encoding="utf-8")
     return found
 
 
-def _why_not(trained: Trained, encoder: Chosen | None) -> str:
+def _refused(trained: Trained, encoder: Chosen | None) -> str:
     """Why the model cannot be exported; empty where it can."""
     if trained.model.kind == "svm":
         return "model.kind svm is a baseline that is not exported"
@@ -74,9 +74,8 @@ def _why_not(trained: Trained, encoder: Chosen | None) -> str:
         return ""
     if encoder is None:
         raise SerError(f"export: the model reads the encoder {trained.encoder.name}, and none is given")
-    if family(encoder) != FAMILY:
-        return f"the encoder {trained.encoder.name} is of the family {family(encoder)}, and only {FAMILY} can be exported"
-    return ""
+    reason = why_not(encoder)
+    return f"of the encoder {trained.encoder.name}: {reason}" if reason else ""
 
 
 def _graph(models: Path, trained: Trained) -> tuple[bytes, list[str]]:

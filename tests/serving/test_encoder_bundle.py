@@ -15,6 +15,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import soundfile as sf
+import soxr
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
@@ -228,6 +229,28 @@ def test_pieces_of_a_long_recording_pool_to_what_the_whole_pools_to(line: Pipeli
     np.testing.assert_array_equal(heard.states.part(len(whole) - 3, len(whole)), whole[-3:])
 
 
+def test_recordings_of_any_rate_and_length_are_judged_or_refused(line: Pipeline, exported: Path, tmp_path: Path) -> None:
+    """48 kHz gives what 16 kHz gives; a minute is heard in pieces; 0.1 s is judged, and what is shorter is refused with the reason."""
+    sound = small.sound(2.0, 3)
+    signals = {
+        "16k": (sound, RATE),
+        "48k": (soxr.resample(sound, RATE, 48_000), 48_000),
+        "minute": (np.tile(sound, 30), RATE),
+        "shortest": (sound[RATE : RATE + 1600], RATE),
+        "too short": (sound[RATE : RATE + 1500], RATE),
+    }
+    for name, (signal, rate) in signals.items():
+        sf.write(tmp_path / f"{name}.wav", signal, rate, "PCM_16")
+    found = {name: one for name, one in zip(signals, Predictor(exported).files(tmp_path / f"{name}.wav" for name in signals), strict=True)}
+    assert found.pop("too short").problem.startswith("too_short")
+    for one in found.values():
+        assert one.problem == ""
+        assert sum(one.probabilities.values()) == pytest.approx(1)
+    difference = [abs(found["16k"].probabilities[name] - found["48k"].probabilities[name]) for name in made.CLASSES]
+    assert max(difference) < 0.02
+    assert found["minute"].speech_seconds > 30
+
+
 def test_auto_takes_int8_only_where_nothing_moves(line: Pipeline, models: Path, tmp_path: Path) -> None:
     """Random weights as wide as these do move probabilities in 8 bit; a regression that reads next to nothing does not notice."""
     found = line.export(models, tmp_path / "demo", "auto")
@@ -314,6 +337,9 @@ def elsewhere(folder: Path) -> None:
         (lambda at: edit(at, width=31), r"encoder.onnx has the output states of .* \(1, any, 3, 32\); its facts say .* \(1, any, 3, 31\)"),
         (lambda at: edit(at, layers=[1, 2]), r"its facts say .* \(1, any, 2, 32\)"),
         (lambda at: edit(at, mel_bands=128), r"has the input mel of .* \(1, 80, any\); its facts say .* \(1, 128, any\)"),
+        (lambda at: edit(at, mel_bands=None), "whisper reads log-mel, and no other family does"),
+        (lambda at: edit(at, family="hubert"), "whisper reads log-mel, and no other family does"),
+        (lambda at: edit(at, family="hubert", mel_bands=None), r"has the inputs mel; its facts say signal"),
         (lambda at: edit(at, positions=1501), "positions"),
         (lambda at: edit(at, silence_seconds=1e9), "silence_seconds"),
     ],
@@ -328,13 +354,13 @@ def test_a_spoilt_encoder_is_refused(exported: Path, spoil: Any, message: str, t
         Predictor(folder)
 
 
-def test_other_families_are_described_and_not_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
+def test_a_variant_that_nobody_published_is_described_and_not_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
     (tmp_path / "hubert").mkdir()
-    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert"}')
+    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert", "conv_pos_batch_norm": true}')
     other = Pipeline(line.root, line.params, frozen.Chosen(tmp_path / "hubert", line.encoder.about), line.recordings)
     other.export(models, tmp_path / "demo")
-    assert "of the family hubert, and only whisper can be exported" in (tmp_path / "demo" / "README.md").read_text()
-    with pytest.raises(BundleError, match=r"holds no network \(the encoder tiny is of the family hubert"):
+    assert "of the encoder tiny: it has conv_pos_batch_norm, which cannot be exported" in (tmp_path / "demo" / "README.md").read_text()
+    with pytest.raises(BundleError, match=r"holds no network \(of the encoder tiny: it has conv_pos_batch_norm"):
         Predictor(tmp_path / "demo")
 
 
