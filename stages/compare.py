@@ -122,8 +122,8 @@ def _remedy(name: str, revision: str) -> str:
     if commit == head:
         reset = "make reset && " if changes.since_commit() else ""
         return (
-            f"`{reset}dvc repro evaluate@{name}` makes it. If dvc.lock is modified afterwards, this processor computes slightly different values: "
-            "compare with `workspace`, or commit dvc.lock first."
+            f"`{reset}dvc repro evaluate@{name}` makes it. If dvc.lock is modified afterwards, this processor computes slightly "
+            "different values: compare with `workspace`, or commit dvc.lock first."
         )
     begin = f"git checkout {revision}" if commit else f"dvc exp apply {revision}"
     return f"`{begin} && dvc repro evaluate@{name}` makes it; commit or stash your changes first."
