@@ -16,8 +16,6 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params.base import Section
@@ -165,6 +163,9 @@ def load(path: str | Path = "params.yaml") -> Params:
     Raises:
         ParamsError: if the file is missing, is no YAML, or breaks the schema.
     """
+    from ruamel.yaml import YAML  # of the laboratory: a predictor uses the schema and reads no YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
         values = YAML(typ="safe", pure=True).load(Path(path))
     except FileNotFoundError:

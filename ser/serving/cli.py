@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ser import SerError
+from ser import SerError, __version__
 from ser.runtime.text import percent
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ser", description="Speech emotion recognition with a trained model.")
+    parser.add_argument("--version", action="version", version=f"ser {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     predict = commands.add_parser(
         "predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, opus, mp3, aiff)."
