@@ -72,7 +72,7 @@ def bundle(folder: Path, weights: Path) -> Path:
     save_file(regression.state_dict(), models / "fold1-seed0.safetensors")
     trained.write(models)
     source = Synthetic(kind="synthetic", seed=0, speakers=2, sentences=1, repetitions=1)
-    export(models, folder / "benchmark", source, None, Export(precision="float16"), Chosen(weights, about))
+    export(models, folder / "benchmark", source, None, Export(model="folds", precision="float16"), Chosen(weights, about))
     return folder / "benchmark"
 
 

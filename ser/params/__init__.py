@@ -95,6 +95,14 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def regressions_are_refitted(self) -> Params:
+        if self.export.model == "refit" and self.model.kind != "linear":
+            raise ValueError(
+                f"export.model: refit fits a regression, and model.kind is {self.model.kind}; choose folds, or model.kind linear"
+            )
+        return self
+
+    @model_validator(mode="after")
     def hidden_states_keep_their_time(self) -> Params:
         augment = self.train.augment
         if self.model.reads_encoder == "states" and (augment.speed > 0 or augment.shift_seconds > 0):

@@ -1,4 +1,4 @@
-"""What the arguments of ``ser`` name: recordings, and the bundle to use when none is named."""
+"""What the arguments of ``ser`` name: recordings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import IO
 
 from ser import SerError
 from ser.corpora.labels import AUDIO, not_audio
-from ser.serving.bundle import BundleError
 
 MOST = 1 << 30
 """Bytes of a recording at most: 90 minutes of 48 kHz stereo in 16 bit."""
@@ -73,18 +72,3 @@ def _bounded(stream: IO[bytes]) -> bytes:
 def _below(folder: Path) -> list[str]:
     inside = (entry for entry in folder.rglob("*") if not_audio(entry.relative_to(folder).as_posix()) is None)
     return sorted(str(entry) for entry in inside if entry.is_file())
-
-
-def default_bundle(exports: Path) -> Path:
-    """The bundle to use when none is named: the only one, or the only one besides the demo's.
-
-    Raises:
-        BundleError: if there is none, or a choice.
-    """
-    found = sorted(path.parent for path in exports.glob("*/bundle.json"))
-    real = [path for path in found if path.name != "demo"] or found
-    if len(real) == 1:
-        return real[0]
-    if not found:
-        raise BundleError(f"no exported model in {exports.absolute()}: run `dvc repro`, or name one with --bundle FOLDER")
-    raise BundleError(f"several exported models ({', '.join(map(str, real))}): name one with --bundle")

@@ -76,12 +76,12 @@ def _predict(options: argparse.Namespace) -> int:
     """Print predictions as they come; status 1 if a recording could not be judged."""
     from tqdm import tqdm
 
-    from ser.serving import arguments
+    from ser.serving import arguments, references
     from ser.serving.predict import Predictor
     from ser.serving.prediction import centred_on_speaker
 
     paths = arguments.recordings(options.paths)
-    folder = options.bundle or arguments.default_bundle(Path("exports"))
+    folder = references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle)
     predictor = Predictor(folder)
     bundle = predictor.bundle
     print(_printable(f"{folder}: {_about(bundle)}"), file=sys.stderr)

@@ -11,7 +11,7 @@ from typing import TypeVar, overload
 import numpy as np
 import soundfile as sf
 
-from ser.serving.arguments import default_bundle
+from ser.serving import references
 from ser.serving.bundle import Bundle
 from ser.serving.predict import Predictor
 from ser.serving.prediction import Prediction
@@ -98,12 +98,13 @@ def load(bundle: str | Path | None = None) -> Recogniser:
     """An exported model, ready for use.
 
     Args:
-        bundle: its folder; None: the only one in ``exports/`` of the folder one is in, or the only one there besides the demo's.
+        bundle: its folder, zip or address (``ser.serving.references``), or the name of one in the package; None: the only one in
+            ``exports/`` of the folder one is in besides the demo's, else the one in the package.
 
     Raises:
         BundleError: if it is missing, damaged, not what its facts say, or if there is a choice.
     """
-    return Recogniser(default_bundle(Path("exports")) if bundle is None else bundle)
+    return Recogniser(references.default(Path("exports")) if bundle is None else references.opened(bundle))
 
 
 def _name(recording: Recording) -> str:

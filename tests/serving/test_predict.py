@@ -31,8 +31,8 @@ from ser.params import Params, load, parse
 from ser.params.corpora import Joint, Synthetic
 from ser.params.export import Export
 from ser.params.model import FUSIONS
-from ser.serving import bundle, cli
-from ser.serving.arguments import default_bundle, recordings
+from ser.serving import bundle, cli, references
+from ser.serving.arguments import recordings
 from ser.serving.bundle import BundleError
 from ser.serving.card import licence
 from ser.serving.export import export, to_onnx
@@ -49,7 +49,7 @@ from ser.views.normalise import statistics
 ROOT = Path(__file__).parents[2]
 DEMO = Synthetic(kind="synthetic", seed=5, speakers=3, sentences=1, repetitions=1)
 CPU = torch.device("cpu")
-PACKED = Export(precision="auto")
+PACKED = Export(model="folds", precision="auto")
 
 
 def shrunken(normalise: str = "corpus", **model: Any) -> Params:
@@ -502,14 +502,14 @@ def test_wrong_arguments_end_in_one_message(
 
 def test_the_bundle_is_found_when_there_is_no_choice(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no exported model in"):
-        default_bundle(tmp_path)
+        references.default(tmp_path)
     (_new(tmp_path / "demo") / "bundle.json").touch()
-    assert default_bundle(tmp_path) == tmp_path / "demo"
+    assert references.default(tmp_path) == tmp_path / "demo"
     (_new(tmp_path / "ravdess") / "bundle.json").touch()
-    assert default_bundle(tmp_path) == tmp_path / "ravdess"
+    assert references.default(tmp_path) == tmp_path / "ravdess"
     (_new(tmp_path / "shemo") / "bundle.json").touch()
     with pytest.raises(BundleError, match=r"several exported models .*ravdess.*shemo.*--bundle"):
-        default_bundle(tmp_path)
+        references.default(tmp_path)
 
 
 def test_folders_are_searched_in_order(tmp_path: Path) -> None:
