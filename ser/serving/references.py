@@ -106,7 +106,7 @@ def _fetched(address: str) -> Path:
         return _unpacked(packed, url, wanted)
 
 
-class _SameSafety(urllib.request.HTTPRedirectHandler):
+class SameSafety(urllib.request.HTTPRedirectHandler):
     """Follows a redirect from https to https only, and never to anything but http(s)."""
 
     def redirect_request(
@@ -120,7 +120,7 @@ class _SameSafety(urllib.request.HTTPRedirectHandler):
 def _blocks(url: str) -> Iterator[bytes]:
     """What lies at an address, in pieces, ``MOST`` bytes at most."""
     try:
-        with urllib.request.build_opener(_SameSafety).open(url, timeout=SECONDS) as answer:
+        with urllib.request.build_opener(SameSafety).open(url, timeout=SECONDS) as answer:
             size, claimed = 0, answer.length
             while block := answer.read(BLOCK):
                 size += len(block)
