@@ -47,11 +47,11 @@ def put(exported: Path, packaged: Path, licence: Path) -> int:
     """
     facts = bundles.read(exported)
     files = [bundles.MODEL, bundles.FACTS, bundles.CARD, *([bundles.ENCODER] if facts.encoder else [])]
+    if facts.made != "refit" or facts.score is None:
+        raise SerError(f"{exported} is no evaluated model of all clips: set export.model to refit, and run evaluate and export")
     size = sum((exported / name).stat().st_size for name in files)
     if size > MOST:
         raise SerError(f"{exported} has {size} bytes, and {MOST} may travel: choose export.precision int8, or fewer layers")
-    if facts.made != "refit" or facts.score is None:
-        raise SerError(f"{exported} is no evaluated model of all clips: set export.model to refit, and run evaluate and export")
     if facts.encoder is not None and facts.encoder.parity is None:
         raise SerError(f"{exported}: its encoder was not held against the one of training: export it where its clips are")
     if not licence.exists():

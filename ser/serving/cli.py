@@ -61,7 +61,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict = commands.add_parser(
         "predict",
         help="emotions of recordings",
-        description="Emotions of recordings of any length (wav, flac, ogg, opus, mp3, aiff; with ser[media] also m4a, aac, mp4, webm, amr).",
+        description="Emotions of recordings of any length (wav, flac, ogg, opus, mp3, aiff; with ser[media] m4a, aac, mp4, webm, amr).",
     )
     predict.add_argument(
         "paths", nargs="+", metavar="FILE", help="recording, folder of recordings, pattern such as '*.wav', or - for stdin"

@@ -112,6 +112,11 @@ class SameSafety(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
+        """The request to follow with, as urllib asks for it.
+
+        Raises:
+            BundleError: where it is not followed.
+        """
         if not ADDRESS.match(newurl) or (req.full_url.lower().startswith("https:") and not newurl.lower().startswith("https:")):
             raise BundleError(f"{req.full_url} leads to {newurl[:200]}, which is not followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -54,8 +54,7 @@ def test_the_wheel_holds_ser_alone_and_all_files_that_it_reads(wheel: Path) -> N
         names = [name for name in packed.namelist() if ".dist-info/" not in name]
     assert {name.split("/")[0] for name in names} == {"ser"}
     there = {path.relative_to(small.ROOT).as_posix() for path in (small.ROOT / "ser").rglob("*") if path.is_file()}
-    left_out = {path for path in there - set(names) if "__pycache__" not in path}
-    assert {path for path in left_out if not path.startswith("ser/bundles/")} == set()
+    assert {path for path in there - set(names) if "__pycache__" not in path} == set()
 
 
 def test_without_every_other_package_it_predicts(wheel: Path, place: Path) -> None:

@@ -95,7 +95,7 @@ def test_an_address_is_fetched_once_and_verified(bundle: Path) -> None:
             assert read(references.opened(name)) == read(bundle)
         assert len(server.asked) == 1
         server.files["/x.zip"] = Served(data[:-1] + b"x")
-        with pytest.raises(BundleError, match="has the sha256 .* not the one that was given"):
+        with pytest.raises(BundleError, match=r"has the sha256 .* not the one that was given"):
             references.opened(f"{server.address}/x.zip#sha256={'0' * 64}")
         with pytest.raises(BundleError, match="cannot be fetched: status 404"):
             references.opened(f"{server.address}/y.zip#sha256={'0' * 64}")
