@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the commands. Ends with status 1 and one message after an error the user can mend, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a bar, or a file's name, that the terminal's encoding cannot say
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``ser``."""
     parser = argparse.ArgumentParser(prog="ser", description="Speech emotion recognition with a trained model.")
     parser.add_argument("--version", action="version", version=f"ser {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -79,7 +79,7 @@ def test_smoothing_is_a_mean_within_a_run_of_speech(found: Timeline, model: Reco
 
 @pytest.mark.parametrize("asked", [{"hop": 0.0}, {"hop": 4.0}, {"window": 0.01, "hop": 0.01}, {"smooth": -1.0}, {"window": 1000.0}])
 def test_what_is_out_of_range_is_refused(model: Recogniser, asked: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="hop|window"):
+    with pytest.raises(ValueError, match=r"hop|window"):
         model.timeline(spoken(), RATE, **asked)
 
 
@@ -151,6 +151,7 @@ def test_the_command_prints_it(folder: Path, tmp_path: Path, monkeypatch: pytest
         assert says in str(end.value.code)
 
 
+@pytest.mark.slow
 def test_an_hour_needs_little_memory(folder: Path, tmp_path: Path) -> None:
     """Ten minutes at 48 kHz stereo take no more memory than five, which are one part."""
     peaks = []
