@@ -100,7 +100,7 @@ MADE = Timeline(
 
 def test_all_forms_of_text() -> None:
     assert timeline_text.as_table(MADE) == (
-        "          00:00.0–00:00.5  happy  75.0%\n          00:00.5–00:01.0  sad    75.0%\n  1:01:01.0–1:01:01.5  sad    75.0%\n"
+        "      00:00.0–00:00.5  happy  75.0%\n      00:00.5–00:01.0  sad    75.0%\n  1:01:01.0–1:01:01.5  sad    75.0%\n"
     )
     assert timeline_text.as_srt(MADE).split("\n\n")[2] == "3\n01:01:01,000 --> 01:01:01,500\nsad 75%\n"
     assert timeline_text.as_labels(MADE).splitlines()[0] == "0.000000\t0.500000\thappy"
