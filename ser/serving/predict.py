@@ -104,7 +104,7 @@ class Predictor:
 
     def files(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
         """``recordings`` for files: a missing or unreadable one is a problem of its own."""
-        return self.recordings((str(path), functools.partial(Path(path).open, "rb")) for path in paths)
+        return self.recordings((str(path), functools.partial(_opened, path)) for path in paths)
 
     def recording(self, name: str, opening: Callable[[], IO[bytes]]) -> Prediction:
         """The prediction of one recording of any length, which is one speaker's.
@@ -262,6 +262,10 @@ class Predictor:
         prepared = heard.prepared
         left = prepared.source_seconds * (1 - prepared.removed)
         return Prediction(name, named, prepared.source_seconds, left, prepared.no_speech, warnings=heard.unlike, least=self.least)
+
+
+def _opened(path: str | Path) -> IO[bytes]:
+    return Path(path).open("rb")
 
 
 def _takes(facts: Bundle) -> dict[str, Port]:
