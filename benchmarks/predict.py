@@ -95,7 +95,7 @@ def _exported(folder: Path, trained: Trained, model: torch.nn.Module, encoder: C
     save_file(model.state_dict(), models / "fold1-seed0.safetensors")
     trained.write(models)
     source = Synthetic(kind="synthetic", seed=0, speakers=2, sentences=1, repetitions=1)
-    export(models, folder / "benchmark", source, None, Export(precision="float16"), encoder)
+    export(models, folder / "benchmark", source, None, Export(model="folds", precision="float16"), encoder)
     return folder / "benchmark"
 
 

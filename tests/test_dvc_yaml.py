@@ -77,7 +77,21 @@ def test_artifacts_are_the_bundles_of_published_corpora():
 
 
 def test_every_stage_script_is_a_stage():
-    others = {"__init__", "changes", "command", "compare", "doctor", "encoder", "paths", "preset", "recordings", "search", "show", "table"}
+    others = {
+        "__init__",
+        "bundle",
+        "changes",
+        "command",
+        "compare",
+        "doctor",
+        "encoder",
+        "paths",
+        "preset",
+        "recordings",
+        "search",
+        "show",
+        "table",
+    }
     scripts = {path.stem for path in (ROOT / "stages").glob("*.py")} - others
     assert scripts == set(STAGES)
 

@@ -16,8 +16,6 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params.base import Section
@@ -95,6 +93,14 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def regressions_are_refitted(self) -> Params:
+        if self.export.model == "refit" and self.model.kind != "linear":
+            raise ValueError(
+                f"export.model: refit fits a regression, and model.kind is {self.model.kind}; choose folds, or model.kind linear"
+            )
+        return self
+
+    @model_validator(mode="after")
     def hidden_states_keep_their_time(self) -> Params:
         augment = self.train.augment
         if self.model.reads_encoder == "states" and (augment.speed > 0 or augment.shift_seconds > 0):
@@ -163,6 +169,9 @@ def load(path: str | Path = "params.yaml") -> Params:
     Raises:
         ParamsError: if the file is missing, is not YAML, or breaks the schema.
     """
+    from ruamel.yaml import YAML  # of the laboratory: a predictor uses the schema and reads no YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
         values = YAML(typ="safe", pure=True).load(Path(path))
     except FileNotFoundError:

@@ -19,8 +19,8 @@ from ser.params.base import Section
 from ser.params.features import Features
 from ser.params.preprocess import Preprocess
 
-MODEL, ENCODER, FACTS, CARD = "model.onnx", "encoder.onnx", "bundle.json", "README.md"
-"""Files of a bundle; ``encoder.onnx`` only where a pretrained encoder is read."""
+MODEL, ENCODER, FACTS, CARD, LICENCE = "model.onnx", "encoder.onnx", "bundle.json", "README.md", "LICENSE"
+"""Files of a bundle; ``encoder.onnx`` only where a pretrained encoder is read, ``LICENSE`` only in the package."""
 LENGTHS, STATES, POOLED, PROBABILITIES = "lengths", "encoder", "pooled", "probabilities"
 """What ``model.onnx`` may take beside the views, and what it gives."""
 VERSION: Literal[2] = 2
@@ -40,7 +40,8 @@ class BundleError(SerError):
 class Member(Section):
     """One of the networks in ``model.onnx``, in the order of its first output axis."""
 
-    fold: int = Field(ge=1)
+    fold: int | None = Field(ge=1)
+    """null: fitted on all clips of the corpus."""
     seed: int = Field(ge=0)
     temperature: float | None = Field(gt=0)
     """Divides the logarithms of its probabilities; null: not calibrated."""
@@ -57,6 +58,15 @@ class Score(Section):
     macro_f1: float
     clips: int
     chance_ua: float
+
+
+class Typical(Section):
+    """Bounds within which 99 of 100 training clips lie (``ser.serving.unlike``)."""
+
+    clips: int = Field(ge=1)
+    bandwidth_hz: float = Field(ge=0)
+    range_db: float = Field(ge=0)
+    clipped: float = Field(ge=0, le=1)
 
 
 class Parity(Section):
@@ -136,6 +146,12 @@ class Bundle(Section):
     """Of the score; empty when not evaluated."""
     speaker_independent: bool | None
     score: Score | None
+    made: Literal["folds", "refit"] = "folds"
+    """refit: one regression fitted on all clips; the score is of the regressions of cross-validation."""
+    worse: dict[str, float] = Field(default_factory=dict)
+    """UA on some clips as they are (``clean``) and made worse, by the name of the condition; empty where the study was left out."""
+    typical: Typical | None = None
+    """null: not measured, as in older bundles."""
     model_sha256: str
     """Of ``model.onnx``; empty where there is none."""
     facts_sha256: str = ""

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from ser import SerError
 from ser.encoders import encode, frozen, store, weights
 from ser.encoders.pooled import own_tokens, pooled
-from ser.params import Params
+from ser.model.linear import Linear, fit
+from ser.params import Params, ParamsError
 from ser.params.encoder import Encoder as EncoderParams
 from ser.params.export import Export
 from ser.serving import bundle
@@ -32,6 +33,7 @@ from ser.serving.encoder_graph import to_onnx
 from ser.serving.export import export
 from ser.serving.graph import OPERATORS, operators
 from ser.serving.predict import Predictor
+from ser.serving.refit import shared_layers
 from ser.signal.clips import COLUMNS, read_table
 from ser.signal.preprocessing import prepare
 from ser.training.inference import Trained, new_network, predict
@@ -67,9 +69,10 @@ class Pipeline:
         assignment = pd.concat([pd.DataFrame({"clip": table["clip"], "fold": fold, "part": "test"}) for fold in (1, 2)])
         return predict(models, self.root / "features", table, assignment, CPU, self.root / "encoded")
 
-    def export(self, models: Path, folder: Path, precision: str = "float16", measured: bool = True) -> bundle.Bundle:
-        settings = Export.model_validate({"precision": precision})
-        return export(models, folder, DEMO, None, settings, self.encoder, self.root / "clips" if measured else None)
+    def export(self, models: Path, folder: Path, precision: str = "float16", measured: bool = True, model: str = "folds") -> bundle.Bundle:
+        settings = Export.model_validate({"model": model, "precision": precision})
+        clips = self.root / "clips" if measured else None
+        return export(models, folder, DEMO, None, settings, self.encoder, clips, self.root / "encoded")
 
 
 def pipeline(root: Path, weights_folder: Path, name: str, **changes: Any) -> Pipeline:
@@ -364,9 +367,53 @@ def test_a_variant_that_nobody_published_is_described_and_not_exported(line: Pip
         Predictor(tmp_path / "demo")
 
 
+def test_refit_fits_one_regression_on_all_clips(line: Pipeline, models: Path, tmp_path: Path) -> None:
+    facts = line.export(models, tmp_path / "refitted", model="refit")
+    assert facts.made == "refit"
+    assert facts.networks == [bundle.Member(fold=None, seed=0, temperature=None)]
+    assert bundle.read(tmp_path / "refitted") == facts
+    encoded, table = store.read(line.root / "encoded"), read_table(line.root / "clips")
+    assert encoded is not None
+    own = own_tokens(np.diff(encoded.offsets), table["samples"].to_numpy(), RATE, 50.0)
+    vectors = np.stack([pooled(encoded.clip(row)[:count]) for row, count in enumerate(own)])
+    target, rows = np.array([made.CLASSES.index(name) for name in table["emotion"]]), np.arange(len(table))
+    machine = fit(vectors, target, rows, rows, [1, 2, 3], 3, line.params.model.linear.model_copy(update={"layers": [1, 2, 3]})).machine
+    expected = machine.decisions(torch.from_numpy(vectors)).softmax(1).numpy()
+    predictor = Predictor(tmp_path / "refitted")
+    found = np.concatenate([predictor.networks(predictor.hear(path.read_bytes())) for path in line.recordings])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (found.argmax(1) == target).all()  # it heard them all
+    card = (tmp_path / "refitted" / bundle.CARD).read_text(encoding="utf-8")
+    assert "fitted on all clips of the corpus" in card
+
+
+@pytest.mark.parametrize(
+    ("read", "layers"), [([[0], [1]], [1, 2]), ([[0], [0, 1], [1]], [1, 2]), ([[2], [2], [0]], [3]), ([[0], [1], [2]], [1, 2, 3])]
+)
+def test_a_refit_reads_the_layers_of_half_the_folds(read: list[list[int]], layers: list[int]) -> None:
+    folds = []
+    for places in read:
+        machine = Linear(4 * len(places), 3)
+        machine.columns.copy_(torch.cat([torch.arange(4 * place, 4 * place + 4) for place in places]))
+        folds.append(machine)
+    assert shared_layers(folds, [1, 2, 3], 2) == layers
+
+
+def test_a_refit_needs_hidden_states_and_a_regression(line: Pipeline, models: Path, tmp_path: Path) -> None:
+    settings = Export(model="refit", precision="float16")
+    with pytest.raises(SerError, match="needs the clips and hidden states"):
+        export(models, tmp_path / "demo", DEMO, None, settings, line.encoder, line.root / "clips")
+    (tmp_path / "none").mkdir()
+    store.write_facts(tmp_path / "none", None)
+    with pytest.raises(SerError, match="no hidden states of tiny"):
+        export(models, tmp_path / "demo", DEMO, None, settings, line.encoder, line.root / "clips", tmp_path / "none")
+    with pytest.raises(ParamsError, match="refit fits a regression, and"):
+        made.params(export__model="refit")
+
+
 def test_without_the_encoder_nothing_is_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
     with pytest.raises(SerError, match="reads the encoder tiny, and none is given"):
-        export(models, tmp_path / "demo", DEMO, None, Export(precision="auto"))
+        export(models, tmp_path / "demo", DEMO, None, Export(model="folds", precision="auto"))
     assert not (tmp_path / "demo").exists()
 
 

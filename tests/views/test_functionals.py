@@ -281,7 +281,7 @@ def test_such_a_model_is_described_with_its_licence_and_not_exported(tmp_path):
         models = tmp_path / normalise
         models.mkdir()
         made.trained(settings(features__normalise=normalise)).write(models)
-        facts = export(models, tmp_path / "exports" / normalise, DEMO, None, Export(precision="auto"))
+        facts = export(models, tmp_path / "exports" / normalise, DEMO, None, Export(model="folds", precision="auto"))
         text = (tmp_path / "exports" / normalise / "README.md").read_text()
         assert text == card(facts, 0)
         assert f"the 88 functionals of openSMILE's {told}" in text
