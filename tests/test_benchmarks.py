@@ -182,6 +182,7 @@ def test_what_the_encoding_benchmark_makes_is_a_store_and_an_encoder(tmp_path, c
     assert found["fraction"] == pytest.approx(found["products_cpu"] / found["encode_cpu"])
 
 
+@pytest.mark.slow
 def test_what_the_prediction_benchmark_makes_is_a_bundle_that_predicts(tmp_path, capfd):
     from benchmarks import predict
     from tests.encoders import tiny

@@ -44,9 +44,9 @@ def write(project: Project, changes: dict[str, object]) -> None:
     ("name", "changes"),
     [
         ("linear", {}),
-        ("linear", {"features.normalise": "speaker"}),
+        pytest.param("linear", {"features.normalise": "speaker"}, marks=pytest.mark.slow),
         ("encoder_only", {}),
-        ("pretrained", {}),
+        pytest.param("pretrained", {}, marks=pytest.mark.slow),
         ("pretrained", {"model.fusion": "hierarchical_coattention", "features.normalise": "speaker"}),
     ],
 )

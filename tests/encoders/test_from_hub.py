@@ -99,6 +99,7 @@ def test_a_tiny_encoder_of_each_family_goes_from_the_hub_to_a_prediction(project
 
 
 @pytest.mark.parametrize("name", ["whisper-tiny.en", "whisper-base"])
+@pytest.mark.slow
 def test_the_real_encoders_do_so_from_a_mirror(project: Project, name: str) -> None:
     if not (tiny.REAL / name / "model.safetensors").exists():
         pytest.skip(f"the real {name} is not on this machine")

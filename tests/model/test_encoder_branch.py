@@ -109,7 +109,7 @@ def test_attention_over_frames_sums_to_one(shrunk, batch):
 
 
 def test_what_does_not_go_together_is_refused(shrunk):
-    with pytest.raises(ValueError, match="a fusion joins two sides"):
+    with pytest.raises(ValueError, match="a fusion joins the CNNs with either transformer or encoder"):
         shrunk(branches=["transformer", "encoder"])
     with pytest.raises(SerError, match=r"features\.encoder"):
         Network(shrunk(branches=BRANCHES), WIDTHS, CLASSES)

@@ -258,7 +258,7 @@ def test_ordinary_names_of_corpora(name):
 def test_two_corpora_whose_names_differ_in_case_only():
     whole = values()
     whole["corpora"]["Demo"] = whole["corpora"]["demo"]
-    with pytest.raises(ParamsError, match="corpora: 'demo' and 'Demo' differ in case only"):
+    with pytest.raises(ParamsError, match="corpora: 'demo' and 'Demo' differ only in case"):
         parse(whole)
 
 
@@ -349,7 +349,7 @@ HEARING = {"features.encoder": ENCODER, "model.branches": ["log_mel_cnn", "encod
         ({"model.kind": "linear"}, "features.encoder: null, and model.kind linear reads its hidden states"),
         ({"model.branches": ["encoder"]}, "features.encoder: null, and branch encoder of model.branches"),
         ({"train.warm_start": "linear"}, "add encoder to model.branches"),
-        ({**HEARING, "model.branches": ["transformer", "encoder"]}, "a fusion joins two sides"),
+        ({**HEARING, "model.branches": ["transformer", "encoder"]}, "a fusion joins the CNNs with either transformer or encoder"),
         ({**HEARING, "train.augment.speed": 0.1}, "stored hidden states cannot be moved"),
         ({**HEARING, "train.augment.shift_seconds": 0.1}, "stored hidden states cannot be moved"),
         ({**HEARING, "features.normalise": "clip"}, "choose corpus or speaker"),

@@ -119,6 +119,7 @@ def test_first_trial_is_params_yaml_where_a_whole_number_is_drawn_for_a_fraction
     assert run(search(tmp_path, params, space=space), 1)[0][0].chosen == {"train.augment.gain_db": 5}
 
 
+@pytest.mark.slow
 def test_same_seed_same_trials_and_they_find_the_best(tmp_path, formula):
     formula(near_a_thousandth)
     params = with_values(project(tmp_path), train__lr=0.01)

@@ -245,7 +245,7 @@ def test_the_stage_writes_the_same_bundle_in_another_process(made: Path, tmp_pat
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "demo").symlink_to(made / "models")
     command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
     assert done.stdout == "exports/demo: 2 network(s); try `ser predict RECORDING --bundle exports/demo`\n"
     assert done.stderr == ""
     for name in ("model.onnx", "bundle.json", "README.md"):
@@ -256,7 +256,7 @@ def test_the_stage_writes_the_same_bundle_in_another_process(made: Path, tmp_pat
 def test_the_stage_without_models_says_what_to_run(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "error: models/demo/model.json not found: run `dvc repro train@demo` first\n"
     assert not (tmp_path / "exports").exists()
@@ -300,7 +300,7 @@ def test_neither_torch_nor_dvc_is_imported(made: Path, tmp_path: Path) -> None:
         "assert not heavy, heavy\nassert 'onnxruntime' in sys.modules"
     )
     command = [sys.executable, "-c", code, "predict", str(first_recording(made)), "--bundle", str(made / "exports" / "demo")]
-    subprocess.run(command, check=True, cwd=tmp_path, capture_output=True)
+    subprocess.run(command, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
 
 
 def test_table_of_a_recording(made: Path) -> None:

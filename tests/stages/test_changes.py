@@ -77,7 +77,7 @@ def test_a_preset_on_top_of_an_experiment_is_said(project: Path) -> None:
     apply_overrides(project / "params.yaml", ["split.folds=3", "model.fusion=gate"])
     done = ran("make", "experiment", "PRESET=zenkov")
     assert done.returncode == 0, done.stderr
-    assert "this experiment includes: split.folds (" in done.stderr  # the preset sets model.fusion itself
+    assert "this experiment includes: split.folds;" in done.stderr  # the preset sets model.fusion itself
     assert "differs from the last commit in: " in done.stdout
 
 

@@ -101,8 +101,9 @@ def failing(one: jobs.Job, ends: dict) -> jobs.Job:
     return replace(one, trained=Failing(**{**vars(one.trained), "notes": {"batches": 0, "ends": ends}}))
 
 
-PAST_CHECKPOINT = 3 * 4 + 2
-"""A batch of the second process: the first has passed the checkpoint of the third epoch when the second of the fourth begins."""
+PAST_CHECKPOINT = 2 * (3 * 4 + 1) + 1
+"""Each batch asks for ``max_frames`` twice. In this batch of the second process the first process has passed the checkpoint
+of the third epoch; it is the second batch of the fourth."""
 
 
 def cannot_go_on() -> None:
