@@ -45,6 +45,7 @@ from ser.training.inference import Trained, describe, load_network, new_network,
 from ser.views import extraction
 from ser.views.features import widths
 from ser.views.normalise import statistics
+from tests.views.test_features import store
 
 ROOT = Path(__file__).parents[2]
 DEMO = Synthetic(kind="synthetic", seed=5, speakers=3, sentences=1, repetitions=1)
@@ -244,12 +245,14 @@ def test_the_stage_writes_the_same_bundle_in_another_process(made: Path, tmp_pat
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "demo").symlink_to(made / "models")
+    clips = store(tmp_path / "data" / "clips" / "demo", [8000, 12_000])  # what is typical of the training clips is in the bundle
+    export(made / "models", tmp_path / "here" / "demo", DEMO, None, PACKED, None, clips)
     command = [sys.executable, "-m", "stages.export", "--dataset", "demo"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
     assert done.stdout == "exports/demo: 2 network(s); try `ser predict RECORDING --bundle exports/demo`\n"
     assert done.stderr == ""
     for name in ("model.onnx", "bundle.json", "README.md"):
-        assert (tmp_path / "exports" / "demo" / name).read_bytes() == (made / "exports" / "demo" / name).read_bytes()
+        assert (tmp_path / "exports" / "demo" / name).read_bytes() == (tmp_path / "here" / "demo" / name).read_bytes()
     assert "Not evaluated." in (tmp_path / "exports" / "demo" / "README.md").read_text()
 
 
