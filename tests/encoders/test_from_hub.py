@@ -23,9 +23,9 @@ from tests.pipeline import Project
 FAMILIES = [
     ("whisper-tiny", "whisper"),
     ("wav2vec2-base", "wav2vec2"),
-    ("hubert-large", "hubert large"),
+    pytest.param("hubert-large", "hubert large", marks=pytest.mark.slow),
     ("wavlm-base-plus", "wavlm"),
-    ("data2vec-audio-base", "data2vec-audio"),
+    pytest.param("data2vec-audio-base", "data2vec-audio", marks=pytest.mark.slow),
 ]
 
 STAGES = """

@@ -52,6 +52,7 @@ def exported_equals_torch(network: torch.nn.Module) -> None:
         np.testing.assert_allclose(logits, network(inputs, lengths).detach().numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_onnx_of_the_default_takes_any_length(build) -> None:
     exported_equals_torch(build())
 

@@ -90,6 +90,7 @@ study.take = take_and_wait
 """With its first trial taken, a process waits until the other has taken one."""
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_search(root: Path) -> None:
     words = ("--space", "space.yaml", "--folds", "1", "--trials", "5")
     processes = [start(root, *words, before=WAIT_FOR_THE_OTHER) for _ in range(2)]

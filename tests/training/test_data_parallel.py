@@ -152,6 +152,7 @@ def test_a_failure_that_no_death_explains_is_told_as_it_is(tmp_path, monkeypatch
         jobs.train([failing(job(tmp_path, 1, train__batch_size=3), {0: (1, fails)})], runtime(2))
 
 
+@pytest.mark.slow
 def test_processes_that_torchrun_started_train_together_and_draw_dropout_of_their_own(tmp_path):
     store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun's agent holds it
     one = job(tmp_path, 1, clips=12, train__batch_size=12, train__epochs=1, model__cnn__dropout=0.5)

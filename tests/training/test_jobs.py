@@ -109,7 +109,7 @@ def test_a_worker_leaves_ctrl_c_to_its_parent():
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the children of a process are read from /proc, which is not here")
-@pytest.mark.parametrize("when", ["they train", "they begin"])
+@pytest.mark.parametrize("when", ["they train", pytest.param("they begin", marks=pytest.mark.slow)])
 def test_no_worker_outlives_its_killed_parent(tmp_path, when):
     script = textwrap.dedent("""
         import sys, pathlib
