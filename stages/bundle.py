@@ -1,7 +1,7 @@
 """Put an exported bundle into the package, where `ser predict` finds it: python -m stages.bundle ravdess
 
-Reads exports/NAME and metrics. Writes ser/bundles/NAME with the licence of its corpus beside it. It refuses a bundle that is
-too large to travel, that was not refitted on all clips, or whose encoder was not held against the one of training.
+Reads exports/NAME. Writes ser/bundles/NAME with the licence of its corpus. It refuses a bundle that is too large, that was
+not refitted on all clips, or whose encoder was not compared with the one used in training.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def put(exported: Path, packaged: Path, licence: Path) -> int:
         licence: text of the terms that hold for the bundle.
 
     Raises:
-        SerError: if it may not travel.
+        SerError: if it may not be put into the package.
     """
     facts = bundles.read(exported)
     files = [bundles.MODEL, bundles.FACTS, bundles.CARD, *([bundles.ENCODER] if facts.encoder else [])]
@@ -51,11 +51,13 @@ def put(exported: Path, packaged: Path, licence: Path) -> int:
         raise SerError(f"{exported} is not an evaluated model of all clips: set export.model to refit, and run evaluate and export")
     size = sum((exported / name).stat().st_size for name in files)
     if size > MOST:
-        raise SerError(f"{exported} has {size} bytes, and {MOST} may travel: choose export.precision int8, or fewer layers")
+        raise SerError(
+            f"{exported} has {size} bytes; a bundle in the package may have {MOST}: set export.precision to int8, or use fewer layers"
+        )
     if facts.encoder is not None and facts.encoder.parity is None:
-        raise SerError(f"{exported}: its encoder was not held against the one of training: export it where its clips are")
+        raise SerError(f"{exported}: its encoder was not compared with that of training: export it where data/clips is present")
     if not licence.exists():
-        raise SerError(f"{licence} not found: a bundle travels with the licence of its corpus")
+        raise SerError(f"{licence} not found: a bundle in the package needs the licence of its corpus")
     with written_whole(packaged / exported.name) as partial:
         for name in files:
             shutil.copyfile(exported / name, partial / name)

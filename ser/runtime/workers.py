@@ -56,7 +56,7 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
     call = functools.partial(_on_one_thread, function)
     if runtime.scheduler is not None:
         with _cluster(runtime.scheduler) as (executor, count):
-            yield from _in_order(executor, call, tasks, AHEAD * count)
+            yield from in_order(executor, call, tasks, AHEAD * count)
     elif (count := workers(runtime)) == 1:
         yield from map(call, tasks)
     else:
@@ -69,7 +69,7 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
             paths = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
             children = (executor._processes or {}).values()  # filled as tasks are submitted
             try:
-                yield from map(_take, _in_order(executor, functools.partial(_leave, call), zip(paths, tasks, strict=False), AHEAD * count))
+                yield from map(_take, in_order(executor, functools.partial(_leave, call), zip(paths, tasks, strict=False), AHEAD * count))
             except BrokenProcessPool:
                 raise SerError(f"a worker process died, {cause_of_death(children)}; try again with SER_WORKERS=1") from None
 
@@ -131,7 +131,8 @@ def _take(left: _Left) -> Any:
     return pickle.loads(left.pickled, buffers=[content[start:end] for start, end in itertools.pairwise(ends)])
 
 
-def _in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int) -> Iterator[Result]:
+def in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int) -> Iterator[Result]:
+    """Results in the order of the tasks, at most ``bound`` (≥ 1) of them in progress or waiting for their turn."""
     pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:

@@ -105,13 +105,14 @@ def _score(bundle: Bundle) -> str:
 
 
 def _whose(bundle: Bundle) -> str:
-    """Whom the score is of, where that is not the model in the bundle."""
+    """What the score measures, where that is not the model in the bundle."""
     if bundle.made != "refit":
         return ""
     return (
-        "\n\n**This score is of cross-validation's regressions, not of the one in this bundle.** That one was fitted in the same way on "
-        "all clips, and no clip is left to score it on. It has heard every speaker of the corpus, so recordings of the corpus look "
-        "better than new ones. Its layers are those that at least half of the folds chose, its temperature is the geometric mean of theirs."
+        "\n\n**The score is that of the regressions of cross-validation.** The one in this bundle was fitted in the same way, on all "
+        "clips, so no clip is left to score it on. Its training included every speaker of the corpus: it does better on the corpus' own "
+        "recordings than on new ones. It reads the layers that at least half of the folds chose, and its temperature is the geometric "
+        "mean of theirs."
     )
 
 
@@ -158,7 +159,7 @@ def _limits(bundle: Bundle) -> str:
         )
     losses = [f"{name} {percent(ua)}%" for name, ua in bundle.worse.items() if name != "clean"]
     clean = f" Of UA {percent(bundle.worse['clean'])}% on some clips," if losses else ""
-    worse = f"{clean} this is left when they are made worse: {', '.join(losses)}." if losses else ""
+    worse = f"{clean} this much is left under worse conditions: {', '.join(losses)}." if losses else ""
     return (
         "For research on how emotion is *expressed* in recordings like those it learned from: mostly acted, short, clean, in one language. "
         f"On other speakers, languages, microphones or spontaneous speech the score above does not hold.{worse} It does not know what a "

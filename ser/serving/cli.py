@@ -96,27 +96,34 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict.add_argument("--timeline", action="store_true", help="emotion over time, where there is speech")
     predict.add_argument("--window", type=_positive, metavar="S", help="with --timeline: seconds judged at once (default 3)")
     predict.add_argument("--hop", type=_positive, metavar="S", help="with --timeline: seconds between steps (default 0.5)")
-    predict.add_argument("--smooth", type=float, metavar="S", help="with --timeline: seconds averaged (default 1.5)")
+    predict.add_argument("--smooth", type=_seconds, metavar="S", help="with --timeline: seconds averaged (default 1.5)")
     predict.add_argument("--plot", metavar="FILE", help="with --timeline: a picture, .html, .svg or .png")
     predict.set_defaults(run=_predict)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text}: a number from 1 to 1000 is needed")
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a whole number from 1 to 1000")
     return int(text)
 
 
 def _share(text: str) -> float:
-    if not 0 <= (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: a probability from 0 to 1 is needed")
-    return value
+    return _within(text, 0.0, 1.0, "a probability from 0 to 1")
 
 
 def _positive(text: str) -> float:
-    if not 0 < (value := float(text)) < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed")
-    return value
+    return _within(text, 1e-3, 1e6, "a number from 0.001 to 1000000")
+
+
+def _seconds(text: str) -> float:
+    return _within(text, 0.0, 60.0, "a number of seconds from 0 to 60")
+
+
+def _within(text: str, low: float, high: float, wanted: str) -> float:
+    with contextlib.suppress(ValueError):
+        if low <= (value := float(text)) <= high:
+            return value
+    raise argparse.ArgumentTypeError(f"found {text!r}; allowed: {wanted}")
 
 
 def _bundles(options: argparse.Namespace) -> int:
@@ -218,7 +225,7 @@ def about(bundle: Bundle) -> str:
         sharing = "" if bundle.speaker_independent else ", test speakers heard in training"
         parts.append(f"UA {percent(bundle.score.ua)}%{_interval(bundle.score)} (protocol {bundle.protocol}{sharing})")
     if bundle.made == "refit":
-        parts += ["acted, clean studio speech: expect less elsewhere", f"licence {bundle.licence}"]
+        parts += ["expect less on recordings of another kind", f"licence {bundle.licence}"]
     return "; ".join([*parts, *([bundle.notice] if bundle.notice else [])])
 
 

@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
@@ -14,8 +15,8 @@ import numpy as np
 
 from ser.encoders.pooled import STATISTICS
 from ser.evaluation.calibration import softmax_at
+from ser.runtime.workers import in_order
 from ser.serving import bundle as bundles
-from ser.serving.at_once import in_order
 from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES, Bundle, BundleError
 from ser.serving.encoder import Encoder, States, together
 from ser.serving.graph import FLOAT, INTEGER, Graph, Port
@@ -23,7 +24,7 @@ from ser.serving.prediction import Prediction
 from ser.serving.unlike import measure, unlike
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
-from ser.signal.preprocessing import Prepared, applied, prepare
+from ser.signal.preprocessing import Prepared, applied
 from ser.signal.stream import MINUTES, parts
 from ser.views.features import extract, widths
 from ser.views.normalise import Statistics, scales, statistics
@@ -31,6 +32,7 @@ from ser.views.spectrum import frame_count
 from ser.views.windows import windows
 
 Found = TypeVar("Found")
+Recording = TypeVar("Recording")
 BATCH = 32
 """Windows given to the networks at once."""
 
@@ -51,7 +53,7 @@ class Heard:
     states: States | None = None
     pooled: np.ndarray | None = None
     unlike: tuple[str, ...] = ()
-    """In what the clip is unlike those that the model learned from (``ser.serving.unlike``)."""
+    """How the clip differs from the training clips, one phrase each (``ser.serving.unlike``)."""
 
 
 class Predictor:
@@ -95,9 +97,9 @@ class Predictor:
             jobs: recordings that are judged at once, each on a thread of its own.
         """
         if self.bundle.features.normalise != "speaker":
-            yield from in_order(lambda one: self._caught(one[0], lambda: self.recording(*one)), recordings, jobs)
+            yield from _each(lambda one: self._caught(one[0], lambda: self.recording(*one)), recordings, jobs)
             return
-        loaded = list(in_order(lambda one: (one[0], self._caught(one[0], lambda: self._all(one[1]))), recordings, jobs))
+        loaded = list(_each(lambda one: (one[0], self._caught(one[0], lambda: self._all(one[1]))), recordings, jobs))
         own = self.speaker([heard for _, found in loaded if not isinstance(found, Prediction) for heard in found])
         for name, found in loaded:
             yield found if isinstance(found, Prediction) else self.judged(name, found, own)
@@ -159,14 +161,6 @@ class Predictor:
             warnings=tuple(dict.fromkeys(said for one in counted for said in one.warnings)),
             least=self.least,
         )
-
-    def hear(self, data: bytes) -> Heard:
-        """A recording's bytes → the clip and what the model reads of it, as the pipeline makes it.
-
-        Raises:
-            AudioError: if it cannot become a clip.
-        """
-        return self.listen(prepare(data, self.bundle.preprocess))
 
     def listen(self, prepared: Prepared) -> Heard:
         """A clip → what the model reads of it."""
@@ -266,6 +260,15 @@ class Predictor:
 
 def _opened(path: str | Path) -> IO[bytes]:
     return Path(path).open("rb")
+
+
+def _each(work: Callable[[Recording], Found], recordings: Iterable[Recording], jobs: int) -> Iterator[Found]:
+    """``work`` on each, in order. Threads are enough: decoding, resampling and graphs release Python's lock."""
+    if jobs == 1:
+        yield from map(work, recordings)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from in_order(pool, work, recordings, jobs + 1)
 
 
 def _takes(facts: Bundle) -> dict[str, Port]:

@@ -28,7 +28,7 @@ class Prediction:
         speech_seconds: what voice activity detection left of it.
         no_speech: it found none, so the whole recording was judged.
         problem: why there is no prediction; empty otherwise.
-        warnings: in what the recording is unlike those that the model learned from, a phrase each.
+        warnings: how the recording differs from the training clips, one phrase each.
         least: probability below which no class is an answer, 0–1.
     """
 

@@ -1,4 +1,4 @@
-"""What may be named as a bundle: a folder, a zip, an http(s) address with its sha256, or one that lies in the package."""
+"""Find a bundle by its name: a folder, a zip, an http(s) address with its sha256, or a bundle in the package."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _sha256(stream: IO[bytes], name: str) -> str:
     while block := stream.read(BLOCK):
         size += len(block)
         if size > MOST:
-            raise BundleError(f"{name} has more than {MOST} bytes: no bundle is that large")
+            raise BundleError(f"{name} has more than {MOST} bytes, the limit of a bundle")
         digest.update(block)
     return digest.hexdigest()
 
@@ -102,7 +102,7 @@ def _fetched(address: str) -> Path:
             packed.write(block)
         packed.seek(0)
         if (found := _sha256(packed, url)) != wanted:
-            raise BundleError(f"{url} has the sha256 {found}, not the one that was given: ask who gave you the address")
+            raise BundleError(f"{url} has the sha256 {found}, not the one in the address: fetch nothing from there, or correct the address")
         return _unpacked(packed, url, wanted)
 
 
@@ -118,7 +118,7 @@ class SameSafety(urllib.request.HTTPRedirectHandler):
             BundleError: where it is not followed.
         """
         if not ADDRESS.match(newurl) or (req.full_url.lower().startswith("https:") and not newurl.lower().startswith("https:")):
-            raise BundleError(f"{req.full_url} leads to {newurl[:200]}, which is not followed")
+            raise BundleError(f"{req.full_url} redirects to {newurl[:200]}; only redirects to https, or from http to http, are followed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -130,7 +130,7 @@ def _blocks(url: str) -> Iterator[bytes]:
             while block := answer.read(BLOCK):
                 size += len(block)
                 if size > MOST:
-                    raise BundleError(f"{url} gives more than {MOST} bytes: no bundle is that large")
+                    raise BundleError(f"{url} sends more than {MOST} bytes, the limit of a bundle")
                 yield block
             if claimed is not None and size < claimed:
                 raise BundleError(f"{url} broke off after {size} of {claimed} bytes: try again")
@@ -150,7 +150,7 @@ def _unpacked(packed: IO[bytes], name: str, sha256: str) -> Path:
             there = {info.filename: info for info in archive.infolist()}
             inside = [path for path in there if path == FACTS or (path.endswith(f"/{FACTS}") and path.count("/") == 1)]
             if len(inside) != 1:
-                raise BundleError(f"{name} holds {len(inside)} files {FACTS}, and a packed bundle has one")
+                raise BundleError(f"{name} holds {len(inside)} files named {FACTS}; a packed bundle has exactly one")
             top = inside[0].removesuffix(FACTS)
             members = [there[top + file] for file in FILES if top + file in there]
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -171,5 +171,5 @@ def _write(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Pat
             while block := source.read(BLOCK):
                 left -= len(block)
                 if left < 0:
-                    raise BundleError(f"{name} unpacks to more than {MOST} bytes: no bundle is that large")
+                    raise BundleError(f"{name} unpacks to more than {MOST} bytes, the limit of a bundle")
                 target.write(block)

@@ -1,4 +1,4 @@
-"""How a recording differs from the clips that a model learned from, by three plain measures of its sound."""
+"""How a recording differs from the training clips of a model: bandwidth, level range and clipping."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ser.serving.bundle import Typical
 WINDOW = 0.032
 """Seconds of the windows whose spectra are averaged."""
 BELOW = 50.0
-"""dB below its strongest part down to which the averaged spectrum counts as heard."""
+"""dB below its maximum at which the averaged spectrum ends."""
 FRAME = 0.02
 """Seconds of a frame whose level is taken."""
 FULL = 0.99
@@ -42,18 +42,16 @@ def measure(signal: np.ndarray, sample_rate: int) -> Measured:
 
 
 def unlike(measured: Measured, typical: Typical) -> tuple[str, ...]:
-    """In what a clip is unlike the training clips, a phrase each; empty where it is like them."""
+    """How a clip differs from the training clips, one phrase each; empty where it does not."""
     found = []
     if measured.bandwidth_hz < typical.bandwidth_hz:
         found.append(
-            f"heard up to {measured.bandwidth_hz / 1000:.1f} kHz only, the training clips to {typical.bandwidth_hz / 1000:.1f} kHz"
+            f"bandwidth {measured.bandwidth_hz / 1000:.1f} kHz; training clips have at least {typical.bandwidth_hz / 1000:.1f} kHz"
         )
     if measured.range_db < typical.range_db:
-        found.append(f"noisy: loud over quiet parts {measured.range_db:.0f} dB, of the training clips at least {typical.range_db:.0f} dB")
+        found.append(f"noisy: loud over quiet frames {measured.range_db:.0f} dB; training clips have at least {typical.range_db:.0f} dB")
     if measured.clipped > typical.clipped:
-        found.append(
-            f"clipped: {measured.clipped:.1%} of its values are at full scale, of the training clips at most {typical.clipped:.1%}"
-        )
+        found.append(f"clipped: {measured.clipped:.1%} of the values are at full scale; training clips have at most {typical.clipped:.1%}")
     return tuple(found)
 
 

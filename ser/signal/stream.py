@@ -51,17 +51,19 @@ def parts(stream: IO[bytes], settings: Preprocess, minutes: float = MINUTES, sec
         AudioError: ``unreadable``, ``empty``, ``nonfinite`` or ``too_long``.
     """
     waiting: list[_Block] = []
-    start, rate = 0.0, 0
+    start, held, rate = 0.0, 0, 0
     for block, rate in audio.blocks(stream):
-        waiting.append(_Block.of(block))
-        size = round(seconds * rate)
-        while sum(len(one.mono) for one in waiting) > size:
-            if start + seconds > 60 * minutes:
-                raise AudioError("too_long", f"longer than the {minutes:g} minutes that are read; raise the limit, or cut it")
-            whole, rest = _split(waiting, size)
-            yield _part(whole, rate, start, settings)
-            waiting, start = rest, start + size / rate
-    if start + sum(len(one.mono) for one in waiting) / rate > 60 * minutes:
+        size, rest = round(seconds * rate), block
+        while len(rest):
+            if held == size:
+                if start + seconds > 60 * minutes:
+                    raise AudioError("too_long", f"longer than the {minutes:g} minutes that are read; raise the limit, or cut it")
+                yield _part(waiting, rate, start, settings)
+                waiting, held, start = [], 0, start + size / rate
+            piece, rest = rest[: size - held], rest[size - held :]
+            waiting.append(_Block.of(piece))
+            held += len(piece)
+    if start + held / rate > 60 * minutes:
         raise AudioError("too_long", f"longer than the {minutes:g} minutes that are read; raise the limit, or cut it")
     yield _part(waiting, rate, start, settings)
 
@@ -82,22 +84,6 @@ class _Block:
             raise AudioError("nonfinite", f"{count} of {channels.size} values are NaN or infinite")
         mono = channels if channels.dtype == np.int16 and channels.shape[1] == 1 else audio.to_mono(channels)[:, None]
         return cls(mono, audio.clipped(channels) * channels.size, channels.size, bool(channels.any()))
-
-
-def _split(blocks: list[_Block], size: int) -> tuple[list[_Block], list[_Block]]:
-    """The first ``size`` values, and the rest. A block that is cut counts its clipped values on both sides in proportion."""
-    kept: list[_Block] = []
-    left = size
-    for place, block in enumerate(blocks):
-        count = len(block.mono)
-        if count > left:
-            share = left / count
-            first = _Block(block.mono[:left], block.full * share, round(block.values * share), block.sound)
-            second = _Block(block.mono[left:], block.full * (1 - share), round(block.values * (1 - share)), block.sound)
-            return [*kept, *([first] if left else [])], [second, *blocks[place + 1 :]]
-        kept.append(block)
-        left -= count
-    return kept, []
 
 
 def _part(blocks: list[_Block], rate: int, start: float, settings: Preprocess) -> Part:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ser.params import load
 from ser.serving import bundle
+from ser.serving.predict import Heard, Predictor
 from ser.views.features import widths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +73,13 @@ def sound(seconds: float = 2.5, seed: int = 0, rate: int = 16_000) -> np.ndarray
     phase = 2 * np.pi * np.cumsum(pitch) / rate
     buzz = np.asarray(sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 20)))
     return np.asarray(0.2 * buzz * (0.6 + 0.4 * np.sin(2 * np.pi * time)) + 0.001 * random.standard_normal(len(time)))
+
+
+def heard(predictor: Predictor, path: Path) -> Heard:
+    """What the model reads of a recording of one part, on the way that ``ser predict`` takes."""
+    with path.open("rb") as stream:
+        (one,) = predictor.heard(stream)
+    return one
 
 
 def wav(signal: np.ndarray, rate: int = 16_000) -> IO[bytes]:

@@ -145,8 +145,8 @@ def agree(line: Pipeline, models: Path, exported: Path, tolerance: float) -> Non
         rows = expected[expected["clip"] == recording.name].sort_values("fold")[columns].to_numpy()
         speaker = None
         if predictor.bundle.features.normalise == "speaker":
-            speaker = predictor.speaker([predictor.hear(path.read_bytes()) for path in line.recordings])
-        np.testing.assert_allclose(predictor.networks(predictor.hear(recording.read_bytes()), speaker), rows, atol=tolerance)
+            speaker = predictor.speaker([small.heard(predictor, path) for path in line.recordings])
+        np.testing.assert_allclose(predictor.networks(small.heard(predictor, recording), speaker), rows, atol=tolerance)
     means = expected.groupby("clip")[columns].mean()
     assert means.std().max() > 0.02  # clips differ, so there was something to agree on
 
@@ -223,7 +223,7 @@ def test_a_network_with_the_branch_gives_the_pipelines_own_probabilities(line: P
 
 def test_pieces_of_a_long_recording_pool_to_what_the_whole_pools_to(line: Pipeline, exported: Path) -> None:
     predictor = Predictor(exported)
-    heard = predictor.hear(line.recordings[-1].read_bytes())
+    heard = small.heard(predictor, line.recordings[-1])
     assert heard.states is not None
     whole = np.concatenate(list(heard.states.pieces()))
     assert len(whole) == heard.states.tokens > 200
@@ -382,7 +382,7 @@ def test_refit_fits_one_regression_on_all_clips(line: Pipeline, models: Path, tm
     machine = fit(vectors, target, rows, rows, [1, 2, 3], 3, line.params.model.linear.model_copy(update={"layers": [1, 2, 3]})).machine
     expected = machine.decisions(torch.from_numpy(vectors)).softmax(1).numpy()
     predictor = Predictor(tmp_path / "refitted")
-    found = np.concatenate([predictor.networks(predictor.hear(path.read_bytes())) for path in line.recordings])
+    found = np.concatenate([predictor.networks(small.heard(predictor, path)) for path in line.recordings])
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert (found.argmax(1) == target).all()  # it heard them all
     card = (tmp_path / "refitted" / bundle.CARD).read_text(encoding="utf-8")

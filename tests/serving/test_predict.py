@@ -45,6 +45,7 @@ from ser.training.inference import Trained, describe, load_network, new_network,
 from ser.views import extraction
 from ser.views.features import widths
 from ser.views.normalise import statistics
+from tests.serving import small
 from tests.views.test_features import store
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +118,7 @@ def pipeline_probabilities(root: Path, models: str) -> pd.DataFrame:
 
 
 def networks_of(predictor: Predictor, root: Path, clip: str, speaker: Any = None) -> np.ndarray:
-    return predictor.networks(predictor.hear((root / "recordings" / clip).read_bytes()), speaker)
+    return predictor.networks(small.heard(predictor, root / "recordings" / clip), speaker)
 
 
 def test_recordings_get_the_pipelines_own_probabilities(made: Path, predictor: Predictor) -> None:
@@ -394,7 +395,7 @@ def test_any_format_rate_and_channels(made: Path, predictor: Predictor, tmp_path
     assert all(sum(p) == pytest.approx(1, abs=1e-5) for p in found)
     np.testing.assert_allclose(found[3], found[0], atol=1e-4)
     np.testing.assert_allclose(found[4], found[0], atol=1e-6)
-    assert predictor.hear(files[1].read_bytes()).prepared.source_seconds == pytest.approx(len(signal) / rate, abs=0.01)
+    assert small.heard(predictor, files[1]).prepared.source_seconds == pytest.approx(len(signal) / rate, abs=0.01)
 
 
 def test_a_long_recording_is_the_mean_of_its_windows(predictor: Predictor) -> None:

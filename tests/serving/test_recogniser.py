@@ -26,11 +26,6 @@ RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small.write(tmp_path_factory.mktemp("bundle") / "made")
-
-
-@pytest.fixture(scope="module")
 def model(folder: Path) -> Recogniser:
     return load(folder)
 

@@ -66,5 +66,5 @@ def test_a_bundle_of_folds_does_not_travel(tmp_path: Path) -> None:
         put(small.write(tmp_path / "made"), tmp_path / "package", small.ROOT / LICENCES / "ravdess.txt")
     assert put(RAVDESS, tmp_path / "package", small.ROOT / LICENCES / "ravdess.txt") <= MOST
     assert bundles.read(tmp_path / "package" / "ravdess") == bundles.read(RAVDESS)
-    with pytest.raises(SerError, match="not found: a bundle travels with the licence"):
+    with pytest.raises(SerError, match="not found: a bundle in the package needs the licence"):
         put(RAVDESS, tmp_path / "package", tmp_path / "none.txt")

@@ -27,7 +27,7 @@ def speech() -> np.ndarray:
         (Condition("gain", -12.0), []),
         (Condition("noise", 20.0), ["noisy"]),
         (Condition("noise", 0.0), ["noisy"]),
-        (Condition("telephone"), ["heard up to 3."]),
+        (Condition("telephone"), ["bandwidth 3."]),
         (Condition("gain", 30.0), ["clipped"]),
     ],
 )

@@ -71,6 +71,17 @@ def test_a_silent_part_is_a_problem_of_its_own() -> None:
     assert found[1].problem.reason == "silent"
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_clipping_is_counted_in_the_channels_of_its_own_part(channels: int) -> None:
+    """In one channel of two it is half the share; the mean of the channels would show none."""
+    signal = sound(6, RATE, channels)
+    signal[3 * RATE : 5 * RATE, 0] = 1.0
+    found = list(parts(file(signal), SETTINGS, seconds=3.0))
+    assert [part.problem.reason if part.problem else "" for part in found] == ["", "clipped"]
+    assert found[1].problem is not None
+    assert f"{200 / 3 / channels:.1f}%" in str(found[1].problem)
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [(b"", "unreadable"), (b"RIFF", "unreadable"), (file(np.zeros((0, 1))).getvalue(), "empty"), (bytes(100), "unreadable")],
