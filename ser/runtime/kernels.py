@@ -39,12 +39,16 @@ NEEDED = frozenset({"avx2", "fma", "bmi1", "bmi2", "f16c", "movbe"})
 _LIBRARIES = ("numpy", "scipy", "sklearn", "torch")
 
 
-def shared() -> bool:
-    """Whether this processor has the shared kernels: x86-64 with AVX2, on Linux."""
-    if sys.platform != "linux" or platform.machine() not in ("x86_64", "AMD64"):
+def shared(told: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor has the shared kernels: x86-64 with AVX2, on Linux.
+
+    Args:
+        told: file in which the kernel lists the processor's flags.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     try:
-        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as lines:
+        with told.open(encoding="ascii", errors="replace") as lines:
             flags = next((line for line in lines if line.startswith("flags")), "")
     except OSError:
         return False
@@ -57,10 +61,9 @@ def pin() -> None:
     It replaces what the environment says. Where a numerical library is loaded already, it would come too
     late, and changes nothing: ``check`` says so.
     """
-    pins = OF_NUMPY | OF_TORCH
-    if pinned(pins) or _loaded() or not shared():
-        return
-    os.environ.update(pins)
+    of_native_training = pinned(OF_NUMPY) and not OF_TORCH.keys() & os.environ.keys()  # whose processes import the stage again
+    if not (of_native_training or _loaded()) and shared():
+        os.environ.update(OF_NUMPY | OF_TORCH)
 
 
 def check() -> None:
@@ -70,10 +73,10 @@ def check() -> None:
         SerError: if the processor has the shared kernels, and a numerical library was loaded before they were
             chosen.
     """
-    if not pinned(OF_NUMPY) and shared():
+    if shared() and not pinned(OF_NUMPY | OF_TORCH):
         raise SerError(
-            f"{', '.join(_loaded()) or 'a numerical library'} was imported before the stage could choose its kernels, so figures would "
-            "depend on this processor; run it as `python -m stages.NAME`, and import nothing before `stages`"
+            f"{', '.join(_loaded()) or 'a library'} was imported before the stage could choose kernels, so figures would depend on this "
+            "processor; run it as `python -m stages.NAME`, or import `stages` first"
         )
 
 
@@ -97,6 +100,11 @@ def choose(kernels: Kernels) -> None:
 def now() -> Kernels:
     """The kernels that torch uses in this process, or will use once it is imported."""
     return "portable" if pinned(OF_TORCH) else "native"
+
+
+def environment() -> dict[str, str]:
+    """The variables that choose kernels and are set in this process."""
+    return {name: os.environ[name] for name in OF_NUMPY | OF_TORCH if name in os.environ}
 
 
 def pinned(pins: Mapping[str, str], environment: Mapping[str, str] = os.environ) -> bool:
