@@ -41,7 +41,7 @@ AGAINST = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",
     "MKL_CBWR": "SSE4_2",
     "OPENBLAS_CORETYPE": "Nehalem",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V3",
+    "NPY_DISABLE_CPU_FEATURES": "AVX512_SPR",
 }
 """Variables that choose other kernels than the stages do, among those that every processor has."""
 
