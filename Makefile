@@ -23,7 +23,7 @@ setup: .venv/.installed  ## make .venv and install what the pipeline needs
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	@touch $@
 
-repro: setup  ## run the pipeline for the corpora in params.yaml and say what came out
+repro: setup  ## run the pipeline for the corpora in params.yaml and print the scores
 	@$(RUN) python -m stages.download --changed
 	$(RUN) dvc repro
 	@$(RUN) python -m stages.report --scores
@@ -39,11 +39,11 @@ lint: .venv/.installed-dev  ## style and types
 test: lint  ## style, types and all tests but the slow ones
 	$(RUN) pytest -n 2 --dist loadfile
 
-test-slow: .venv/.installed-dev  ## the long checks, and property tests on draws that nobody has seen
+test-slow: .venv/.installed-dev  ## slow tests, and property tests on new random inputs
 	$(RUN) pytest -n 2 --dist loadfile -m slow
 	$(RUN) pytest -n 2 --dist loadfile --hypothesis-profile anew $$(grep -rl '^@given' tests)
 
-format: .venv/.installed-dev  ## rewrite to the style of the house
+format: .venv/.installed-dev  ## reformat the code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
@@ -54,7 +54,7 @@ experiment: setup  ## run a known system: make experiment PRESET=paper
 	overrides=$$($(RUN) python -m stages.preset '$(PRESET)') && $(RUN) dvc exp run $$overrides
 	@$(RUN) python -m stages.changes
 
-reset: setup  ## params.yaml as in the last commit, and no other file: experiments leave their settings in it
+reset: setup  ## restore params.yaml from the last commit (experiments leave their settings in it)
 	@$(RUN) python -m stages.changes --reset
 
 show: setup  ## all results in one table: the last commit, the workspace and the experiments
@@ -70,8 +70,8 @@ sweep: setup  ## all fusions and three known systems on the same clips, queued, 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
 	for name in signal model training evaluation encode predict; do $(RUN) python -m benchmarks.$$name || exit 1; done
 
-doctor: setup  ## hash what dvc.lock names, in workspace and cache, and say what to run
+doctor: setup  ## check the hash of every output in dvc.lock and print repair commands
 	$(RUN) python -m stages.doctor
 
-clean:  ## remove what can be made again (not .venv)
+clean:  ## remove generated files (not .venv)
 	rm -rf data models exports reports dvc_plots .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.params import Params
-from ser.runtime.circumstances import circumstances
+from ser.runtime.provenance import provenance
 from ser.runtime.text import markdown_table
 
 FOLDER = Path("metrics/benchmarks")
@@ -39,7 +39,7 @@ def record(
     show(figures, rows)
     values = params.model_dump(mode="json")
     depends = {section: values[section] for section in sections}
-    content = {"figures": figures, "rows": rows or [], "params": depends, "command": command or command_line(), **asdict(circumstances())}
+    content = {"figures": figures, "rows": rows or [], "params": depends, "command": command or command_line(), **asdict(provenance())}
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -2,6 +2,8 @@
 
 import importlib
 
+__version__ = "0.2.0"
+
 
 class SerError(Exception):
     """An error that the user can fix: what happened, where, and what to do. Stages print it and exit with status 1."""

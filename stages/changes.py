@@ -44,7 +44,21 @@ def line(path: Path = FILE) -> str | None:
     found = since_commit(path)
     if not found:
         return None
-    return f"{path} differs from the last commit in: {', '.join(named(found, LISTED))}. `make reset` restores it."
+    way = f"Commit {', '.join(fresh)} before `make reset`." if (fresh := new_sections(path)) else "`make reset` restores it."
+    return f"{path} differs from the last commit in: {', '.join(named(found, LISTED))}. {way}"
+
+
+def new_sections(path: Path = FILE) -> list[str]:
+    """Corpora and views that the last commit does not know, such as ``corpora.cafe``: work to commit, not the trace of an experiment."""
+    before = committed(path)
+    if before is None or not path.exists():
+        return []
+    yaml = YAML(typ="safe", pure=True)
+    try:
+        old, new = yaml.load(before), yaml.load(path.read_bytes())
+        return [f"{part}.{key}" for part in ("corpora", "features") for key in new[part] if key not in old[part]]
+    except (YAMLError, TypeError, KeyError):  # the file is not a mapping of these sections
+        return []
 
 
 def named(values: dict[str, Any], most: int) -> list[str]:
@@ -67,7 +81,7 @@ def changed(now: bytes, before: bytes) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     try:
         old, new = by_key(yaml.load(before)), by_key(yaml.load(now))
-    except (YAMLError, AttributeError):  # AttributeError: the file is no mapping
+    except (YAMLError, AttributeError):  # AttributeError: the file is not a mapping
         return {}
     return {key: new.get(key) for key in [*new, *(key for key in old if key not in new)] if key not in old or old[key] != new.get(key)}
 
@@ -79,13 +93,17 @@ def reset(path: Path = FILE) -> str:
         What it did: each key with the value that it had, or that there was nothing to do.
 
     Raises:
-        SerError: if git has no commit with params.yaml.
+        SerError: if git has no commit with params.yaml, or the file has corpora or views that no commit has.
     """
     before = committed(path)
     if before is None:
         raise SerError(f"git has no commit with {path} here, so there is nothing to restore it from")
     if path.exists() and path.read_bytes() == before:
         return f"{path} is already as in the last commit"
+    if fresh := new_sections(path):
+        raise SerError(
+            f"`make reset` would remove {', '.join(fresh)} from {path}: commit first (`git add -A && git commit`), or remove it yourself"
+        )
     lost = since_commit(path)
     path.write_bytes(before)
     undone = [f"  {key} was {_short(value)}" for key, value in lost.items()] or ["  only its layout or comments differed"]

@@ -6,7 +6,7 @@ probabilities is compared. Prints Markdown.
 
     python -m stages.compare HEAD workspace
     python -m stages.compare main concat --dataset ravdess --json comparison.json
-    python -m stages.compare main main --knowing-speakers b     # what is adaptation to the speaker worth?
+    python -m stages.compare main main --knowing-speakers b     # what does speaker adaptation gain?
     python -m stages.compare linear linear+pretrained           # what does the average of two systems gain?
 """
 
@@ -32,7 +32,7 @@ from ser.evaluation.adaptation import FEWEST, speaker_adapted
 from ser.evaluation.comparison import compare, markdown
 from ser.params import Params
 from ser.signal.clips import read_table
-from stages import command
+from stages import changes, command
 from stages.paths import Paths
 
 WORKSPACE = "workspace"
@@ -120,9 +120,10 @@ def _remedy(name: str, revision: str) -> str:
     """The command that computes the predictions of a revision on this machine."""
     head, commit = _commit("HEAD"), _commit(revision)
     if commit == head:
+        reset = "make reset && " if changes.since_commit() else ""
         return (
-            f"`dvc repro evaluate@{name}` makes it. If dvc.lock is modified afterwards, this processor computes slightly different values: "
-            "compare with `workspace`, or commit dvc.lock first."
+            f"`{reset}dvc repro evaluate@{name}` makes it. If dvc.lock is modified afterwards, this processor computes slightly "
+            "different values: compare with `workspace`, or commit dvc.lock first."
         )
     begin = f"git checkout {revision}" if commit else f"dvc exp apply {revision}"
     return f"`{begin} && dvc repro evaluate@{name}` makes it; commit or stash your changes first."

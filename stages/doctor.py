@@ -2,8 +2,8 @@
 
     python -m stages.doctor
 
-DVC takes a read-only file in its cache for whole, whatever it holds. Not a stage of dvc.yaml: it reads, and
-writes nothing. Ends with status 1 if something is damaged.
+DVC assumes that a read-only file in its cache is intact. This is not a stage of dvc.yaml: it writes
+nothing. Ends with status 1 if something is damaged.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Export: the trained networks as a bundle that runs without torch.
 
 Reads models/NAME and, if it exists, metrics/corpora/NAME.json. If the model reads a pretrained encoder, reads its
-weights as the encode stage does, and data/clips/NAME to measure what packing costs. Writes exports/NAME:
-model.onnx, encoder.onnx, bundle.json, README.md.
+weights as the encode stage does. data/clips/NAME tells what is typical and what packing costs. With export.model: refit,
+data/encoded/NAME is read too. Writes exports/NAME: model.onnx, encoder.onnx, bundle.json, README.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     evaluated = result.read(paths.result) if paths.result.exists() else None
     encoder = encoder_for(describe(paths.models), params)
     facts = export(
-        paths.models, paths.export, params.corpora[paths.corpus].source, evaluated, params.export, encoder, paths.clips if encoder else None
+        paths.models, paths.export, params.corpora[paths.corpus].source, evaluated, params.export, encoder, paths.clips, paths.encoded
     )
     if facts.encoder is not None:
         parity = facts.encoder.parity
@@ -38,7 +38,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
         print(f"encoder {facts.encoder.name} in {facts.encoder.precision}, licence: {facts.encoder.licence}{apart}")
     if facts.networks:
         what = "network(s)" if facts.kind == "network" else "regression(s)"
-        print(f"{paths.export}: {len(facts.networks)} {what}; try `ser predict RECORDING --bundle {paths.export}`")
+        how = " fitted on all clips" if facts.made == "refit" else ""
+        print(f"{paths.export}: {len(facts.networks)} {what}{how}; try `ser predict RECORDING --bundle {paths.export}`")
     else:
         print(f"{paths.export}: the model card only, for {facts.not_exported}")
 

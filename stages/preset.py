@@ -77,9 +77,7 @@ def carries(preset: dict[str, Any]) -> str | None:
     mixed = [key for key in since_commit() if key not in by_key(preset, whole=WHOLE)]
     if not mixed:
         return None
-    return (
-        f"note: params.yaml already differs from the last commit, and this experiment carries it: {', '.join(mixed)} (`make reset` first?)"
-    )
+    return f"note: params.yaml differs from the last commit, and this experiment includes: {', '.join(mixed)}; undo with `make reset`"
 
 
 def literal(value: Any) -> str:

@@ -36,7 +36,7 @@ def warn_if_stale(name: str, params: Params) -> None:
         changes = f"its folder cannot be packed as it is now ({error})"
     if changes:
         log.warning(
-            "warning: %s: %s since the recordings were packed. This run uses them as they were. To use them as they are, run "
+            "warning: %s: %s since the recordings were packed. This run uses the packed recordings. To use the changed ones, run "
             "`python -m stages.download --dataset %s`, then the same command again.",
             name,
             changes,

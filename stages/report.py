@@ -18,7 +18,7 @@ from ser.evaluation import examples, result
 from ser.params import Params
 from ser.params.corpora import Synthetic
 from ser.report import page
-from ser.runtime.circumstances import circumstances
+from ser.runtime.provenance import provenance
 from ser.runtime.reading import read_csv, written_by
 from ser.signal.clips import REJECTED
 from stages import command
@@ -44,7 +44,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     missing = [name for name in names if name not in there]
     rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"))
     write(REPORT, rendered)
-    write(MADE, json.dumps(asdict(circumstances()), indent=1) + "\n")
+    write(MADE, json.dumps(asdict(provenance()), indent=1) + "\n")
     log.info("%s: %s (%.1f MB)", REPORT, ", ".join(there), len(rendered.encode()) / 1e6)
     command.say_changes()
 

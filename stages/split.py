@@ -24,7 +24,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     folds = assign(table, name, params.split)
     leaks = leak_report(table, folds.assignment)
     print(f"{name}: {folds.protocol} ({folds.description}); speaker-independent: {'yes' if folds.speaker_independent else 'NO'}")
-    print("share of test clips that training or validation knows by " + ", ".join(f"{key} {share:.1%}" for key, share in leaks.items()))
+    print("test clips that share something with training or validation: " + ", ".join(f"{key} {share:.1%}" for key, share in leaks.items()))
     write(paths.assignment, folds.assignment.to_csv(None, index=False, lineterminator="\n"))
     write(paths.folds, json.dumps(_summary(folds, table, leaks, params.split.seed), indent=2) + "\n")
 

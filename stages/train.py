@@ -32,7 +32,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     kernels.choose(params.train.kernels)
     import torch
 
-    from ser.training import at_once, checkpoint, data_parallel, inference, jobs
+    from ser.training import checkpoint, data_parallel, inference, jobs, without_epochs
     from ser.training.device import set_up
 
     command.say_changes()
@@ -70,7 +70,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
         ]
         history = jobs.train(planned, params.runtime)
         if not above:
-            pd.DataFrame(history, columns=at_once.HISTORY).to_csv(partial / "history.csv", index=False, lineterminator="\n")
+            pd.DataFrame(history, columns=without_epochs.HISTORY).to_csv(partial / "history.csv", index=False, lineterminator="\n")
             checkpoint.write_checksums(partial)
             trained.write(partial)
 

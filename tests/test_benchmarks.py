@@ -24,7 +24,7 @@ def recorded(name: str) -> dict[str, Any]:
     return json.loads(Path("metrics/benchmarks", f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_a_record_holds_figures_circumstances_and_the_parameters_they_hold_for(tmp_path, monkeypatch):
+def test_a_record_holds_figures_provenance_and_the_parameters_they_hold_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     params = made.params(features__frames__hop_length=200)
     record.record("tried", {"speed": 1.5}, [{"what": "a", "seconds": 2}], params=params)
@@ -65,7 +65,7 @@ def test_the_batch_is_what_the_network_of_these_parameters_takes(monkeypatch, de
 @pytest.mark.parametrize("deltas", [False, True])
 def test_steps_are_counted_after_the_warm_up(monkeypatch, deltas):
     monkeypatch.setattr(training, "SECONDS", 1)
-    monkeypatch.setattr(training.device, "set_up", lambda runtime: None)  # it changes this process's memory and threads
+    monkeypatch.setattr(training, "set_up", lambda runtime: None)  # it changes this process's memory and threads
     ready = []
     assert training.our_clips(with_deltas(deltas), 2, 1, "cpu", False, lambda: ready.append(1)) == 2
     assert ready == [1]
@@ -177,17 +177,19 @@ def test_what_the_encoding_benchmark_makes_is_a_store_and_an_encoder(tmp_path, c
     found = json.loads(capfd.readouterr().out)
     assert found["tokens"] == sum(-(-(int(n) + encode.RATE) // 320) for n in (19_200, 37_600, 56_000))
     assert found["audio_seconds"] == pytest.approx(found["tokens"] / 50 - 3)
-    assert found["products"] > 0
+    assert found["products_cpu"] > 0
     assert found["encode"] > 0
+    assert found["fraction"] == pytest.approx(found["products_cpu"] / found["encode_cpu"])
 
 
 def test_what_the_prediction_benchmark_makes_is_a_bundle_that_predicts(tmp_path, capfd):
     from benchmarks import predict
     from tests.encoders import tiny
 
-    folder = predict.bundle(tmp_path / "bundle", tiny.whisper(tmp_path / "whisper"))
-    predict.measure(str(folder), str(predict.recording(tmp_path / "noise.wav", 2)), 3)
-    found = json.loads(capfd.readouterr().out)
-    assert len(found["ms"]) == 3
-    assert found["judged_s"] == pytest.approx(2, abs=0.5)
-    assert min(found["open_s"], found["rss_mb"], *found["ms"]) > 0
+    noise = predict.recording(tmp_path / "noise.wav", 2)
+    for folder in (predict.bundle(tmp_path / "bundle", tiny.whisper(tmp_path / "whisper")), predict.network_bundle(tmp_path / "network")):
+        predict.measure(str(folder), str(noise), 3)
+        found = json.loads(capfd.readouterr().out)
+        assert len(found["ms"]) == len(found["cpu_ms"]) == 3
+        assert found["judged_s"] == pytest.approx(2, abs=0.5)
+        assert min(found["open_s"], found["rss_mb"], *found["ms"]) > 0

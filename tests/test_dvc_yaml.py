@@ -87,6 +87,7 @@ def test_artifacts_are_the_bundles_of_published_corpora():
 def test_every_stage_script_is_a_stage():
     others = {
         "__init__",
+        "bundle",
         "changes",
         "command",
         "compare",

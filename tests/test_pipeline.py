@@ -153,7 +153,7 @@ def test_a_parameter_reruns_what_depends_on_it(finished, key, value, first):
     ],
 )
 def test_a_docstring_reruns_what_depends_on_its_file(finished, path, first):
-    """What the schema says is no input of any stage; what a stage computes with is."""
+    """What the schema says is not an input of any stage; what a stage computes with is."""
     file = finished.folder / path
     before = file.read_bytes()
     try:

@@ -10,14 +10,15 @@ import pytest
 from ruamel.yaml import YAML
 
 from ser.search.space import put
-from stages import preset
+from stages import changes, preset
 from tests.encoders.tiny import whisper
 from tests.pipeline import ROOT, Project
 
 
 def of_preset(name: str) -> dict[str, object]:
     """A preset by dotted key, with as many epochs as a test has time for."""
-    return {**preset._by_key(YAML(typ="safe", pure=True).load(ROOT / f"docs/presets/{name}.yaml")), "train.epochs": 1}
+    values = YAML(typ="safe", pure=True).load(ROOT / f"docs/presets/{name}.yaml")
+    return {**changes.by_key(values, whole=preset.WHOLE), "train.epochs": 1}
 
 
 @pytest.fixture(scope="module")

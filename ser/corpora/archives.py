@@ -161,7 +161,7 @@ def open_archive(path: str | Path) -> Iterator[Archive]:
         except FileNotFoundError:
             raise ArchiveError(run_first(path, "download")) from None
         except _BROKEN as error:
-            raise ArchiveError(f"{path} is no whole zip or tar archive ({error}): remove it and fetch it again") from None
+            raise ArchiveError(f"{path} is not a whole zip or tar archive ({error}): remove it and fetch it again") from None
         yield archive
 
 

@@ -81,8 +81,8 @@ class Voice:
     own: Expression  # displacement of this speaker's neutral voice from the variant's
     tract: float  # all frequencies times this
     expressive: float  # how far the emotions' rules are followed
-    habits: dict[str, Expression]  # what this speaker alone does in an emotion
-    snr_db: float  # speech over the background: webrtc hears pauses in a quiet room and calls a noisy one speech
+    habits: dict[str, Expression]  # this speaker's own deviation from the rule of each emotion
+    snr_db: float  # speech to background: webrtc finds pauses in a quiet room, but takes a noisy one for speech
     hum: float
 
 

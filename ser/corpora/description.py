@@ -50,7 +50,7 @@ class Description:
         licence: terms of use, for the model card.
         classes: code in a recording's name → class. The order is that of messages.
         editions: name of a label edition (``labels.edition`` in ``params.yaml``) → parser of names. Most
-            corpora have ``official`` only. A parser never sees files that are no recordings, and need not
+            corpora have ``official`` only. A parser never sees files that are not recordings, and need not
             fill in ``Recording.corpus``.
         common: class → word of the common vocabulary in which corpora are joined, for the classes where the
             two differ.

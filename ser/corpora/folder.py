@@ -128,7 +128,7 @@ def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Rec
         labelled = read_table(_text(table, name), str(table), root)
         if unknown := sorted(labelled.keys() - recordings.keys()):
             listed = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
-            raise SerError(f"{table}: {len(unknown)} of {len(labelled)} paths are no recording ({_SUFFIXES}) in {root}: {listed}")
+            raise SerError(f"{table}: {len(unknown)} of {len(labelled)} paths are not recordings ({_SUFFIXES}) in {root}: {listed}")
     if len({recording.emotion for recording in labelled.values()}) < 2:
         raise SerError(f"{name}: {root} has one label only; a classifier needs recordings of two or more")
     _check_names(labelled, str(root))
@@ -169,7 +169,7 @@ def tree(members: Iterable[str], rooted: bool = False) -> dict[str, Recording]:
     """Labels from the folders ``label/speaker/…/recording``.
 
     Args:
-        members: paths of files. Those that are no recordings, lie less deep, or have a label or speaker
+        members: paths of files. Those that are not recordings, lie less deep, or have a label or speaker
             without a visible name get no labels.
         rooted: labels are the uppermost folders; otherwise folders that all recordings share are taken for
             the archive's root.

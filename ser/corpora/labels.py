@@ -1,4 +1,4 @@
-"""The labels of one recording, and the reason why a file is no recording of the task."""
+"""The labels of one recording, and the reason why a file is not a recording of the task."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Reject:
-    """Why a file in a corpus is no recording of the task.
+    """Why a file in a corpus is not a recording of the task.
 
     Attributes:
         reason: one short word, for counting: ``not_audio``, ``irregular_name``, ``unknown_emotion``,

@@ -134,7 +134,7 @@ def _list(name: str, corpus: Corpus, raw: Path) -> tuple[list[Found], list[Rejec
             labelled = folder.labelled_members(archive) if described is None else {}
         for member in members:
             if described is None and PurePosixPath(member.name).name == folder.TABLE:
-                continue  # the table of labels, which is no file of the corpus
+                continue  # the table of labels, which is not a file of the corpus
             told = _problem(member) or (
                 folder.labels(member.name, labelled) if described is None else _parsed(name, described, member.name, edition)
             )

@@ -1,5 +1,5 @@
 """The network as a table and as a picture (``python -m ser.diagram``), and the picture of one recording.
 
 Imports ``params``, ``runtime``, ``corpora``, ``signal``, ``encoders``, ``views`` and ``model``.
-Imported by no other room.
+Imported by no other package.
 """

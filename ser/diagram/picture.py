@@ -100,7 +100,7 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
     with mpl.rc_context({"svg.hashsalt": "ser", "svg.fonttype": "path"}):
         try:
             figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except ValueError as error:  # the suffix is no known format
+        except ValueError as error:  # the suffix is not a known format
             raise SerError(f"{path}: {error}") from None
 
 

@@ -38,7 +38,7 @@ def draw(one: Found, params: Params, path: Path) -> None:
 
     Raises:
         AudioError: if the recording cannot be decoded.
-        SerError: if the suffix is no known format.
+        SerError: if the suffix is not a known format.
     """
     settings, rate = params.preprocess, params.preprocess.sample_rate
     with open_archive(one.archive) as archive:
@@ -69,5 +69,5 @@ def draw(one: Found, params: Params, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         figure.savefig(path, dpi=110, metadata={"Software": None})
-    except ValueError as error:  # the suffix is no known format
+    except ValueError as error:  # the suffix is not a known format
         raise SerError(f"--out {path}: {error}") from None

@@ -11,7 +11,7 @@ from ser.runtime.disk import TransferError
 
 
 class FetchError(SerError):
-    """An archive that did not come: which, from where, why, and the ways out.
+    """An archive that could not be fetched: which, from where, why, and what to do.
 
     Attributes:
         corpus: key in ``params.yaml`` of the corpus it belongs to.

@@ -80,8 +80,8 @@ def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | Non
 
 
 def has(mirror: str, corpus: str, name: str) -> bool:
-    """Whether a mirror has an archive, without fetching it; with an empty name whether it has any, which of
-    an address' folder is believed.
+    """Whether a mirror has an archive, without fetching it; with an empty name,
+    whether it has any (for an address: whether the folder of the corpus answers).
 
     Raises:
         TransferError: if an address does not answer within seconds, or fails otherwise than by not having it.

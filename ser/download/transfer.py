@@ -100,7 +100,7 @@ def read_text(url: str, limit: int = 16 * BLOCK) -> str:
                         raise TransferError(f"{url} is longer than {limit} bytes")
                 return text.decode("utf-8")
         except UnicodeDecodeError:
-            raise TransferError(f"{url} is no text") from None
+            raise TransferError(f"{url} is not text") from None
         except ContentDecodingError:
             failures += 1
             _wait(failures, _Temporary(_WRONGLY_PACKED))
@@ -182,7 +182,7 @@ def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIME
     try:
         response = requests.get(url, headers=headers, stream=True, timeout=timeout)
     except (InvalidURL, ValueError) as error:
-        raise TransferError(f"{url} is no address: {error}") from None
+        raise TransferError(f"{url} is not an address: {error}") from None
     except SSLError as error:
         raise TransferError(f"TLS certificate verification failed for {_host(url)}: {_cause(error)}") from None
     except (ConnectionError, Timeout) as error:

@@ -58,7 +58,7 @@ def _file(entry: dict[str, Any]) -> RecordFile:
     name, size, checksum = entry["key"], entry["size"], entry["checksum"]
     url = entry["links"].get("content") or entry["links"]["self"]
     if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00-\x1f]+", name) or name in (".", ".."):
-        raise ValueError(f"{name!r} is no file name")
+        raise ValueError(f"{name!r} is not a file name")
     if not isinstance(size, int) or size < 0:
         raise ValueError(f"size {size!r} of {name}")
     if not isinstance(checksum, str) or not re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", checksum):

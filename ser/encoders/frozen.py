@@ -51,7 +51,7 @@ class Chosen:
 
 @functools.lru_cache(maxsize=1)
 def loaded(folder: Path, sha256: str, layers: tuple[int, ...]) -> Frozen:
-    """The encoder, once for each process and edition; one thread, for the cores are used by workers side by side."""
+    """The encoder, once for each process and edition; one thread, because each core already runs a worker."""
     import torch  # slow to import, and only needed here
 
     torch.set_num_threads(1)
@@ -62,17 +62,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of an encoder's folder.
 
     Raises:
-        SerError: if it is missing, or is no JSON object with a ``model_type``.
+        SerError: if it is missing, or is not a JSON object with a ``model_type``.
     """
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config["model_type"], str):
-            raise ValueError("model_type is no text")
+            raise ValueError("model_type is not text")
     except FileNotFoundError:
         raise SerError(f"{path} is missing: it describes the weights beside it") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise SerError(f"{path} is no config.json of an encoder: {error!r}") from None
+        raise SerError(f"{path} is not a config.json of an encoder: {error!r}") from None
     return config
 
 

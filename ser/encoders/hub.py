@@ -52,7 +52,7 @@ def look_up(repository: str, revision: str) -> Revision:
         files = frozenset(str(entry["rfilename"]) for entry in entries)
         sums = {str(entry["rfilename"]): str(entry["lfs"]["sha256"]) for entry in entries if entry.get("lfs")}
     except (ValueError, KeyError, TypeError) as error:
-        raise TransferError(f"the hub's answer is no list of files: {error!r}") from None
+        raise TransferError(f"the hub's answer is not a list of files: {error!r}") from None
     if not re.fullmatch(r"[0-9a-f]{40}", commit) or not all(re.fullmatch(r"[0-9a-f]{64}", one) for one in sums.values()):
         raise TransferError(f"the hub's answer has no commit of 40 or no sha256 of 64 hexadecimal digits (commit {commit[:60]!r})")
     return Revision(commit, files, sums)

@@ -18,16 +18,13 @@ import torch
 from safetensors import SafetensorError
 
 from ser import SerError
-from ser.encoders.cutting import HOP, fed, pieces
+from ser.encoders.cutting import FIELD, HOP, fed, standardised, waveform_pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
 """``model_type`` of the models that are read here; all have the same convolutional stem."""
-
-FIELD = 400
-"""Receptive field of a token in the stem, in samples."""
 
 POSITIONS = 1500
 """Tokens per pass (30 s): the memory of attention grows with their square.
@@ -67,15 +64,11 @@ class Waveform:
             signal: mono float at 16 kHz, shape (n,).
             silence: samples of silence appended.
         """
-        if self.normalise:
-            signal = (signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)
-        whole = fed(signal, silence)
-        cuts = pieces((len(whole) - FIELD) // HOP + 1, self.positions)
-        ends = [HOP * (end - 1) + FIELD for _, end in cuts[:-1]] + [len(whole)]
-        parts = [whole[HOP * start : end] for (start, _), end in zip(cuts, ends, strict=True)]
-        return np.concatenate([self._piece(part) for part in parts])
+        whole = fed(standardised(signal) if self.normalise else signal, silence)
+        return np.concatenate([self.piece(whole[part]) for _, part in waveform_pieces(len(whole), self.positions)])
 
-    def _piece(self, part: np.ndarray) -> np.ndarray:
+    def piece(self, part: np.ndarray) -> np.ndarray:
+        """Hidden states of one piece of what ``states`` feeds: (samples,) → (tokens, chosen, width), float32."""
         with torch.inference_mode():
             hidden = self.network(torch.from_numpy(part)[None], output_hidden_states=True).hidden_states
             return torch.stack([hidden[number][0] for number in self.chosen], dim=1).numpy()

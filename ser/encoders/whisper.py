@@ -40,7 +40,7 @@ class Shape:
         """The sizes in a ``config.json``.
 
         Raises:
-            SerError: if one is missing, is no whole number from 1, or does not fit another.
+            SerError: if one is missing, is not a whole number from 1, or does not fit another.
         """
         keys = ("num_mel_bins", "d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions")
         for key in keys:
@@ -132,11 +132,15 @@ class Whisper:
             silence: samples of silence appended.
         """
         whole = fed(signal, silence)
-        mel = torch.from_numpy(log_mel(whole, self.bands))
-        cuts = pieces(len(whole) // HOP, self.positions)
+        mel = log_mel(whole, self.bands)
+        parts = [self.piece(mel[:, 2 * start : 2 * end]) for start, end in pieces(len(whole) // HOP, self.positions)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def piece(self, mel: np.ndarray) -> np.ndarray:
+        """Hidden states of one piece of a log-mel: (bands, frames) → (tokens, chosen, width), float32."""
         with torch.inference_mode():
-            parts = [self.network(mel[None, :, 2 * start : 2 * end])[0] for start, end in cuts]
-            return torch.cat(parts).numpy()
+            states: np.ndarray = self.network(torch.from_numpy(mel)[None])[0].numpy()
+        return states
 
 
 def load(weights: Path, config: Mapping[str, Any], chosen: Sequence[int]) -> Whisper:

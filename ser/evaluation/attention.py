@@ -20,7 +20,7 @@ def attender(
 
     It asks the network of the first seed that tests the fold, through the same batches as prediction. Weights
     sum to 1 over the first ``max_frames`` frames, which is all of a clip that is not cut into windows. No
-    sides for a fusion without attention over time, or where the model is no network.
+    sides for a fusion without attention over time, or where the model is not a network.
 
     Args:
         folder: ``models/<corpus>``.

@@ -1,4 +1,4 @@
-"""Which encoder a result rests on, and what its networks read of it."""
+"""Which encoder a result uses, and which of its layers the networks read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds that a result must keep, for whoever ships one."""
+"""Bounds that a result must meet before its model is released."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ class GateError(SerError):
 def check_gates(result: Measured, gates: list[Gate], corpus: str) -> None:
     """Check the result of a corpus against the user's bounds.
 
-    A gate whose number does not exist is broken too, e.g. that of a slice which the corpus does not have: a
-    bound that cannot be checked protects nobody.
+    A gate whose metric does not exist also counts as broken, e.g. a slice that the corpus does not have.
 
     Raises:
         GateError: with one line for each broken gate and the main scores.

@@ -59,8 +59,6 @@ def confusion(actual: np.ndarray, predicted: np.ndarray, classes: int, groups: n
 def wa(counts: np.ndarray) -> np.ndarray:
     """Weighted accuracy, Σ_k TP_k / clips: the share of right clips, in [0, 1]; NaN without clips. Shape
     (...,).
-
-    Shape (...,).
     """
     counts = _matrices(counts)
     return _share(_diagonal(counts).sum(-1), counts.sum((-2, -1)))
@@ -129,7 +127,7 @@ def per_class(counts: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str,
 
 
 def baselines(counts: np.ndarray) -> dict[str, dict[str, float]]:
-    """Scores that need no listening, for the clips of one (K, K) matrix.
+    """Scores of baselines that ignore the audio, for the clips of one (K, K) matrix.
 
     ``majority`` always answers the most frequent class. ``chance`` draws evenly from the classes that occur;
     its score is the expected value.

@@ -47,7 +47,7 @@ def read(source: str | Path | IO[str], where: str | None = None) -> pd.DataFrame
 
     Raises:
         PredictionsError: if columns are missing, or a row is not a probability distribution over the classes.
-        ser.runtime.reading.DamagedError: if it is no table at all, or is cut short within a line.
+        ser.runtime.reading.DamagedError: if it is not a table at all, or is cut short within a line.
     """
     name = where or str(source)
     types = {key: "string" for key in ("clip", "part", "emotion")} | {key: "int64" for key in ("fold", "seed")}

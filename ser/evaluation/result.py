@@ -152,7 +152,7 @@ class Result(Measured):
         return cls.model_validate({**dict(measured), **facts})
 
     def caveat(self) -> str | None:
-        """Why the headline score must not be taken at its face; None where nothing speaks against it."""
+        """Why the headline score cannot be taken at face value; None if there is no such reason."""
         limits, chance = self.ci.limits[metrics.HEADLINE], self.baselines.chance.ua
         if self.n < FEWEST:
             return f"{self.n} clips are too few for any conclusion"

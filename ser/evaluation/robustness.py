@@ -1,4 +1,4 @@
-"""What is left of the score when the recording is worse than the corpus: noise, level, telephone, lossy coding.
+"""How much the score drops on degraded recordings: noise, level, telephone, lossy coding.
 
 The clips are perturbed as they are stored (after VAD), go through the same features (openSMILE's functionals and the frozen encoder too,
 where the model reads them) and networks, and are scored beside the same clips untouched. The networks come as a callable, so that nothing

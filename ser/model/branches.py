@@ -207,7 +207,7 @@ class TransformerBranch(nn.Module):
         width = params.dim if params.dim is not None else pooled
         if width % params.heads:
             raise SerError(
-                f"model.transformer.dim is null, so tokens are as wide as the {width} rows that the encoder reads, which is no multiple "
+                f"model.transformer.dim is null, so tokens are as wide as the {width} rows that the encoder reads, which is not a multiple "
                 f"of model.transformer.heads {params.heads}: set model.transformer.dim or another number of heads"
             )
         stacked = pooled * (params.pool_time if params.pooling == "stack" else 1)

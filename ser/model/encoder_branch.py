@@ -40,7 +40,7 @@ class TokenRate:
         return cls(top // common, bottom // common)
 
     def tokens(self, lengths: Tensor) -> Tensor:
-        """Numbers of frames T (B,) → numbers of tokens, ⌈(T − 1) · rate⌉ and at least 1: frames are centred, so the last begins nothing."""
+        """Numbers of frames T (B,) → numbers of tokens, max(1, ⌈(T − 1) · rate⌉): T centred frames span T − 1 hops."""
         return (((lengths - 1) * self.numerator + self.denominator - 1) // self.denominator).clamp_min(1)
 
     def before(self, frames: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class TokenRate:
 
 
 class EncoderInput(NamedTuple):
-    """What a network must know of the hidden states it is fed with.
+    """Shape and rate of the hidden states that a network reads.
 
     Attributes:
         layers: how many hidden states of the encoder are stored.
@@ -65,8 +65,8 @@ class EncoderInput(NamedTuple):
 class EncoderBranch(nn.Module):
     """Layer norm of each layer, then their sum weighted by a learned softmax, then optionally a linear layer and Transformer layers.
 
-    With several levels (a fusion that reads every depth) each level weighs the layers by itself; one's own Transformer layers stand on
-    the last.
+    A fusion that reads every depth gets one weighting of the encoder's layers per level. The added Transformer layers process the
+    last level only.
 
     Attributes:
         widths: width of the tokens at each level.
@@ -77,7 +77,7 @@ class EncoderBranch(nn.Module):
         """``levels``: how many depths are asked for.
 
         Raises:
-            SerError: if the encoder's own width does not fit the heads of one's own layers.
+            SerError: if the encoder's width is not a multiple of the number of heads of the added layers.
         """
         super().__init__()
         self.rate = encoder.rate
@@ -85,7 +85,7 @@ class EncoderBranch(nn.Module):
         width = params.dim if params.dim is not None else encoder.width
         if params.layers and width % params.heads:
             raise SerError(
-                f"model.encoder.dim is null, so tokens are as wide as the encoder's {width}, which is no multiple of model.encoder.heads "
+                f"model.encoder.dim is null, so tokens are as wide as the encoder's {width}, not a multiple of model.encoder.heads "
                 f"{params.heads}: set model.encoder.dim or another number of heads"
             )
         self.embed = nn.Linear(encoder.width, width) if params.dim is not None else nn.Identity()
@@ -116,7 +116,7 @@ class EncoderBranch(nn.Module):
         return self.weights.softmax(1)
 
     def over_frames(self, weights: Tensor, frames: int) -> Tensor:
-        """Attention over tokens (B, N) → over frames (B, frames): a token gives each frame what of it lies there. For pictures."""
+        """Attention over tokens (B, N) → over frames (B, frames): each token's weight is split among its frames. For pictures."""
         per_token = self.rate.denominator / self.rate.numerator  # frames that a token is long
         begin = torch.arange(weights.shape[1], device=weights.device)[:, None] * per_token
         frame = torch.arange(frames, device=weights.device)

@@ -1,6 +1,6 @@
 """Multinomial logistic regression on pooled hidden states of a frozen encoder (``model.kind: linear``, and ``train.warm_start``).
 
-The honest small baseline: mean and standard deviation over time of a few layers, standardised on training clips, and an L2 penalty.
+A small baseline: mean and standard deviation over time of a few layers, standardised on training clips, and an L2 penalty.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ser.params.model import Linear as LinearParams
 from ser.views.normalise import scales
 
 ABSENT = -30.0
-"""Logit of a class that the training clips lack: never likely."""
+"""Logit of a class without training clips, so that its probability is practically 0."""
 
 
 class Linear(nn.Module):
@@ -55,7 +55,7 @@ class Linear(nn.Module):
         return ((pooled[:, self.columns] - self.centre) / self.scale) @ self.weight.T + self.bias
 
     def widened(self, columns: int) -> Linear:
-        """The same regression reading all of so many columns: those it leaves out get the scale ∞ and no weight."""
+        """The same regression over ``columns`` input columns; a column that it does not read gets scale ∞ and weight 0."""
         wide = Linear(columns, self.n_classes).to(self.weight.device)
         wide.scale.fill_(torch.inf)
         for name in ("centre", "scale"):
@@ -97,7 +97,7 @@ def fit(
     candidates = runs(len(stored)) if params.layers == "auto" else [tuple(stored.index(layer) for layer in params.layers)]
     width = pooled.shape[1] // len(stored)
     best: Fit | None = None
-    for places in candidates:  # fewer layers first, so that of equals the smaller stays
+    for places in candidates:  # fewer layers first: a tie keeps the smaller model
         columns = np.concatenate([np.arange(place * width, (place + 1) * width) for place in places])
         machine = _fit(pooled[np.ix_(train, columns)], target[train], n_classes, params.C)
         machine.columns.copy_(torch.from_numpy(columns))
@@ -109,7 +109,7 @@ def fit(
 
 
 def runs(count: int) -> list[tuple[int, ...]]:
-    """What ``layers: auto`` tries of so many layers: each alone, two and three neighbours, all; fewer first.
+    """Sets of layers that ``layers: auto`` tries: single layers, then two and three adjacent layers, then all.
 
     >>> runs(3)
     [(0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)]
@@ -134,7 +134,7 @@ def _fit(vectors: np.ndarray, target: np.ndarray, n_classes: int, strength: floa
         if len(there) > 1:
             x = (vectors.astype(np.float64) - centre) / scale
             found = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000).fit(x, target)
-            # Of two classes scikit-learn gives the logit of the second alone, against zero.
+            # For two classes scikit-learn returns only the logit of the second class; that of the first is 0.
             rows = there if len(there) > 2 else there[1:]
             weight[rows], bias[rows] = found.coef_, found.intercept_
     machine = Linear(vectors.shape[1], n_classes)

@@ -10,9 +10,9 @@
 The picture shows two views. Each further view may have a CNN of its own, which joins the others. The hidden states of a frozen
 pretrained encoder may stand in the Transformer's place (``ser.model.encoder_branch``).
 
-All CNNs pool time alike, so their tokens are aligned: those of one moment are laid side by side. Where a fusion needs both sides
-in one width d, one linear layer brings them there. That is the sum of a projection of each CNN, costs one sequence instead of two,
-and keeps all views of a moment together.
+All CNNs pool time by the same factor, so their tokens are aligned and are concatenated at each time step. Where a fusion needs a
+common width d, one linear layer projects the concatenated tokens. This equals the sum of one projection per CNN, and the fusion
+handles one sequence instead of two.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from ser.params.model import Model
 class Network(nn.Module):
     """The co-attention network, or a part of it where ``model.branches`` leaves some out.
 
-    Normalisation is part of it: the buffers ``mean_*`` and ``scale_*`` hold statistics of the training clips, and whoever has the
-    weights can feed features as they come. Clips may be of any length from one frame; padding changes nothing.
+    Normalisation is part of it: the buffers ``mean_*`` and ``scale_*`` hold statistics of the training clips, so the
+    network takes features that are not standardised. A clip may have any length from one frame; padding changes nothing.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Network(nn.Module):
             widths: number of columns of each view, by its name; all views are inputs, whether or not a branch reads them.
             n_classes: number of classes K.
             encoder: what the branch ``encoder`` is fed with; None without it.
-            warm_start: whether a frozen regression on pooled hidden states answers first (``train.warm_start``); ``set_linear`` fills it.
+            warm_start: whether to add the logits of a frozen regression on pooled states (``train.warm_start``); ``set_linear`` sets it.
 
         Raises:
             SerError: if widths that follow from the features do not fit the parameters.
@@ -106,7 +106,7 @@ class Network(nn.Module):
             nn.init.zeros_(self.classifier.bias)
 
     def set_linear(self, fitted: Linear) -> None:
-        """Take over a fitted regression, which stays as it is."""
+        """Copy a fitted regression into the network; training does not change it."""
         assert self.linear is not None
         self.linear.load_state_dict(fitted.widened(len(self.linear.centre)).state_dict())
 
@@ -197,7 +197,7 @@ class Network(nn.Module):
 
 
 def drop_sides(sides: list[list[Tokens]], values: tuple[Tokens, Tokens], share: float) -> tuple[list[list[Tokens]], tuple[Tokens, Tokens]]:
-    """Dropout of a whole side: of a share of clips one side's tokens are zero, each side equally often; what is kept is scaled up."""
+    """Dropout of a whole side: for ``share`` of the clips one side is set to zero, each side equally often; kept tokens are scaled up."""
     drawn = torch.rand(len(values[0].values), 1, 1, device=values[0].values.device)
     kept = [(drawn >= share / 2), (drawn < 1 - share / 2)]
     factors = [one.to(values[0].values.dtype) / (1 - share / 2) for one in kept]  # (B, 1, 1) of each side

@@ -102,7 +102,7 @@ class Guided(nn.Module):
 
 
 class CrossLayer(nn.Module):
-    """One side asks, the other answers; see ``CrossAttention``."""
+    """Cross-attention: queries from one side, keys and values from the other; see ``CrossAttention``."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The schema of ``params.yaml``: every key typed, bounded, documented; unknown keys refused by name.
 
-Imports no other room.
+Imports no other package.
 Imported by ``runtime``, ``corpora``, ``download``, ``signal``, ``encoders``, ``views``, ``splits``,
 ``model``, ``diagram``, ``training``, ``evaluation``, ``serving`` and ``search``.
 
@@ -16,8 +16,6 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params.base import Section
@@ -58,7 +56,7 @@ class Params(Section):
     def functionals_are_read(self) -> Params:
         if self.features.functionals is not None and self.model.kind != "svm":
             raise ValueError(
-                f"features.functionals: model.kind {self.model.kind} reads the views and would leave {self.features.functionals} unread; "
+                f"features.functionals: model.kind {self.model.kind} does not read functionals ({self.features.functionals}); "
                 "set model.kind to svm, or features.functionals to null"
             )
         return self
@@ -71,7 +69,7 @@ class Params(Section):
         return self
 
     def _only(self, key: str, found: list[str], allowed: list[str]) -> None:
-        """Refuse names that are not allowed; an error of its own kind, for no other value of a search could make them good."""
+        """Refuse names that are not allowed. A separate error type: no other value of a search can make them valid."""
         for name in found:
             if name not in allowed:
                 facts = {"key": key, "found": repr(name), "allowed": " | ".join(allowed)}
@@ -89,11 +87,17 @@ class Params(Section):
         if encoder is None:
             raise ValueError(f"features.encoder: null, and {reader} reads its hidden states; name an encoder and its layers")
         if self.features.normalise == "clip":
-            raise ValueError(
-                f"features.normalise: clip leaves nothing of pooled hidden states, which {reader} reads; choose corpus or speaker"
-            )
+            raise ValueError(f"features.normalise: clip cannot be used with {reader}; choose corpus or speaker")
         if linear != "auto" and (reads == "pooled" or warm) and not set(linear) <= set(encoder.layers):
             raise ValueError(f"model.linear.layers: {linear} must be among features.encoder.layers {encoder.layers}")
+        return self
+
+    @model_validator(mode="after")
+    def regressions_are_refitted(self) -> Params:
+        if self.export.model == "refit" and self.model.kind != "linear":
+            raise ValueError(
+                f"export.model: refit fits a regression, and model.kind is {self.model.kind}; choose folds, or model.kind linear"
+            )
         return self
 
     @model_validator(mode="after")
@@ -101,7 +105,7 @@ class Params(Section):
         augment = self.train.augment
         if self.model.reads_encoder == "states" and (augment.speed > 0 or augment.shift_seconds > 0):
             raise ValueError(
-                "train.augment: speed and shift_seconds move the frames of the views, and frozen hidden states cannot follow; "
+                "train.augment: speed and shift_seconds move the frames of the views, but stored hidden states cannot be moved; "
                 "set both to 0 with the branch encoder"
             )
         return self
@@ -129,7 +133,7 @@ class Params(Section):
                     "the first a letter or a digit"
                 )
             if (other := first.setdefault(name.lower(), name)) != name:
-                raise ValueError(f"corpora: {other!r} and {name!r} differ in case only, and some disks would give them one folder")
+                raise ValueError(f"corpora: {other!r} and {name!r} differ only in case, and on some file systems they would share a folder")
         return self
 
     @model_validator(mode="after")
@@ -163,8 +167,11 @@ def load(path: str | Path = "params.yaml") -> Params:
     """Read and check the file as YAML 1.2, which is what DVC reads (so ``1e-3`` is a number for both).
 
     Raises:
-        ParamsError: if the file is missing, is no YAML, or breaks the schema.
+        ParamsError: if the file is missing, is not YAML, or breaks the schema.
     """
+    from ruamel.yaml import YAML  # of the laboratory: a predictor uses the schema and reads no YAML
+    from ruamel.yaml.error import YAMLError
+
     try:
         values = YAML(typ="safe", pure=True).load(Path(path))
     except FileNotFoundError:

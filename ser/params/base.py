@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 class Section(BaseModel):
     """One section of ``params.yaml``.
 
-    Values are taken as YAML 1.2 wrote them and never converted: ``"3"`` is no number, ``yes`` is no truth value.
+    Values are taken as YAML 1.2 wrote them and never converted: ``"3"`` is not a number, ``yes`` is not a truth value.
     The docstring under each field is its documentation and reaches the error messages.
     """
 
@@ -30,7 +30,7 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class ModuleOf:
-    """Limits a text field to the modules of a package: whoever adds a module adds a value.
+    """Limits a text field to the modules of a package: a new module adds a value.
 
     The folder is listed and nothing is imported, so that the schema needs no library that only the modules need.
 

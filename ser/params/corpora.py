@@ -41,7 +41,7 @@ class Archive(Section):
 
 
 class Synthetic(Section):
-    """Speech made by espeak-ng, for trying the laboratory. Its scores are no results about human emotion."""
+    """Speech made by espeak-ng, for trying the laboratory. Its scores are not results about human emotion."""
 
     kind: Literal["synthetic"]
     seed: Seed

@@ -11,13 +11,13 @@ from ser.params.base import Section
 
 class Encoder(Section):
     name: str = Field(min_length=1)
-    """Name in the table of ser/encoders/table.py (whisper-base, say); with ``path`` any name for the folder's model."""
+    """Name in the table of ser/encoders/table.py, such as whisper-base; with ``path`` any name for the folder's model."""
     layers: list[Annotated[int, Field(ge=0, le=999)]] = Field(min_length=1)
     """Hidden states to store, ascending: 0 is the stem with positions, k the output of layer k. Nothing above the highest is computed."""
     silence_seconds: float = Field(1.0, ge=0, le=10)
-    """Silence appended to each clip before it is encoded. Its tokens are stored too: the encoder has written into them what it heard."""
+    """Silence appended to each clip before it is encoded. Its tokens are stored too: they carry information about the clip."""
     path: str | None = None
-    """Folder of one's own with config.json and model.safetensors, used instead of the mirror, the cache and the hub; null: none."""
+    """Your own folder with config.json and model.safetensors, used instead of the mirror, the cache and the hub; null: none."""
 
     @model_validator(mode="after")
     def layers_ascend(self) -> Encoder:

@@ -75,7 +75,7 @@ class Mfcc(ViewSection):
 
 class Features(Section):
     backend: Literal["native", "librosa"]
-    """native: numpy + scipy.fft; librosa: the slow oracle with the same numbers."""
+    """native: numpy + scipy.fft; librosa: slow reference implementation with the same results."""
     frames: Frames
     log_mel: LogMel
     mfcc: Mfcc
@@ -93,8 +93,7 @@ class Features(Section):
     @property
     def views(self) -> dict[str, ViewSection]:
         """The views that are computed, by name, in the order of their sections; a view whose section is null is left out."""
-        sections = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: section for name, section in sections.items() if isinstance(section, ViewSection)}
+        return {name: section for name, section in self if isinstance(section, ViewSection)}
 
     @property
     def apart(self) -> list[str]:
@@ -104,5 +103,5 @@ class Features(Section):
     @model_validator(mode="after")
     def functionals_can_be_normalised(self) -> Features:
         if self.functionals is not None and self.normalise == "clip":
-            raise ValueError("normalise: clip makes no sense of functionals, of which a clip has one vector; choose corpus or speaker")
+            raise ValueError("normalise: clip cannot be used with functionals (one vector per clip); choose corpus or speaker")
         return self

@@ -1,4 +1,4 @@
-"""``model``: the network; a researcher changes ``model.fusion`` and nothing else."""
+"""``model``: the network. To compare fusions, change only ``model.fusion``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Cnn(Section):
     activation: Literal["relu", "leaky_relu", "silu"]
     """leaky_relu has slope 0.01."""
     bias: bool
-    """Bias in the convolutions. Batch norm takes it away again: only for parity with published parameter counts."""
+    """Bias in the convolutions. Batch norm cancels it, so true only reproduces published parameter counts."""
     dropout: float = Field(ge=0, lt=1)
     """Share of whole channels dropped after each stage."""
     segments: int | None = Field(ge=1, le=64)
@@ -60,7 +60,7 @@ class Transformer(Section):
     pool_time: int = Field(ge=1, le=64)
     """Frames per token."""
     pool_bins: int = Field(ge=1, le=64)
-    """Max-pool factor over the rows of a view before all else (the second seed halves its 128 bands)."""
+    """Max-pool factor over the rows of a view before all else (the preset cnn_transformer halves its 128 bands)."""
     layers: int = Field(ge=1, le=24)
     """Encoder layers, one after the other."""
     heads: int = Field(ge=1, le=64)
@@ -91,7 +91,7 @@ class EncoderBranch(Section):
     dim: int | None = Field(ge=4, le=2048)
     """Token width after a linear layer; null keeps the encoder's own."""
     layers: int = Field(ge=0, le=24)
-    """Transformer layers of one's own on top of the frozen states; 0: none."""
+    """Additional Transformer layers on top of the frozen states; 0: none."""
     heads: int = Field(ge=1, le=64)
     """Attention heads of these layers; the token width must be a multiple of it."""
     ffn: int = Field(ge=4, le=8192)
@@ -110,8 +110,8 @@ class Linear(Section):
     """Multinomial logistic regression on pooled hidden states; also the start of ``train.warm_start``."""
 
     layers: Literal["auto"] | list[int]
-    """Hidden states that it reads, among those of ``features.encoder.layers``. auto: each layer alone, each two and three neighbours, and
-    all are tried; the best UA on the fold's validation clips wins, of equals the one with fewer layers."""
+    """Hidden states that it reads, among those of ``features.encoder.layers``. auto: tries single layers,
+    two and three adjacent layers, and all; the best UA on the fold's validation clips decides, and a tie takes fewer layers."""
     C: float = Field(gt=0, le=1e6)
     """Inverse strength of the L2 penalty (scikit-learn's C)."""
 
@@ -125,7 +125,7 @@ class Linear(Section):
 class Model(Section):
     kind: Literal["network", "svm", "linear"]
     """network: the co-attention network; svm: RBF SVM on statistics of our own views or, with features.functionals, on
-    these: the baseline every reader asks for; linear: logistic regression on hidden states of ``features.encoder``."""
+    these: the usual baseline; linear: logistic regression on hidden states of ``features.encoder``."""
     branches: list[str] = Field(min_length=1)
     """Branches switched on, for ablations: VIEW_cnn for any view of ``features``, and transformer or, in its place, encoder: the hidden
     states of ``features.encoder``."""
@@ -139,7 +139,7 @@ class Model(Section):
     token_norm: bool
     """Layer norm on the tokens brought to ``dim``, so that affinities of both sides start on the same scale."""
     statistics: Literal["mean", "mean_std"]
-    """What sums up the tokens of a side: their (attention-weighted) mean, or the standard deviation beside it."""
+    """How the tokens of a side are pooled. mean: (attention-weighted) mean. mean_std: mean and standard deviation."""
     heads: int = Field(ge=1, le=64)
     """cross_attention only."""
     cnn: Cnn
@@ -147,7 +147,7 @@ class Model(Section):
     encoder: EncoderBranch
     linear: Linear
     side_dropout: float = Field(ge=0, lt=1)
-    """Share of training clips of which one side of the fusion is dropped whole, each side equally often; the rest is scaled up."""
+    """Share of training clips for which all tokens of one side are set to zero, each side equally often; kept tokens are scaled up."""
     dropout: float = Field(ge=0, lt=1)
     """Dropout before the classifier."""
 
@@ -161,7 +161,7 @@ class Model(Section):
     def one_side_beside_the_cnns(self) -> Model:
         if {"transformer", "encoder"} <= set(self.branches):
             raise ValueError(
-                "model.branches: transformer and encoder both stand beside the CNNs, and a fusion joins two sides; take one of them out "
+                "model.branches: a fusion joins the CNNs with either transformer or encoder, not both; remove one of them "
                 "(model.encoder.layers puts Transformer layers on top of the encoder)"
             )
         return self

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ser.evaluation import metrics
 from ser.evaluation.examples import Example
 from ser.evaluation.result import Result
-from ser.report import plots
+from ser.report import layers, plots
 from ser.runtime.text import number, percent
 
 PUBLISHED_RESULTS = Path(__file__).with_name("published_results.csv")
@@ -113,6 +113,13 @@ def _pictures(corpus: Corpus) -> dict[str, Markup]:
         drawn["losses"], drawn["validation"] = plots.losses(tables["loss"]), plots.validation(tables["loss"])
     if result.robustness:
         drawn["noise"], drawn["conditions"] = plots.noise(result.robustness, chance), plots.conditions(result.robustness)
+    if result.encoder:
+        for name, rows, what in (
+            ("layers_read", layers.chosen(result.encoder), "Layers of the encoder that the regression reads, by fold"),
+            ("layers_weighed", layers.weighed(result.encoder), "Share of each layer of the encoder in the network's branch, by fold"),
+        ):
+            if rows:
+                drawn[name] = layers.picture(result.encoder, rows, name, what)
     if result.vad:
         drawn["removed"] = plots.removed({name: part.removed for name, part in result.vad.by_emotion.items()})
     # matplotlib draws them from numbers and escapes names, so they need no further escaping.

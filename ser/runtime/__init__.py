@@ -1,4 +1,4 @@
-"""How stages run, not what they compute: cores, workers, whole files, locks, circumstances, text of figures.
+"""How stages run, not what they compute: cores, worker processes, atomic writes, locks, provenance, number formatting.
 
 Imports ``params``.
 Imported by ``corpora``, ``download``, ``signal``, ``encoders``, ``views``, ``splits``, ``diagram``,

@@ -91,11 +91,11 @@ def owned(root: Path, name: str) -> Path:
     Call it again right before anything is removed.
 
     Raises:
-        SerError: if the name is no plain name of a folder, or ``root/name`` is a link or lies elsewhere than
+        SerError: if the name is not a plain name of a folder, or ``root/name`` is a link or lies elsewhere than
             directly in ``root``.
     """
     if name in ("", ".", "..") or set(name) & set("/\\\0"):
-        raise SerError(f"{name!r} is no name of a folder in {root}")
+        raise SerError(f"{name!r} is not a name of a folder in {root}")
     folder = root / name
     if folder.resolve() != root.resolve() / name:
         raise SerError(f"{folder} is a link or lies elsewhere: nothing is written or removed there; remove the link, or link all of {root}")

@@ -19,9 +19,9 @@ from ser import SerError
 from ser.params.runtime import Runtime
 
 
-def cache_dir(runtime: Runtime) -> Path:
-    """Folder of archives and checkpoints: SER_CACHE_DIR, ``runtime.cache_dir`` or ~/.cache/ser."""
-    return Path(os.environ.get("SER_CACHE_DIR") or runtime.cache_dir or "~/.cache/ser").expanduser()
+def cache_dir(runtime: Runtime | None) -> Path:
+    """Folder of archives, checkpoints and bundles: SER_CACHE_DIR, ``runtime.cache_dir`` if there are parameters, or ~/.cache/ser."""
+    return Path(os.environ.get("SER_CACHE_DIR") or (runtime and runtime.cache_dir) or "~/.cache/ser").expanduser()
 
 
 def mirror(runtime: Runtime) -> str | None:

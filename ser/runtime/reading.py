@@ -66,7 +66,7 @@ def read_array(
         mapped: leave the values on disk until they are used.
 
     Raises:
-        DamagedError: if the file is no array, is cut short, or has another type or shape.
+        DamagedError: if the file is not an array, is cut short, or has another type or shape.
     """
     with written_by(stage, corpus, path):
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)

@@ -71,3 +71,13 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 
     rule = "|".join("-" * (width + 1) + ":" if i in right else "-" * (width + 2) for i, width in enumerate(widths))
     return "\n".join([line(head), f"|{rule}|", *map(line, rows)])
+
+
+def printable(text: str) -> str:
+    """The text with its control characters written out, so that a file's name cannot command the terminal."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def no_formula(cell: str) -> str:
+    """The cell, with a ``'`` in front where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

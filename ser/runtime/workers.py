@@ -20,14 +20,15 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.util import get_temp_dir
-from typing import Any, TypeVar
-
-from threadpoolctl import ThreadpoolController
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ser import SerError
 from ser.params.runtime import Runtime
 from ser.runtime import kernels
 from ser.runtime.machine import cause_of_death, end_with_the_parent, keep_freed_memory, workers
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -176,6 +177,8 @@ def _tune_malloc() -> None:
 
 @functools.cache
 def _thread_pools() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController  # of the laboratory: a predictor imports this module and runs no workers
+
     return ThreadpoolController()
 
 

@@ -2,5 +2,5 @@
 
 ``study`` and ``trials`` need the optional package optuna.
 Imports ``params``, ``runtime``, ``signal``, ``encoders``, ``splits`` and ``training``.
-Imported by no other room.
+Imported by no other package.
 """

@@ -1,7 +1,7 @@
 """The trials of a search on disk, for several processes and any number of interruptions.
 
 A search is a folder: an SQLite file of its trials, and a folder per running trial with a lock, checkpoints
-and a log. The lock is the operating system's and ends with its process, however that dies. A process that
+and a log. The operating system holds the lock and releases it when the process ends for any reason. A process that
 gets a free lock resumes the trial.
 """
 

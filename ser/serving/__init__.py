@@ -3,5 +3,5 @@
 The predictor imports neither torch, DVC nor pandas; only ``export`` does.
 Imports ``params``, ``runtime``, ``corpora``, ``signal``, ``encoders``, ``views``, ``model``, ``training`` and
 ``evaluation``.
-Imported by no other room.
+Imported by no other package.
 """

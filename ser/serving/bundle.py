@@ -19,8 +19,8 @@ from ser.params.base import Section
 from ser.params.features import Features
 from ser.params.preprocess import Preprocess
 
-MODEL, ENCODER, FACTS, CARD = "model.onnx", "encoder.onnx", "bundle.json", "README.md"
-"""Files of a bundle; ``encoder.onnx`` only where a pretrained encoder is read."""
+MODEL, ENCODER, FACTS, CARD, LICENCE = "model.onnx", "encoder.onnx", "bundle.json", "README.md", "LICENSE"
+"""Files of a bundle; ``encoder.onnx`` only where a pretrained encoder is read, ``LICENSE`` only in the package."""
 LENGTHS, STATES, POOLED, PROBABILITIES = "lengths", "encoder", "pooled", "probabilities"
 """What ``model.onnx`` may take beside the views, and what it gives."""
 VERSION: Literal[2] = 2
@@ -30,6 +30,7 @@ MOST_FACTS, MOST_GRAPH = 1 << 20, 1 << 30
 
 Precision = Literal["float32", "float16", "int8"]
 Commercial = Literal["yes", "no", "unclear"]
+Family = Literal["whisper", "wav2vec2", "hubert", "wavlm", "data2vec-audio"]
 
 
 class BundleError(SerError):
@@ -39,7 +40,8 @@ class BundleError(SerError):
 class Member(Section):
     """One of the networks in ``model.onnx``, in the order of its first output axis."""
 
-    fold: int = Field(ge=1)
+    fold: int | None = Field(ge=1)
+    """null: fitted on all clips of the corpus."""
     seed: int = Field(ge=0)
     temperature: float | None = Field(gt=0)
     """Divides the logarithms of its probabilities; null: not calibrated."""
@@ -58,6 +60,15 @@ class Score(Section):
     chance_ua: float
 
 
+class Typical(Section):
+    """Bounds within which 99 of 100 training clips lie (``ser.serving.unlike``)."""
+
+    clips: int = Field(ge=1)
+    bandwidth_hz: float = Field(ge=0)
+    range_db: float = Field(ge=0)
+    clipped: float = Field(ge=0, le=1)
+
+
 class Parity(Section):
     """How far the exported encoder is from the float32 one that training used, at most, over some clips of the corpus."""
 
@@ -71,17 +82,20 @@ class BundledEncoder(Section):
     """The pretrained encoder in ``encoder.onnx``, cut off above the highest hidden state that is read."""
 
     name: str = Field(min_length=1)
-    family: Literal["whisper"]
+    family: Family
     layers: list[int] = Field(min_length=1)
     """Hidden states that it gives, ascending; 0 is the stem."""
     width: int = Field(ge=1)
     tokens_per_second: float = Field(gt=0)
     silence_seconds: float = Field(ge=0, le=10)
-    """Put behind each clip before it is encoded."""
-    mel_bands: int = Field(ge=1, le=512)
-    """Of Whisper's log-mel (``ser.encoders.whisper_mel``) at 16 kHz: 25 ms windows, one frame each 10 ms."""
+    """Seconds of silence appended to each clip before it is encoded."""
+    mel_bands: int | None = Field(ge=1, le=512)
+    """Of Whisper's log-mel (``ser.encoders.whisper_mel``) at 16 kHz: 25 ms windows, one frame each 10 ms; null in all other families, which
+    read the waveform."""
+    normalise: bool = False
+    """Each clip is standardised to mean 0 and variance 1 before it is encoded; waveform only."""
     positions: int = Field(ge=1, le=1500)
-    """Tokens that it hears at once; what is longer is cut into pieces."""
+    """Maximum number of tokens per pass; longer input is cut into pieces."""
     precision: Precision
     """How its weights are stored; it computes in float32."""
     parity: Parity | None
@@ -92,6 +106,13 @@ class BundledEncoder(Section):
     """Of the ``model.safetensors`` that it was made from."""
     sha256: str
     """Of ``encoder.onnx``."""
+
+    @model_validator(mode="after")
+    def hears_one_way(self) -> BundledEncoder:
+        """Refuse an encoder that would hear both log-mel and waveform, or neither."""
+        if (self.family == "whisper") != (self.mel_bands is not None) or (self.normalise and self.mel_bands is not None):
+            raise ValueError("mel_bands: whisper reads log-mel, and no other family does; only the others standardise clips")
+        return self
 
 
 class Bundle(Section):
@@ -125,10 +146,16 @@ class Bundle(Section):
     """Of the score; empty when not evaluated."""
     speaker_independent: bool | None
     score: Score | None
+    made: Literal["folds", "refit"] = "folds"
+    """refit: one regression fitted on all clips; the score is of the regressions of cross-validation."""
+    worse: dict[str, float] = Field(default_factory=dict)
+    """UA on some clips as they are (``clean``) and made worse, by the name of the condition; empty where the study was left out."""
+    typical: Typical | None = None
+    """null: not measured, as in older bundles."""
     model_sha256: str
     """Of ``model.onnx``; empty where there is none."""
     facts_sha256: str = ""
-    """Of all other facts, set by ``sealed``; empty in bundles of version 1. It finds damage and careless edits; it is no signature."""
+    """Of all other facts, set by ``sealed``; empty in bundles of version 1. It finds damage and careless edits; it is not a signature."""
 
     @model_validator(mode="after")
     def belong_together(self) -> Bundle:
@@ -163,7 +190,7 @@ def read(folder: str | Path) -> Bundle:
     folder = Path(folder)
     text = _read(folder / FACTS, MOST_FACTS)
     if text is None:
-        raise BundleError(f"{folder} is no exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another")
+        raise BundleError(f"{folder} is not an exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another")
     facts = _parse(text, folder / FACTS)
     if not facts.networks:
         raise BundleError(f"{folder} holds no network ({facts.not_exported}): export another model")
@@ -224,7 +251,7 @@ def _read(path: Path, most: int) -> bytes | None:
     try:
         facts = path.stat()
         if not stat.S_ISREG(facts.st_mode):
-            raise BundleError(f"{path} is no regular file: copy or export the bundle again")
+            raise BundleError(f"{path} is not a regular file: copy or export the bundle again")
         if facts.st_size > most:
             raise BundleError(f"{path} has {facts.st_size} bytes, and at most {most} are read: copy or export the bundle again")
         return path.read_bytes()

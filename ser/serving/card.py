@@ -53,6 +53,11 @@ def _what(bundle: Bundle, parameters: int) -> str:
             return f"An SVM on {learned} {apart}. It is a baseline and is not exported.{_terms(bundle)}"
         return f"A model that {apart}. It is not exported: {bundle.not_exported}."
     classes = f"Classes: {', '.join(bundle.classes)}."
+    if bundle.made == "refit":
+        return (
+            f"One logistic regression of {parameters:,} parameters at most, fitted on all clips of the corpus. It reads mean and standard "
+            f"deviation over time of the encoder's hidden states. {classes}"
+        )
     if bundle.kind == "linear":
         return (
             f"{len(bundle.networks)} logistic regression(s) of {parameters:,} parameters at most, one for each fold and seed, whose "
@@ -78,8 +83,8 @@ def _encoder(bundle: Bundle) -> str:
     return (
         f"## Encoder\n\n`{ENCODER}` is the encoder of {facts.name} up to hidden state {facts.layers[-1]}, pretrained by others and not "
         f"trained further (sha256 of its weights: `{facts.weights_sha256}`). Hidden states that are read: {layers}. Its weights are stored "
-        f"in {facts.precision}.{apart}\n\nIts licence: {facts.licence}. Its licence {use}. What learned from the recordings named under "
-        "*Data* is bound by their licence too, and the stricter of the two holds for the whole.\n\n"
+        f"in {facts.precision}.{apart}\n\nIts licence: {facts.licence}. Its licence {use}. Models trained on the recordings under "
+        "*Data* are also bound by the licence of those recordings; the stricter of the two licences applies.\n\n"
     )
 
 
@@ -95,6 +100,18 @@ def _score(bundle: Bundle) -> str:
     return (
         f"UA {percent(score.ua)}%{interval}, WA {percent(score.wa)}%, macro-F1 {percent(score.macro_f1)}% on {score.clips:,} clips, each "
         f"judged by a network that did not train on it; chance is {percent(score.chance_ua)}%. Protocol: {bundle.protocol}; {sharing}."
+        f"{_whose(bundle)}"
+    )
+
+
+def _whose(bundle: Bundle) -> str:
+    """Whom the score is of, where that is not the model in the bundle."""
+    if bundle.made != "refit":
+        return ""
+    return (
+        "\n\n**This score is of cross-validation's regressions, not of the one in this bundle.** That one was fitted in the same way on "
+        "all clips, and no clip is left to score it on. It has heard every speaker of the corpus, so recordings of the corpus look "
+        "better than new ones. Its layers are those that at least half of the folds chose, its temperature is the geometric mean of theirs."
     )
 
 
@@ -103,8 +120,8 @@ def _terms(bundle: Bundle) -> str:
     if bundle.features.functionals is None:
         return ""
     return (
-        " openSMILE's licence (audEERING Research License Agreement) allows research and other non-commercial use only, and holds for what "
-        "learned from its features too."
+        " openSMILE's licence (audEERING Research License Agreement) allows research and other non-commercial use only, and applies "
+        "to models trained on its features too."
     )
 
 
@@ -136,11 +153,14 @@ def _input(bundle: Bundle) -> str:
 def _limits(bundle: Bundle) -> str:
     if bundle.notice:
         return (
-            "For trying the laboratory: the voices are a synthesiser's and the emotions are rules. It knows nothing about people and must "
-            "not be used on them."
+            "For trying out the laboratory only: the voices are synthetic and the emotions follow rules. It knows nothing about "
+            "people and must not be used on them."
         )
+    losses = [f"{name} {percent(ua)}%" for name, ua in bundle.worse.items() if name != "clean"]
+    clean = f" Of UA {percent(bundle.worse['clean'])}% on some clips," if losses else ""
+    worse = f"{clean} this is left when they are made worse: {', '.join(losses)}." if losses else ""
     return (
         "For research on how emotion is *expressed* in recordings like those it learned from: mostly acted, short, clean, in one language. "
-        "On other speakers, languages, microphones or spontaneous speech the score above does not hold. It does not know what a person "
-        "feels; do not use it to judge people, for instance in hiring, schooling, policing, insurance or health."
+        f"On other speakers, languages, microphones or spontaneous speech the score above does not hold.{worse} It does not know what a "
+        "person feels; do not use it to judge people, for instance in hiring, schooling, policing, insurance or health."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import functools
 import io
@@ -14,24 +15,24 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ser import SerError
-from ser.runtime.text import percent
+from ser import SerError, __version__
+from ser.runtime.text import no_formula, percent, printable
 
 if TYPE_CHECKING:
-    from ser.serving.bundle import Bundle
+    from ser.serving.bundle import Bundle, Score
     from ser.serving.prediction import Prediction
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the commands. Ends with status 1 and one message after an error the user can mend, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a bar, or a file's name, that the terminal's encoding cannot say
     try:
         sys.exit(options.run(options))
     except SerError as error:
-        sys.exit("error: " + "\n".join(map(_printable, str(error).split("\n"))))
+        sys.exit("error: " + "\n".join(map(printable, str(error).split("\n"))))
     except BrokenPipeError:  # `ser predict … | head`
         sys.stderr.close()
         sys.exit(0)
@@ -44,18 +45,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line of ``ser``."""
     parser = argparse.ArgumentParser(prog="ser", description="Speech emotion recognition with a trained model.")
+    parser.add_argument("--version", action="version", version=f"ser {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    predict = commands.add_parser(
-        "predict", help="emotions of recordings", description="Emotions of recordings (wav, flac, ogg, opus, mp3, aiff)."
+    _add_predict(commands)
+    listed = commands.add_parser(
+        "bundles", help="the models there are", description="The models that ser predict can use, with their scores."
     )
-    predict.add_argument("paths", nargs="+", metavar="FILE", help="recording, folder of recordings, or - for standard input")
-    predict.add_argument("--bundle", metavar="FOLDER", help="exported model; default: the one in exports/")
+    listed.set_defaults(run=_bundles)
+    return parser
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="emotions of recordings",
+        description="Emotions of recordings of any length (wav, flac, ogg, opus, mp3, aiff; with ser[media] m4a, aac, mp4, webm, amr).",
+    )
+    predict.add_argument(
+        "paths", nargs="+", metavar="FILE", help="recording, folder of recordings, pattern such as '*.wav', or - for stdin"
+    )
+    predict.add_argument(
+        "--bundle",
+        metavar="BUNDLE",
+        help="model: a folder, a zip, https://…/bundle.zip#sha256=HEX, or a name of `ser bundles`; default: see there",
+    )
     predict.add_argument(
         "--one-speaker",
         action="store_true",
-        help="the recordings, ten or more, are of one speaker in all kinds of moods: judge each by how it differs from the others",
+        help="at least ten recordings of one speaker in varied moods: judge each relative to the others",
     )
     form = predict.add_mutually_exclusive_group()
     form.add_argument(
@@ -66,109 +86,172 @@ def _parser() -> argparse.ArgumentParser:
         help="one line for each recording; a name that looks like a formula gets a ' in front",
     )
     form.add_argument("--json", action="store_const", const="json", dest="form", help="all facts, for programs")
-    form.add_argument("--jsonl", action="store_const", const="jsonl", dest="form", help="one JSON object a line, as soon as it is known")
+    form.add_argument("--jsonl", action="store_const", const="jsonl", dest="form", help="one JSON object per line, as soon as it is ready")
+    form.add_argument("--srt", action="store_const", const="srt", dest="form", help="with --timeline: subtitles")
+    form.add_argument("--labels", action="store_const", const="labels", dest="form", help="with --timeline: a label track for Audacity")
+    predict.add_argument("--top", type=_count, metavar="K", help="show the K most probable classes only")
+    predict.add_argument("--min-confidence", type=_share, default=0.0, metavar="P", help="below this probability answer 'uncertain'")
+    predict.add_argument("--max-minutes", type=_positive, metavar="M", help="longest recording (default 600)")
+    predict.add_argument("-j", "--jobs", type=_count, default=1, metavar="N", help="recordings judged at once (default 1)")
+    predict.add_argument("--timeline", action="store_true", help="emotion over time, where there is speech")
+    predict.add_argument("--window", type=_positive, metavar="S", help="with --timeline: seconds judged at once (default 3)")
+    predict.add_argument("--hop", type=_positive, metavar="S", help="with --timeline: seconds between steps (default 0.5)")
+    predict.add_argument("--smooth", type=float, metavar="S", help="with --timeline: seconds averaged (default 1.5)")
+    predict.add_argument("--plot", metavar="FILE", help="with --timeline: a picture, .html, .svg or .png")
     predict.set_defaults(run=_predict)
-    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text}: a number from 1 to 1000 is needed")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: a probability from 0 to 1 is needed")
+    return value
+
+
+def _positive(text: str) -> float:
+    if not 0 < (value := float(text)) < 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: a number above 0 is needed")
+    return value
+
+
+def _bundles(options: argparse.Namespace) -> int:
+    """List the bundles of exports/ and of the package."""
+    from ser.serving import bundle as bundles
+    from ser.serving import references
+
+    default = None
+    with contextlib.suppress(SerError):
+        default = references.default(Path("exports"))
+    for folder in [*references.exported(Path("exports")), *references.packaged()]:
+        try:
+            said = about(bundles.read(folder))
+        except SerError as error:
+            said = f"cannot be used: {error}"
+        name = folder.name if folder.parent == references.PACKAGED else str(folder)
+        print(printable(f"{name}{' (default)' if folder == default else ''}: {said}"))
+    return 0
 
 
 def _predict(options: argparse.Namespace) -> int:
     """Print predictions as they come; status 1 if a recording could not be judged."""
     from tqdm import tqdm
 
-    from ser.serving import arguments
+    from ser.serving import arguments, references
     from ser.serving.predict import Predictor
     from ser.serving.prediction import centred_on_speaker
+    from ser.signal.stream import MINUTES
 
+    if not options.timeline and (options.form in ("srt", "labels") or options.plot):
+        raise SerError("--srt, --labels and --plot show emotion over time: add --timeline")
+    if options.timeline and options.one_speaker:
+        raise SerError("--one-speaker compares whole recordings, --timeline cuts them: choose one of the two")
     paths = arguments.recordings(options.paths)
-    folder = options.bundle or arguments.default_bundle(Path("exports"))
-    predictor = Predictor(folder)
+    folder = references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle)
+    predictor = Predictor(folder, options.min_confidence, options.max_minutes or MINUTES)
     bundle = predictor.bundle
-    print(_printable(f"{folder}: {_about(bundle)}"), file=sys.stderr)
+    said = f"{folder.name if folder.parent == references.PACKAGED else folder}: {about(bundle)}"
+    print(printable(said), file=sys.stderr)
     if bundle.features.normalise == "speaker":
         print(f"features are normalised by speaker: the {len(paths)} recording(s) are taken as one speaker's", file=sys.stderr)
+    if options.timeline:
+        from ser.serving.cli_timeline import timelines
+
+        return timelines(predictor, paths, options, said)
     # where predictions go to the terminal they are the progress, unless each has to wait for all
     hidden = True if sys.stdout.isatty() and not options.one_speaker else None
-    contents = ((path, functools.partial(arguments.content, path)) for path in paths)
-    predictions: Iterable[Prediction] = tqdm(predictor.recordings(contents), total=len(paths), unit="clip", disable=hidden)
+    openings = ((path, functools.partial(arguments.opened, path)) for path in paths)
+    judged = predictor.recordings(openings, options.jobs)
+    predictions: Iterable[Prediction] = tqdm(judged, total=len(paths), unit="file", disable=hidden)
     if options.one_speaker:
         predictions = centred_on_speaker(list(predictions))
-    found = list(_shown(predictions, options.form, bundle, sys.stdout))
+    found = list(_shown(predictions, options.form, bundle, sys.stdout, options.top))
     problems = [prediction for prediction in found if prediction.problem]
+    for prediction in found:
+        for warning in prediction.warnings:
+            print(printable(f"warning: {prediction.path}: unlike the training clips: {warning}"), file=sys.stderr)
     for prediction in problems:
-        print(_printable(f"error: {prediction.path or repr(prediction.path)}: {prediction.problem}"), file=sys.stderr)
+        print(printable(f"error: {prediction.path or repr(prediction.path)}: {prediction.problem}"), file=sys.stderr)
     return 1 if problems else 0
 
 
-def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, out: TextIO) -> Iterable[Prediction]:
+def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, out: TextIO, top: int | None) -> Iterable[Prediction]:
     """Pass the predictions on, each written to ``out`` in the form asked for: table, csv, json or jsonl."""
     spelt_out = getattr(out, "encoding", "utf-8").lower().replace("-", "") != "utf8"  # JSON has escapes of its own for other letters
     entries: list[dict[str, Any]] = []
     table = csv.writer(out, lineterminator="\n")
     if form == "csv":
-        table.writerow(["path", "emotion", "seconds", "speech_seconds", "no_speech", "problem", *(f"p_{name}" for name in bundle.classes)])
+        table.writerow(
+            ["path", "emotion", "seconds", "speech_seconds", "no_speech", "problem", "warnings", *(f"p_{name}" for name in bundle.classes)]
+        )
     try:
         for prediction in predictions:
             if form == "json":
-                entries.append(_entry(prediction))
+                entries.append(_entry(prediction, top))
             elif form == "jsonl":
-                out.write(json.dumps(_entry(prediction), ensure_ascii=spelt_out) + "\n")
+                out.write(json.dumps(_entry(prediction, top), ensure_ascii=spelt_out) + "\n")
             elif form == "csv":
                 table.writerow(_row(prediction, bundle.classes))
             elif not prediction.problem:
-                out.write(_bars(prediction))
+                out.write(_bars(prediction, top))
             out.flush()
             yield prediction
-    finally:  # after an interrupt, too, what was judged is told
+    finally:  # also after an interrupt, write the predictions made so far
         if form == "json":
             about = {"corpus": bundle.corpus, "notice": bundle.notice, "protocol": bundle.protocol, "normalise": bundle.features.normalise}
             out.write(json.dumps({"bundle": about, "predictions": entries}, indent=1, ensure_ascii=spelt_out) + "\n")
             out.flush()
 
 
-def _about(bundle: Bundle) -> str:
+def about(bundle: Bundle) -> str:
+    """What a model is, its honest score and its limits, in one line."""
     what = "network(s)" if bundle.kind == "network" else "regression(s)"
-    parts = [f"{bundle.corpus}, {len(bundle.networks)} {what}"]
+    how = " fitted on all clips" if bundle.made == "refit" else ""
+    parts = [f"{bundle.corpus}, {len(bundle.networks)} {what}{how}"]
     if bundle.encoder is not None:
         parts.append(f"encoder {bundle.encoder.name} ({bundle.encoder.licence})")
     if bundle.score is not None:
         sharing = "" if bundle.speaker_independent else ", test speakers heard in training"
-        parts.append(f"UA {percent(bundle.score.ua)}% (protocol {bundle.protocol}{sharing})")
+        parts.append(f"UA {percent(bundle.score.ua)}%{_interval(bundle.score)} (protocol {bundle.protocol}{sharing})")
+    if bundle.made == "refit":
+        parts += ["acted, clean studio speech: expect less elsewhere", f"licence {bundle.licence}"]
     return "; ".join([*parts, *([bundle.notice] if bundle.notice else [])])
 
 
-def _bars(prediction: Prediction) -> str:
+def _interval(score: Score) -> str:
+    return f" [{percent(score.ua_interval[0])}, {percent(score.ua_interval[1])}]" if score.ua_interval else ""
+
+
+def _bars(prediction: Prediction, top: int | None) -> str:
     """The recording and its classes, most probable first, each with a bar."""
     hint = "  no speech found: all of it was judged" if prediction.no_speech else f", {prediction.speech_seconds:.1f} s kept"
-    table = textwrap.indent(prediction.table(), "  ")
-    return "".join(f"{_printable(line)}\n" for line in [f"{prediction.path}  {prediction.seconds:.1f} s{hint}", *table.split("\n")])
-
-
-def _printable(text: str) -> str:
-    """The text with its control characters written out, so that a file's name cannot command the terminal."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
-def _no_formula(cell: str) -> str:
-    """The cell, with a ``'`` in front where a spreadsheet would take it for a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    hint += "" if prediction.emotion in prediction.probabilities else f"  {prediction.emotion}"
+    table = textwrap.indent(prediction.table(top), "  ")
+    return "".join(f"{printable(line)}\n" for line in [f"{prediction.path}  {prediction.seconds:.1f} s{hint}", *table.split("\n")])
 
 
 def _row(prediction: Prediction, classes: list[str]) -> list[str]:
     values = [f"{prediction.probabilities[name]:.6g}" if prediction.probabilities else "" for name in classes]
     seconds = [f"{value:.3f}" for value in (prediction.seconds, prediction.speech_seconds)]
-    path, emotion, problem = map(_no_formula, (prediction.path, prediction.emotion, prediction.problem))
-    return [path, emotion, *seconds, str(prediction.no_speech).lower(), problem, *values]
+    path, emotion, problem = map(no_formula, (prediction.path, prediction.emotion, prediction.problem))
+    return [path, emotion, *seconds, str(prediction.no_speech).lower(), problem, "; ".join(prediction.warnings), *values]
 
 
-def _entry(prediction: Prediction) -> dict[str, Any]:
+def _entry(prediction: Prediction, top: int | None) -> dict[str, Any]:
+    shares = sorted(prediction.probabilities.items(), key=lambda entry: -entry[1])[:top] if top else prediction.probabilities.items()
     return {
         "path": prediction.path,
         "emotion": prediction.emotion or None,
-        "probabilities": {name: round(p, 6) for name, p in prediction.probabilities.items()},
+        "probabilities": {name: round(p, 6) for name, p in shares},
         "seconds": round(prediction.seconds, 3),
         "speech_seconds": round(prediction.speech_seconds, 3),
         "no_speech": prediction.no_speech,
         "problem": prediction.problem or None,
+        "warnings": list(prediction.warnings),
     }
 
 

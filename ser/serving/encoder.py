@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ser.encoders.cutting import HOP, fed, pieces
+from ser.encoders.cutting import HOP, fed, pieces, standardised, waveform_pieces
 from ser.encoders.pooled import STATISTICS, own_tokens, pooled
 from ser.encoders.whisper_mel import RATE, log_mel
 from ser.serving.bundle import ENCODER, BundledEncoder, BundleError
@@ -19,10 +19,10 @@ from ser.views.normalise import SMALLEST_SCALE, Statistics
 
 
 class Runs(Protocol):
-    """What turns log-mel into hidden states."""
+    """What turns log-mel or a waveform into hidden states."""
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        """``mel`` (1, bands, frames) → (1, tokens, layers, width), float32 both."""
+        """``mel`` (1, bands, frames) or ``signal`` (1, samples) → (1, tokens, layers, width), float32 all."""
 
 
 class States:
@@ -45,12 +45,12 @@ class States:
             sample_rate: of the signal in Hz.
         """
         self._graph, self._facts = graph, facts
-        whole = fed(resample(signal, sample_rate, RATE), round(facts.silence_seconds * RATE))
-        self._mel = log_mel(whole, facts.mel_bands)
-        tokens = len(whole) // HOP
+        self._input, cuts = _fed(facts, resample(signal, sample_rate, RATE))
+        tokens = cuts[-1][0][1]
         self.per_sample = Fraction(facts.tokens_per_second) / sample_rate
         self.tokens = int(own_tokens(np.array([tokens]), np.array([len(signal)]), sample_rate, facts.tokens_per_second)[0])
-        self._cuts = [(start, end) for start, end in pieces(tokens, facts.positions) if start < self.tokens]
+        within = [(cut, part) for cut, part in cuts if cut[0] < self.tokens]
+        self._cuts, self._parts = [cut for cut, _ in within], [part for _, part in within]
         self._kept: dict[int, np.ndarray] = {}
 
     def part(self, first: int, last: int) -> np.ndarray:
@@ -79,8 +79,7 @@ class States:
             yield self.part(start, min(end, self.tokens))
 
     def _piece(self, number: int) -> np.ndarray:
-        start, end = self._cuts[number]
-        states = self._graph.run({"mel": self._mel[None, :, 2 * start : 2 * end]})[0]
+        states = self._graph.run({_takes(self._facts): self._input[None, ..., self._parts[number]]})[0]
         with np.errstate(over="ignore"):
             half = states.astype(np.float16)  # as the laboratory stores them
         if not np.isfinite(half).all():
@@ -88,6 +87,22 @@ class States:
                 f"hidden states of {self._facts.name} do not fit into float16 (65504); export a model that reads lower layers"
             )
         return half
+
+
+def _fed(facts: BundledEncoder, signal: np.ndarray) -> tuple[np.ndarray, list[tuple[tuple[int, int], slice]]]:
+    """What the encoder is fed of a signal at 16 kHz, and its pieces: first and last token of each, and its place on the last axis."""
+    silence = round(facts.silence_seconds * RATE)
+    if facts.mel_bands is None:
+        whole = fed(standardised(signal) if facts.normalise else signal, silence)
+        return whole, waveform_pieces(len(whole), facts.positions)
+    whole = fed(signal, silence)
+    cuts = pieces(len(whole) // HOP, facts.positions)
+    return log_mel(whole, facts.mel_bands), [(cut, slice(2 * cut[0], 2 * cut[1])) for cut in cuts]  # two frames for each token
+
+
+def _takes(facts: BundledEncoder) -> str:
+    """Name of the input of ``encoder.onnx``."""
+    return "signal" if facts.mel_bands is None else "mel"
 
 
 def together(clips: Sequence[States]) -> Statistics:
@@ -118,7 +133,7 @@ class Encoder:
         Raises:
             BundleError: when the graph is refused, or is not what the facts say.
         """
-        takes = {"mel": Port(FLOAT, (1, facts.mel_bands, None))}
+        takes = {_takes(facts): Port(FLOAT, (1, None) if facts.mel_bands is None else (1, facts.mel_bands, None))}
         gives = {"states": Port(FLOAT, (1, None, len(facts.layers), facts.width))}
         return cls(Graph(Path(folder) / ENCODER, model, takes, gives), facts)
 

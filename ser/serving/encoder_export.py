@@ -6,27 +6,23 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import torch
 
-from ser import SerError
 from ser.encoders.frozen import Chosen, load, read_config
 from ser.encoders.table import TABLE
-from ser.encoders.whisper import Whisper, WhisperEncoder
+from ser.encoders.waveform import Waveform
+from ser.encoders.whisper import Whisper
 from ser.params.export import Export
+from ser.serving import encoder_graph, waveform_graph
 from ser.serving.bundle import BundledEncoder, Commercial, Parity, Precision
 from ser.serving.encoder import Encoder
-from ser.serving.encoder_graph import to_onnx
 from ser.serving.predict import Heard, Predictor
 from ser.signal.clips import read_table
 from ser.signal.preprocessing import Prepared
 
-FAMILY: Literal["whisper"] = "whisper"
-"""The only family that is exported: the others hear through stems of their own, which would need a second implementation each."""
 LIMIT = 1e-3
-"""By which a probability may move for ``precision: auto`` to choose a smaller form."""
+"""Largest change of a probability that ``precision: auto`` accepts."""
 MEASURED = 16
 """Clips on which packing is measured."""
 
@@ -43,13 +39,13 @@ class Packed:
 
     model: bytes
     facts: BundledEncoder
-    original: Whisper
+    original: Whisper | Waveform
 
 
-def family(encoder: Chosen) -> str:
-    """``model_type`` of an encoder."""
-    found: str = read_config(encoder.folder)["model_type"]
-    return found
+def why_not(encoder: Chosen) -> str:
+    """Why an encoder cannot be exported; empty where it can."""
+    config = read_config(encoder.folder)
+    return "" if config["model_type"] == "whisper" else waveform_graph.why_not(config)
 
 
 def candidates(settings: Export, measurable: bool) -> list[Precision]:
@@ -60,34 +56,33 @@ def candidates(settings: Export, measurable: bool) -> list[Precision]:
 
 
 def pack(encoder: Chosen, precision: Precision) -> Packed:
-    """Pack an encoder of the family ``FAMILY``.
+    """Pack an encoder.
 
     Raises:
         SerError: if it cannot be loaded, or its weights do not fit the precision.
     """
     about = encoder.about
     original = load(encoder.folder, about.layers)
-    if not isinstance(original, Whisper):
-        raise SerError(f"export: encoder {about.name} is of the family {family(encoder)}, and only {FAMILY} can be exported")
-    model = to_onnx(original, precision)
+    if isinstance(original, Whisper):
+        model = encoder_graph.to_onnx(original, precision)
+        hears = {"family": "whisper", "mel_bands": original.bands}
+    elif isinstance(original, Waveform):
+        model = waveform_graph.to_onnx(original, precision)
+        hears = {"family": original.network.config.model_type, "mel_bands": None, "normalise": original.normalise}
+    else:
+        raise TypeError(f"no graph is known for {type(original).__name__}")
     commercial: dict[str, Commercial] = {row.name: row.commercial for row in TABLE}
-    facts = BundledEncoder(
-        name=about.name,
-        family=FAMILY,
-        layers=about.layers,
-        width=about.width,
-        tokens_per_second=about.tokens_per_second,
-        silence_seconds=about.silence_seconds,
-        mel_bands=80 if original.bands == 80 else 128,
-        positions=original.positions,
-        precision=precision,
-        parity=None,
-        licence=about.licence,
-        commercial=commercial.get(about.name, "unclear"),
-        weights_sha256=about.sha256,
-        sha256=hashlib.sha256(model).hexdigest(),
-    )
-    return Packed(model, facts, original)
+    facts = {
+        **hears,
+        **{key: getattr(about, key) for key in ("name", "layers", "width", "tokens_per_second", "silence_seconds", "licence")},
+        "positions": original.positions,
+        "precision": precision,
+        "parity": None,
+        "commercial": commercial.get(about.name, "unclear"),
+        "weights_sha256": about.sha256,
+        "sha256": hashlib.sha256(model).hexdigest(),
+    }
+    return Packed(model, BundledEncoder.model_validate(facts), original)
 
 
 def measured(folder: Path, packed: Packed, clips: Path) -> Parity:
@@ -99,7 +94,7 @@ def measured(folder: Path, packed: Packed, clips: Path) -> Parity:
         clips: ``data/clips/<corpus>``.
     """
     bundle = Predictor(folder)
-    truth = bundle.hearing_by(Encoder(_Original(packed.original.network), packed.facts))
+    truth = bundle.hearing_by(Encoder(_Original(packed.original), packed.facts))
     states, answers = [], []
     prepared = list(_prepared(clips, bundle.bundle.preprocess.sample_rate))
     each = [[predictor.listen(clip) for clip in prepared] for predictor in (bundle, truth)]
@@ -114,12 +109,11 @@ def measured(folder: Path, packed: Packed, clips: Path) -> Parity:
 class _Original:
     """The encoder that training used, where a bundle has a graph."""
 
-    network: WhisperEncoder
+    encoder: Whisper | Waveform
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        with torch.inference_mode():
-            found: np.ndarray = self.network(torch.from_numpy(feeds["mel"])).numpy()
-        return found
+        (piece,) = feeds.values()
+        return self.encoder.piece(piece[0])[None]
 
 
 def _prepared(clips: Path, sample_rate: int) -> Iterator[Prepared]:

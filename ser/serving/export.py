@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ser import SerError
@@ -18,11 +19,22 @@ from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
 from ser.params.export import Export
 from ser.runtime.disk import written_whole
 from ser.serving import linear_graph, network_graph
-from ser.serving.bundle import CARD, ENCODER, FACTS, MODEL, POOLED, VERSION, Bundle, BundledEncoder, Member, Score, sealed
+from ser.serving.bundle import CARD, ENCODER, FACTS, MODEL, POOLED, VERSION, Bundle, BundledEncoder, Member, Score, Typical, sealed
 from ser.serving.card import card, licence
-from ser.serving.encoder_export import FAMILY, LIMIT, candidates, family, measured, pack
+from ser.serving.encoder_export import LIMIT, candidates, measured, pack, why_not
 from ser.serving.network_graph import to_onnx
+from ser.serving.refit import refit
+from ser.serving.unlike import measure
+from ser.signal.clips import read
 from ser.training.inference import Trained, describe, load_network
+
+SHARE = 99
+"""Per cent of the training clips that lie within ``Typical``."""
+BANDWIDTH = 0.9
+"""Of the least bandwidth of these that a recording must have: codecs and converters cut off a little below half the sample rate, which
+moves no answer, and a telephone far below."""
+CLIPPED = 0.001
+"""Share of values at full scale that is never worth a warning."""
 
 
 def export(
@@ -33,6 +45,7 @@ def export(
     settings: Export,
     encoder: Chosen | None = None,
     clips: Path | None = None,
+    encoded: Path | None = None,
 ) -> Bundle:
     """Write the bundle of a corpus; the folder appears only when it is whole.
 
@@ -45,28 +58,34 @@ def export(
         result: of ``metrics/corpora/<corpus>.json``; None if it was not evaluated.
         settings: section ``export``.
         encoder: the frozen encoder, where the model reads one.
-        clips: ``data/clips/<corpus>``, on some of which the exported encoder is held against the one of training; None: on none.
+        clips: ``data/clips/<corpus>``, which tell what is typical, and on some of which the exported encoder is held against the one of
+            training; None: on none.
+        encoded: ``data/encoded/<corpus>``, read with ``export.model: refit`` only.
 
     Raises:
         SerError: if the models are missing or the exported graph disagrees with them.
     """
     trained = describe(models)
-    why_not = _why_not(trained, encoder)
-    model, reads = (b"", []) if why_not else _graph(models, trained)
+    refused = _refused(trained, encoder)
+    again = (clips, encoded) if settings.model == "refit" else None
+    model, reads = (b"", []) if refused else _graph(models, trained, again)
+    typical = None if refused or clips is None else typical_of(clips, trained.preprocess.sample_rate)
 
     def facts(packed: BundledEncoder | None) -> Bundle:
-        return _facts(trained, source, result, model, reads, why_not, packed)
+        found = _facts(trained, source, result, model, reads, refused, packed)
+        members = _refitted(result) if again and not refused else found.networks
+        return sealed(found.model_copy(update={"made": settings.model, "networks": members, "worse": _worse(result), "typical": typical}))
 
     with written_whole(folder) as partial:
         if model:
             (partial / MODEL).write_bytes(model)
-        found = facts(None) if why_not or encoder is None else _with_encoder(partial, encoder, settings, clips, facts)
+        found = facts(None) if refused or encoder is None else _with_encoder(partial, encoder, settings, clips, facts)
         _write(partial, found)
         (partial / CARD).write_text(card(found, _parameters(trained)), encoding="utf-8")
     return found
 
 
-def _why_not(trained: Trained, encoder: Chosen | None) -> str:
+def _refused(trained: Trained, encoder: Chosen | None) -> str:
     """Why the model cannot be exported; empty where it can."""
     if trained.model.kind == "svm":
         return "model.kind svm is a baseline that is not exported"
@@ -74,19 +93,26 @@ def _why_not(trained: Trained, encoder: Chosen | None) -> str:
         return ""
     if encoder is None:
         raise SerError(f"export: the model reads the encoder {trained.encoder.name}, and none is given")
-    if family(encoder) != FAMILY:
-        return f"the encoder {trained.encoder.name} is of the family {family(encoder)}, and only {FAMILY} can be exported"
-    return ""
+    reason = why_not(encoder)
+    return f"of the encoder {trained.encoder.name}: {reason}" if reason else ""
 
 
-def _graph(models: Path, trained: Trained) -> tuple[bytes, list[str]]:
-    """``model.onnx`` and the names of its inputs."""
+def _graph(models: Path, trained: Trained, again: tuple[Path | None, Path | None] | None) -> tuple[bytes, list[str]]:
+    """``model.onnx`` and the names of its inputs; with folders of clips and hidden states, of one regression refitted on all of them."""
     cpu = torch.device("cpu")
     each = [load_network(models, trained, fold, seed, cpu) for fold in trained.folds for seed in trained.seeds]
     if trained.model.kind == "linear":
         assert trained.encoder is not None
         columns = STATISTICS * len(trained.encoder.layers) * trained.encoder.width
-        return linear_graph.to_onnx([one for one in each if isinstance(one, Linear)], columns), [POOLED]
+        regressions = [one for one in each if isinstance(one, Linear)]
+        if again is not None:
+            clips, encoded = again
+            if clips is None or encoded is None:
+                raise SerError("export.model: refit needs the clips and hidden states of the corpus, and none are given")
+            regressions = [refit(regressions, trained, clips, encoded)]
+        return linear_graph.to_onnx(regressions, columns), [POOLED]
+    if again is not None:
+        raise SerError(f"export.model: refit fits a regression, and the model is a {trained.model.kind}; choose folds")
     networks = [one for one in each if isinstance(one, Network)]
     return to_onnx(networks), network_graph.inputs(networks[0])
 
@@ -119,7 +145,7 @@ def _facts(
     members = [
         Member(fold=fold, seed=seed, temperature=_temperature(result, fold, seed)) for fold in trained.folds for seed in trained.seeds
     ]
-    facts = Bundle(
+    return Bundle(
         version=VERSION,
         corpus=trained.corpus,
         classes=trained.classes,
@@ -139,7 +165,34 @@ def _facts(
         score=_score(result),
         model_sha256=hashlib.sha256(model).hexdigest() if model else "",
     )
-    return sealed(facts)
+
+
+def _worse(result: Result | None) -> dict[str, float]:
+    return {one.condition: one.ua for one in result.robustness.conditions} if result and result.robustness else {}
+
+
+def _refitted(result: Result | None) -> list[Member]:
+    """The one member of a refitted bundle. No clip is left to calibrate it on; its temperature is the geometric mean of the folds'."""
+    each = [one.temperature for one in result.calibration.temperatures if one.temperature is not None] if result else []
+    return [Member(fold=None, seed=0, temperature=round(float(np.exp(np.mean(np.log(each)))), 4) if each else None)]
+
+
+def typical_of(clips: Path, sample_rate: int) -> Typical:
+    """What the clips of a store have in common.
+
+    Args:
+        clips: ``data/clips/<corpus>``.
+        sample_rate: of the clips, in Hz.
+    """
+    store = read(clips, sample_rate)
+    each = [measure(store.signal(row), sample_rate) for row in range(len(store))]
+    low, high = 100 - SHARE, SHARE
+    return Typical(
+        clips=len(each),
+        bandwidth_hz=round(BANDWIDTH * float(np.percentile([one.bandwidth_hz for one in each], low)), 1),
+        range_db=round(float(np.percentile([one.range_db for one in each], low)), 2),
+        clipped=round(max(CLIPPED, float(np.percentile([one.clipped for one in each], high))), 6),
+    )
 
 
 def _temperature(result: Result | None, fold: int, seed: int) -> float | None:

@@ -1,4 +1,4 @@
-"""ONNX graphs that come from outside: looked through before they are loaded, and run on one thread under a time limit.
+"""Untrusted ONNX graphs: inspected before they are loaded, and run on one thread under a time limit.
 
 onnxruntime would follow a graph into files beside it and run its loops for as long as they last. So the bytes are read first, by the few
 rules of the protobuf wire format that this needs (https://protobuf.dev/programming-guides/encoding; field numbers: ``onnx.proto``). The
@@ -21,13 +21,14 @@ OPERATORS = frozenset(
     (
         "Abs", "Add", "And", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant",
         "ConstantOfShape", "Conv", "Cos", "Div", "Einsum", "Equal", "Erf", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherND",
-        "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "IsInf", "IsNaN", "LayerNormalization", "LeakyRelu", "Less",
-        "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pad", "Pow", "Range", "Reciprocal",
-        "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "SequenceAt", "Shape", "Sigmoid", "Sign", "Sin", "Slice",
-        "Softmax", "Split", "SplitToSequence", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
+        "Gelu", "Gemm", "Greater", "GreaterOrEqual", "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LayerNormalization",
+        "LeakyRelu", "Less", "LessOrEqual", "Log", "MatMul", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pad", "Pow",
+        "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Relu", "Reshape", "SequenceAt", "Shape", "Sigmoid",
+        "Sign", "Sin", "Slice", "Softmax", "Split", "SplitToSequence", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose",
+        "Unsqueeze", "Where",
     )
 )  # fmt: skip
-"""Operators that a bundle may use: those of our exports and their near kin. None holds a graph of its own, so none can loop."""
+"""Operators that a bundle may use: those of our exports and similar ones. None contains a subgraph, so none can loop."""
 
 FLOAT, INTEGER = "tensor(float)", "tensor(int64)"
 """Types of inputs and outputs, as onnxruntime names them."""
@@ -47,7 +48,7 @@ class Port:
 
 
 class Graph:
-    """A graph that was looked through, loaded, and held against what it should take and give. Several threads may run it at once."""
+    """A loaded graph whose operators, inputs and outputs were checked. Several threads may run it at once."""
 
     def __init__(self, where: Path, model: bytes, inputs: Mapping[str, Port], outputs: Mapping[str, Port]) -> None:
         """Open a graph.
@@ -105,9 +106,9 @@ def check(model: bytes) -> None:
             elif number in (20, 25):
                 raise BundleError("has functions or training steps of its own")
     except (IndexError, ValueError) as error:
-        raise BundleError(f"is no ONNX model ({error})") from None
+        raise BundleError(f"is not an ONNX model ({error})") from None
     if graphs == 0:
-        raise BundleError("is no ONNX model (it holds no graph)")
+        raise BundleError("is not an ONNX model (it holds no graph)")
 
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TypeVar
 
 import numpy as np
 
 from ser.encoders.pooled import STATISTICS
 from ser.evaluation.calibration import softmax_at
 from ser.serving import bundle as bundles
+from ser.serving.at_once import in_order
 from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES, Bundle, BundleError
 from ser.serving.encoder import Encoder, States, together
 from ser.serving.graph import FLOAT, INTEGER, Graph, Port
 from ser.serving.prediction import Prediction
+from ser.serving.unlike import measure, unlike
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
-from ser.signal.preprocessing import Prepared, prepare
+from ser.signal.preprocessing import Prepared, applied, prepare
+from ser.signal.stream import MINUTES, parts
 from ser.views.features import extract, widths
 from ser.views.normalise import Statistics, scales, statistics
 from ser.views.spectrum import frame_count
 from ser.views.windows import windows
 
+Found = TypeVar("Found")
 BATCH = 32
 """Windows given to the networks at once."""
 
@@ -44,6 +50,8 @@ class Heard:
     views: dict[str, np.ndarray]
     states: States | None = None
     pooled: np.ndarray | None = None
+    unlike: tuple[str, ...] = ()
+    """In what the clip is unlike those that the model learned from (``ser.serving.unlike``)."""
 
 
 class Predictor:
@@ -51,14 +59,21 @@ class Predictor:
 
     Attributes:
         bundle: its facts.
+        least: probability below which the most probable class is not an answer (``Prediction.emotion``), 0–1.
+        minutes: longest recording that is read.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, least: float = 0.0, minutes: float = MINUTES) -> None:
         """Open a bundle, and hold its graphs against its facts.
+
+        Args:
+            folder: the bundle.
+            least, minutes: as the attributes.
 
         Raises:
             BundleError: if it is missing, damaged, or not what its facts say.
         """
+        self.least, self.minutes = least, minutes
         self.bundle = bundles.read(folder)
         model = bundles.graph(folder, MODEL, self.bundle.model_sha256)
         encoder = self.bundle.encoder
@@ -72,25 +87,78 @@ class Predictor:
         other._encoder = encoder
         return other
 
-    def recordings(self, recordings: Iterable[tuple[str, Callable[[], bytes]]]) -> Iterator[Prediction]:
+    def recordings(self, recordings: Iterable[tuple[str, Callable[[], IO[bytes]]]], jobs: int = 1) -> Iterator[Prediction]:
         """Predictions in the order of the recordings. With ``normalise: speaker`` all of them are taken as recordings of one speaker.
 
         Args:
-            recordings: the name of each, and what gives its bytes. An ``OSError`` or ``AudioError`` is its problem, and not the others'.
+            recordings: the name of each, and what opens it. An ``OSError`` or ``AudioError`` is its problem, and not the others'.
+            jobs: recordings that are judged at once, each on a thread of its own.
         """
         if self.bundle.features.normalise != "speaker":
-            for name, data in recordings:
-                found = self._load(name, data)
-                yield found if isinstance(found, Prediction) else self.judge(name, found, None)
+            yield from in_order(lambda one: self._caught(one[0], lambda: self.recording(*one)), recordings, jobs)
             return
-        loaded = [(name, self._load(name, data)) for name, data in recordings]
-        own = self.speaker([found for _, found in loaded if not isinstance(found, Prediction)])
+        loaded = list(in_order(lambda one: (one[0], self._caught(one[0], lambda: self._all(one[1]))), recordings, jobs))
+        own = self.speaker([heard for _, found in loaded if not isinstance(found, Prediction) for heard in found])
         for name, found in loaded:
-            yield found if isinstance(found, Prediction) else self.judge(name, found, own)
+            yield found if isinstance(found, Prediction) else self.judged(name, found, own)
 
     def files(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
-        """Predictions of files; see ``recordings``."""
-        return self.recordings((str(path), Path(path).read_bytes) for path in paths)
+        """``recordings`` for files: a missing or unreadable one is a problem of its own."""
+        return self.recordings((str(path), functools.partial(_opened, path)) for path in paths)
+
+    def recording(self, name: str, opening: Callable[[], IO[bytes]]) -> Prediction:
+        """The prediction of one recording of any length, which is one speaker's.
+
+        Raises:
+            AudioError: if it cannot be judged.
+            OSError: if it cannot be read.
+        """
+        if self.bundle.features.normalise == "speaker":
+            heard = self._all(opening)
+            return self.judged(name, heard, self.speaker(heard))
+        with opening() as stream:
+            return self.judged(name, self.heard(stream), None)
+
+    def heard(self, stream: IO[bytes]) -> Iterator[Heard]:
+        """A recording → what the model reads of each of its parts, minutes long, that can be judged.
+
+        Raises:
+            AudioError: if none can, or it cannot be decoded.
+        """
+        problem: AudioError | None = None
+        any_heard = False
+        for part in parts(stream, self.bundle.preprocess, self.minutes):
+            if part.problem is None:
+                any_heard = True
+                yield self.listen(applied(part.pcm, part.speech, self.bundle.preprocess))
+            problem = problem or part.problem
+        if not any_heard and problem is not None:
+            raise problem
+
+    def judged(self, name: str, heard_parts: Iterable[Heard], speaker: dict[str, Statistics] | None) -> Prediction:
+        """The prediction of a recording from its parts, at least one: their mean, each weighted by the seconds of speech that were kept.
+
+        Args:
+            name: of the recording.
+            heard_parts: what the model reads of it.
+            speaker: as of ``judge``.
+        """
+        each = [self.judge(name, heard, speaker) for heard in heard_parts]
+        if len(each) == 1:
+            return each[0]
+        with_speech = [one for one in each if not one.no_speech]
+        counted = with_speech or each
+        weights = np.array([one.speech_seconds for one in counted])
+        mean = np.average([list(one.probabilities.values()) for one in counted], axis=0, weights=weights)
+        return Prediction(
+            path=name,
+            probabilities=dict(zip(self.bundle.classes, mean.tolist(), strict=True)),
+            seconds=sum(one.seconds for one in each),
+            speech_seconds=sum(one.speech_seconds for one in counted),
+            no_speech=not with_speech,
+            warnings=tuple(dict.fromkeys(said for one in counted for said in one.warnings)),
+            least=self.least,
+        )
 
     def hear(self, data: bytes) -> Heard:
         """A recording's bytes → the clip and what the model reads of it, as the pipeline makes it.
@@ -106,7 +174,8 @@ class Predictor:
         views = extract(signal, rate, self.bundle.features) if set(self.bundle.reads) & set(self.bundle.features.views) else {}
         states = self._encoder.hear(signal, rate) if self._encoder else None
         pooled = states.pooled() if states and POOLED in self.bundle.reads else None
-        return Heard(prepared, {name: values for name, values in views.items() if name in self.bundle.reads}, states, pooled)
+        differs = unlike(measure(signal, rate), self.bundle.typical) if self.bundle.typical else ()
+        return Heard(prepared, {name: values for name, values in views.items() if name in self.bundle.reads}, states, pooled, differs)
 
     def speaker(self, clips: list[Heard]) -> dict[str, Statistics]:
         """Statistics over one speaker's clips of all that ``normalise: speaker`` standardises; none of no clip."""
@@ -168,9 +237,13 @@ class Predictor:
         cut = np.stack([np.pad(part, ((0, most - len(part)), (0, 0), (0, 0)), mode="edge") for part in parts]).astype(np.float32)
         return speaker[STATES].apply(cut) if speaker and self.bundle.features.normalise == "speaker" else cut
 
-    def _load(self, name: str, data: Callable[[], bytes]) -> Heard | Prediction:
+    def _all(self, opening: Callable[[], IO[bytes]]) -> list[Heard]:
+        with opening() as stream:
+            return list(self.heard(stream))
+
+    def _caught(self, name: str, judging: Callable[[], Found]) -> Found | Prediction:
         try:
-            return self.hear(data())
+            return judging()
         except AudioError as error:
             return Prediction(name, {}, problem=str(error))
         except OSError as error:
@@ -188,7 +261,11 @@ class Predictor:
         named = {name: float(value) for name, value in zip(self.bundle.classes, p, strict=True)}
         prepared = heard.prepared
         left = prepared.source_seconds * (1 - prepared.removed)
-        return Prediction(name, named, prepared.source_seconds, left, prepared.no_speech)
+        return Prediction(name, named, prepared.source_seconds, left, prepared.no_speech, warnings=heard.unlike, least=self.least)
+
+
+def _opened(path: str | Path) -> IO[bytes]:
+    return Path(path).open("rb")
 
 
 def _takes(facts: Bundle) -> dict[str, Port]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,8 @@ from ser import SerError
 from ser.evaluation.adaptation import FEWEST, centred
 from ser.runtime.text import percent
 
+UNCERTAIN = "uncertain"
+"""In place of an emotion, where no class is probable enough."""
 _BAR = 24
 """Width of a full bar in characters."""
 
@@ -25,6 +28,8 @@ class Prediction:
         speech_seconds: what voice activity detection left of it.
         no_speech: it found none, so the whole recording was judged.
         problem: why there is no prediction; empty otherwise.
+        warnings: in what the recording is unlike those that the model learned from, a phrase each.
+        least: probability below which no class is an answer, 0–1.
     """
 
     path: str
@@ -33,22 +38,32 @@ class Prediction:
     speech_seconds: float = 0.0
     no_speech: bool = False
     problem: str = ""
+    warnings: tuple[str, ...] = ()
+    least: float = 0.0
 
     @property
     def emotion(self) -> str:
-        """The most probable class; empty where there is a problem."""
-        return max(self.probabilities, key=lambda name: self.probabilities[name]) if self.probabilities else ""
+        """The most probable class, or ``uncertain`` where its probability is below ``least``; empty where there is a problem."""
+        return most_probable(self.probabilities, self.least)
 
-    def table(self) -> str:
-        """The classes, most probable first, each with a bar and its share in percent; the problem where there is one."""
+    def table(self, top: int | None = None) -> str:
+        """The ``top`` classes (None: all), most probable first, each with a bar and its share; the problem where there is one."""
         if not self.probabilities:
             return self.problem
         wide = max(len(name) for name in self.probabilities)
         lines = []
-        for name, p in sorted(self.probabilities.items(), key=lambda entry: -entry[1]):
+        for name, p in sorted(self.probabilities.items(), key=lambda entry: -entry[1])[:top]:
             full = round(p * _BAR)
             lines.append(f"{name:<{wide}}  {'█' * full}{'·' * (_BAR - full)} {percent(p) + '%':>6}")
         return "\n".join(lines)
+
+
+def most_probable(probabilities: Mapping[str, float], least: float = 0.0) -> str:
+    """The most probable class, ``UNCERTAIN`` where its probability is below ``least``; empty where there are none."""
+    if not probabilities:
+        return ""
+    name = max(probabilities, key=lambda one: probabilities[one])
+    return name if probabilities[name] >= least else UNCERTAIN
 
 
 def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:

@@ -6,16 +6,18 @@ import functools
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import IO, TypeVar, overload
 
 import numpy as np
 import soundfile as sf
 
-from ser.serving.arguments import default_bundle
+from ser.serving import references
 from ser.serving.bundle import Bundle
 from ser.serving.predict import Predictor
 from ser.serving.prediction import Prediction
+from ser.serving.timeline import HOP, SMOOTH, WINDOW, Timeline, timeline
 from ser.signal.audio import RATES, AudioError
+from ser.signal.stream import MINUTES
 
 Recording = str | Path | np.ndarray
 """A file's path, or samples."""
@@ -33,13 +35,18 @@ class Recogniser:
     'happy'
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, min_confidence: float = 0.0, max_minutes: float = MINUTES) -> None:
         """Open and check a bundle.
+
+        Args:
+            folder: the bundle.
+            min_confidence: probability below which the emotion is ``uncertain``, 0–1.
+            max_minutes: longest recording that is read.
 
         Raises:
             BundleError: if it is missing, damaged, or not what its facts say.
         """
-        self._predictor = Predictor(folder)
+        self._predictor = Predictor(folder, min_confidence, max_minutes)
 
     @property
     def bundle(self) -> Bundle:
@@ -86,34 +93,62 @@ class Recogniser:
         several = self._several(recording, sample_rate)
         return list(several) if isinstance(recording, list | tuple) else several
 
+    def timeline(
+        self,
+        recording: Recording,
+        sample_rate: int | None = None,
+        *,
+        window: float = WINDOW,
+        hop: float = HOP,
+        smooth: float = SMOOTH,
+    ) -> Timeline:
+        """Emotion over time in one recording of any length.
+
+        Args:
+            recording, sample_rate: as of ``predict``.
+            window: seconds that are judged at once.
+            hop: seconds from one step to the next.
+            smooth: seconds over which probabilities are averaged; 0: not at all.
+
+        Raises:
+            AudioError: if the recording cannot be judged.
+            OSError: if its file cannot be read.
+            TypeError, ValueError: as of ``predict``; also for a window, hop or smoothing out of range.
+        """
+        with _opened(recording, sample_rate) as stream:
+            return timeline(self._predictor, _name(recording), stream, window, hop, smooth)
+
     def _one(self, recording: Recording, sample_rate: int | None) -> Prediction:
-        heard = self._predictor.hear(_bytes(recording, sample_rate))
-        return self._predictor.judge(_name(recording), heard, self._predictor.speaker([heard]))
+        return self._predictor.recording(_name(recording), functools.partial(_opened, recording, sample_rate))
 
     def _several(self, recordings: Iterable[Recording], sample_rate: int | None) -> Iterator[Prediction]:
-        return self._predictor.recordings((_name(one), functools.partial(_bytes, one, sample_rate)) for one in recordings)
+        return self._predictor.recordings((_name(one), functools.partial(_opened, one, sample_rate)) for one in recordings)
 
 
-def load(bundle: str | Path | None = None) -> Recogniser:
-    """An exported model, ready for use.
+def load(bundle: str | Path | None = None, *, min_confidence: float = 0.0, max_minutes: float = MINUTES) -> Recogniser:
+    """A trained model, ready for use.
 
     Args:
-        bundle: its folder; None: the only one in ``exports/`` of the folder one is in, or the only one there besides the demo's.
+        bundle: a folder, zip or address (``ser.serving.references``), or the name of a bundle in the package; None: the only one in
+            ``exports/`` of the folder one is in besides the demo's, else the one in the package.
+        min_confidence: probability below which the emotion is ``uncertain``, 0–1.
+        max_minutes: longest recording that is read.
 
     Raises:
         BundleError: if it is missing, damaged, not what its facts say, or if there is a choice.
     """
-    return Recogniser(default_bundle(Path("exports")) if bundle is None else bundle)
+    folder = references.default(Path("exports")) if bundle is None else references.opened(bundle)
+    return Recogniser(folder, min_confidence, max_minutes)
 
 
 def _name(recording: Recording) -> str:
     return "" if isinstance(recording, np.ndarray) else str(recording)
 
 
-def _bytes(recording: Recording, sample_rate: int | None) -> bytes:
+def _opened(recording: Recording, sample_rate: int | None) -> IO[bytes]:
     """A recording as a file has it. Samples become an uncompressed file in memory, so that they are read and checked as all others are."""
     if not isinstance(recording, np.ndarray):
-        return Path(recording).read_bytes()
+        return Path(recording).open("rb")
     if sample_rate is None or not RATES[0] <= sample_rate <= RATES[1]:
         raise ValueError(f"sample_rate: found {sample_rate}; samples need a rate from {RATES[0]} to {RATES[1]} Hz")
     if recording.dtype != np.int16 and not np.issubdtype(recording.dtype, np.floating):
@@ -125,4 +160,5 @@ def _bytes(recording: Recording, sample_rate: int | None) -> bytes:
     whole = recording.dtype == np.int16
     file = io.BytesIO()
     sf.write(file, recording if whole else recording.astype(np.float32), sample_rate, "PCM_16" if whole else "FLOAT", format="WAV")
-    return file.getvalue()
+    file.seek(0)
+    return file

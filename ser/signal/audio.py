@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 import soundfile as sf
 import soxr
 
 from ser import SerError
+from ser.signal import media
 from ser.signal.clips import to_int16
 from ser.signal.formats import named
 
@@ -28,6 +31,9 @@ years.
 
 FULL_SCALE = 0.99
 """Magnitude from which a value counts as clipped; 8 bit PCM ends at 127/128."""
+
+MAX_NAMED = 1 << 20
+"""Bytes that are looked at to say what an unreadable file is."""
 
 _BLOCK = 1 << 20
 
@@ -73,28 +79,72 @@ def read(data: bytes) -> tuple[np.ndarray, int]:
     Raises:
         AudioError: ``unreadable``, ``empty``, ``nonfinite`` or ``too_long``.
     """
+    found: list[np.ndarray] = []
+    for block, rate in blocks(io.BytesIO(data)):
+        if found and len(found) * _BLOCK * block.shape[1] >= MAX_POINTS:
+            minutes = MAX_POINTS / block.shape[1] / rate / 60
+            raise AudioError("too_long", f"longer than the {minutes:.0f} minutes that are read at {rate} Hz")
+        found.append(block)
+    channels = found[0] if len(found) == 1 else np.concatenate(found)
+    if channels.dtype != np.int16 and not np.isfinite(channels).all():
+        raise AudioError("nonfinite", f"{np.count_nonzero(~np.isfinite(channels))} of {channels.size} values are NaN or infinite")
+    return channels, rate
+
+
+def blocks(stream: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
+    """A recording piece by piece: all channels as ``read`` gives them, but not yet checked for NaN, and the rate
+    in Hz.
+
+    What libsndfile cannot read and PyAV can, which is optional, is decoded by that (``ser.signal.media``).
+
+    Args:
+        stream: the bytes of a recording, from the beginning; it can seek.
+
+    Raises:
+        AudioError: ``unreadable``, or ``empty``.
+    """
+    empty = True
     try:
-        with sf.SoundFile(io.BytesIO(data)) as source:
+        with sf.SoundFile(stream) as source:
             rate = int(source.samplerate)
             if not RATES[0] <= rate <= RATES[1]:
                 raise AudioError("unreadable", f"sample rate {rate} Hz is outside {RATES[0]}-{RATES[1]}")
             kind = "int16" if source.subtype == "PCM_16" else "float32"
-            blocks = [_read_block(source, kind)]
-            while len(blocks[-1]) == _BLOCK:
-                if len(blocks) * _BLOCK * source.channels >= MAX_POINTS:
-                    minutes = MAX_POINTS / source.channels / rate / 60
-                    raise AudioError("too_long", f"longer than the {minutes:.0f} minutes that are read at {rate} Hz")
-                blocks.append(_read_block(source, kind))
+            while len(block := _read_block(source, kind)):
+                empty = False
+                yield block, rate
+                if len(block) < _BLOCK:
+                    break
     except (sf.SoundFileError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         said = getattr(error, "error_string", str(error))  # without soundfile's prefix, which names an address in memory
         said = " ".join(said.split()) or type(error).__name__
-        raise AudioError("unreadable", named(data) if said.startswith(_UNKNOWN) else said) from None
-    channels = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-    if len(channels) == 0:
-        raise AudioError("empty", f"no audio in {len(data)} bytes")
-    if kind == "float32" and not np.isfinite(channels).all():
-        raise AudioError("nonfinite", f"{np.count_nonzero(~np.isfinite(channels))} of {channels.size} values are NaN or infinite")
-    return channels, rate
+        if not said.startswith(_UNKNOWN):
+            raise AudioError("unreadable", said) from None
+        stream.seek(0)
+        data = stream.read(MAX_NAMED)
+        if media.container(data) is None or not media.installed():
+            raise AudioError("unreadable", named(data)) from None
+    else:
+        if empty:
+            raise AudioError("empty", f"no audio in {stream.seek(0, io.SEEK_END)} bytes")
+        return
+    yield from _by_media(stream, data)
+
+
+def _by_media(stream: IO[bytes], data: bytes) -> Iterator[tuple[np.ndarray, int]]:
+    """The same by PyAV."""
+    stream.seek(0)
+    empty = True
+    try:
+        for block, rate in media.blocks(stream, data):
+            empty = False
+            if not RATES[0] <= rate <= RATES[1]:
+                raise AudioError("unreadable", f"sample rate {rate} Hz is outside {RATES[0]}-{RATES[1]}")
+            yield block, rate
+    except media.MediaError as error:
+        raise AudioError("unreadable", f"{named(data).split(';')[0]}, damaged: {error}") from None
+    if empty:
+        raise AudioError("empty", "it holds no sound track")
 
 
 def _read_block(source: sf.SoundFile, kind: str) -> np.ndarray:

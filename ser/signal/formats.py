@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 READABLE = "WAV, FLAC, OGG, Opus, MP3, AIFF"
-CONVERT = "convert it to one of " + READABLE + ", for example with `ffmpeg -i FILE out.wav`"
+CONVERT = "`pip install 'ser[media]'` reads it, or convert it with `ffmpeg -i FILE out.wav`"
 
 _PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
 _STARTS = {

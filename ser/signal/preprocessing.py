@@ -79,20 +79,40 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
             ``silent``.
     """
     channels, rate = audio.read(data)
+    return detect(checked(channels, rate, audio.clipped(channels), settings, bool(channels.any())), settings)
+
+
+def checked(channels: np.ndarray, rate: int, share: float, settings: Preprocess, sound: bool) -> np.ndarray:
+    """The decoded signal at the working rate, int16 (n,).
+
+    Args:
+        channels: as ``audio.read`` gives them, or their mean, float32 (n, 1).
+        rate: in Hz.
+        share: of the values that were clipped in the recording, 0–1.
+        settings: section ``preprocess``.
+        sound: whether any value was not zero.
+
+    Raises:
+        AudioError: ``too_long``, ``too_short``, ``clipped`` or ``silent``.
+    """
     seconds = len(channels) / rate
     if seconds < settings.min_seconds:
         raise audio.AudioError("too_short", f"{math.floor(1000 * seconds) / 1000:.3f} s; at least {settings.min_seconds:g} s are needed")
-    if (share := audio.clipped(channels)) > settings.max_clipped:
+    if share > settings.max_clipped:
         raise audio.AudioError("clipped", f"{share:.1%} of the values are at full scale; at most {settings.max_clipped:.1%} are allowed")
     pcm = audio.to_pcm(channels, rate, settings.sample_rate)
     if not pcm.any():
-        raise audio.AudioError("silent", "all zeros" if not channels.any() else "less than half a step of 16 bit, or channels that cancel")
-    return detect(pcm, settings)
+        raise audio.AudioError("silent", "all zeros" if not sound else "less than half a step of 16 bit, or channels that cancel")
+    return pcm
 
 
 def detect(pcm: np.ndarray, settings: Preprocess) -> Prepared:
     """Voice activity detection on a decoded int16 signal, shape (n,), n ≥ 1, at the working rate."""
-    speech = vad.segments(pcm, settings.sample_rate, settings.vad)
+    return applied(pcm, vad.segments(pcm, settings.sample_rate, settings.vad), settings)
+
+
+def applied(pcm: np.ndarray, speech: np.ndarray, settings: Preprocess) -> Prepared:
+    """A decoded int16 signal with what was detected in it (``vad.segments``)."""
     return Prepared(
         pcm=vad.keep(pcm, speech, settings.vad.keep),
         source_seconds=len(pcm) / settings.sample_rate,

@@ -60,7 +60,7 @@ def segments(signal: np.ndarray, sample_rate: int, vad: Vad) -> np.ndarray:
 def keep(signal: np.ndarray, segments: np.ndarray, how: Literal["trim", "concatenate", "mask"]) -> np.ndarray:
     """Apply segments: cut to the span of the speech, concatenate the speech, or set everything else to zero.
 
-    Without any segment the signal is returned whole, because a laugh or a scream is no speech and still has
+    Without any segment the signal is returned whole, because a laugh or a scream is not speech and still has
     its label.
     """
     if len(segments) == 0:

@@ -14,14 +14,14 @@ def read(path: Path) -> pd.DataFrame:
     """Columns path (text), fold (int, from 1) and part (train, valid or test).
 
     Raises:
-        SplitError: if the file is missing, is no CSV, lacks a column, or holds another value; with its line.
+        SplitError: if the file is missing, is not a CSV, lacks a column or holds an invalid value; the message names the line.
     """
     try:
         listed = pd.read_csv(path, dtype="string", keep_default_na=False)
     except FileNotFoundError:
         raise SplitError(f"split.fold_file: {path} not found in {Path.cwd()}") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SplitError(f"split.fold_file: {path} is no CSV: {error}") from None
+        raise SplitError(f"split.fold_file: {path} is not a CSV: {error}") from None
     missing = [column for column in ("path", "fold", "part") if column not in listed]
     if missing:
         raise SplitError(f"split.fold_file: {path} has no column {', '.join(missing)}; needed are path, fold, part")

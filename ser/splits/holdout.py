@@ -13,8 +13,8 @@ _DRAWS = 200
 
 
 def hold_out(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, fold: int, earlier: list[np.ndarray]) -> np.ndarray:
-    """Validation clips for a fold that was published without: by speaker if its test part is, else by clip
-    within each emotion.
+    """Choose validation clips for a published fold that has none: by speaker if the fold is
+    speaker-independent, else by clip within each emotion.
     """
     test, train = table["speaker"][part == "test"], table["speaker"][part == "train"]
     if not set(test) & set(train) and "" not in set(train) | set(test) and train.nunique() > 1:
@@ -29,15 +29,16 @@ def hold_out(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, f
 def hold_out_speakers(table: pd.DataFrame, part: np.ndarray, corpus: str, split: Split, fold: int, earlier: list[np.ndarray]) -> np.ndarray:
     """Make ``valid_share`` of a fold's training speakers, at least one, its validation speakers.
 
-    Of many gender-balanced draws it takes the best: every emotion stays in training, then few speakers of
-    earlier folds are repeated, then validation has many emotions, then their shares of clips are even.
+    The best of ``_DRAWS`` gender-balanced draws is used. It is best by these criteria, in this order: every
+    emotion stays in training; few validation speakers of earlier folds are used again; validation has many
+    emotions; about the same share of each emotion is held out.
     """
     pool = table[part == "train"]
     speakers = sorted(pool["speaker"].unique())
     if len(speakers) < 2:
         raise SplitError(
-            f"{corpus}: fold {fold} leaves {len(speakers)} speaker for training and validation, which must differ; "
-            f"at least 3 speakers are needed, and as many folds as speakers where there are few (found {table['speaker'].nunique()})"
+            f"{corpus}: fold {fold} leaves {len(speakers)} speaker for training and validation, and each needs its own; "
+            f"use at least 3 speakers, and with few speakers set split.folds to their number (found {table['speaker'].nunique()})"
         )
     wanted = max(1, round(split.valid_share * len(speakers)))
     counts = pd.crosstab(pool["speaker"], pool["emotion"]).loc[speakers].to_numpy()  # (speakers, emotions)

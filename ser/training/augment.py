@@ -1,8 +1,9 @@
-"""What happens to a training batch, and only to it.
+"""Augmentation of training batches. Validation and test clips are never augmented.
 
 Every draw is keyed by (seed, epoch, clip), never by the place in a batch: the order of batches, the number of devices and a resumed
-run do not change what a clip looks like in an epoch. Bands are changed in log-mel, from which the views that can be are computed again, so
-that all views show the same altered recording; noise can be asked for on the waveform (``with_noisy_recordings``), before a batch is cut.
+run do not change what a clip looks like in an epoch. Band shift and
+mel noise change log-mel; views that are linear in log-mel are then computed again from it, so all views show the same altered recording.
+With ``noise_domain: waveform``, ``with_noisy_recordings`` adds noise to the recordings before batches are cut.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def draw(params: Augment, clips: int, seed: int, epoch: int, device: torch.devic
     uniform = random.random((clips, _MASKS + 2 * (params.freq_masks + params.time_masks)))
     if params.mixup_alpha > 0:
         weight = np.random.default_rng((seed, epoch, 2)).beta(params.mixup_alpha, params.mixup_alpha, clips)
-        mix = np.maximum(weight, 1 - weight)  # the clip itself outweighs its partner, so that its length stays the right one
+        mix = np.maximum(weight, 1 - weight)  # at least 0.5: the mixed clip keeps the length of the clip itself
     else:
         mix = np.ones(clips)
     # A mel band holds a few FFT bins of noise, whose powers are exponential: their mean is close to Gamma(2).
@@ -72,7 +73,7 @@ def with_noisy_recordings(
     drawn = rows[uniform[rows, _NOISE] < params.noise_share]
     views = {name: frames.cpu().numpy().copy() for name, frames in corpus.views.items()}
     start = corpus.start.cpu().numpy()
-    with threadpool_limits(1):  # BLAS splits a product by its threads, which changes last bits; and waiting for another core costs more
+    with threadpool_limits(1):  # more BLAS threads change the last bits, and are slower where cores are shared
         for row in drawn:
             snr = low + (high - low) * float(uniform[row, _SNR])
             for name, frames in recordings.noisy_frames(int(row), snr, (*key, 5, int(row))).items():

@@ -213,8 +213,8 @@ def cut(corpus: Corpus, name: str, rows: Tensor, first: Tensor, length: Tensor) 
 def epoch_batches(rows: np.ndarray, batch_size: int, target: np.ndarray | None, key: tuple[int, ...]) -> list[np.ndarray]:
     """The clips of one epoch, shuffled, in batches; every clip is in exactly one batch.
 
-    Batches are not sorted by length, though that would save padding: length tells of speaker and emotion, so that the statistics of
-    batch norm would come from batches of few classes. ``train.max_seconds`` bounds the padding instead.
+    Batches are not sorted by length, though that would save padding. Length correlates with speaker and emotion, so batch norm would
+    take its statistics from batches of few classes. ``train.max_seconds`` bounds the padding instead.
 
     Args:
         rows: (n,) clip numbers.

@@ -51,7 +51,7 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
     """Write a checkpoint atomically: if the process dies, either the old or the new file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     stored = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)})
-    with place_named(path), file_written_whole(path, shared=True) as part:  # should two trainings meet on a disk without locks
+    with place_named(path), file_written_whole(path, shared=True) as part:  # shared: without file locks, two trainings may write at once
         part.write_bytes(stored + hashlib.sha256(stored).digest())
 
 
@@ -77,7 +77,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 @contextmanager
 def in_turn(folder: Path) -> Iterator[None]:
-    """Train with the checkpoints in ``folder`` while no identical training does.
+    """Use the checkpoints in ``folder`` exclusively: an identical training waits.
 
     Identical trainings may run at the same time, as queued experiments that differ in evaluation only. Each
     waits until the one before it has ended, and resumes from its finished checkpoints. The last one removes

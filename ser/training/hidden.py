@@ -18,7 +18,7 @@ from ser.views.normalise import Statistics, scales, statistics
 
 @dataclass(frozen=True)
 class Hidden:
-    """What a model reads of the encoder, of a clip's own tokens only: those of the silence behind the clip are dropped.
+    """Hidden states that a model reads. Only tokens that cover the clip are kept; those of the appended silence are dropped.
 
     Attributes:
         rate: tokens per frame of the views.
@@ -47,7 +47,7 @@ def load(
     reads: Literal["states", "pooled"],
     device: torch.device,
 ) -> Hidden:
-    """Read what is needed of the stage encode, clip by clip, so that no more than that is in memory.
+    """Read what the model needs from the output of the encode stage, clip by clip to save memory.
 
     Args:
         encoded: hidden states of the corpus.
@@ -105,7 +105,8 @@ def cut(hidden: Hidden, rows: Tensor, group: Tensor, first: Tensor, length: Tens
 
     Returns:
         float32 (B, N, layers, width) from token ⌊first · rate⌋ on, N being the greatest number of tokens of a stretch
-        (``TokenRate.tokens``). Padding repeats the clip's last token and means nothing; so does a token that an encoder gives no more.
+        (``TokenRate.tokens``). Padding repeats the clip's last token and has no meaning. So does a token that the frames need and
+        the encoder did not return.
     """
     assert hidden.states is not None
     steps = torch.arange(int(hidden.rate.tokens(length).max()), device=rows.device)
@@ -131,7 +132,7 @@ def state_statistics(hidden: Hidden, rows: np.ndarray, group: Tensor) -> Statist
 
 
 def mixed(states: Tensor, counts: Tensor, weight: Tensor) -> Tensor:
-    """Mixup of each clip (B, N, layers, width) with the one before it; where that one has no token (B,), the clip stays as it is."""
+    """Mixup of each clip (B, N, layers, width) with the previous one in the batch; steps where that one has no token are kept."""
     there = torch.arange(states.shape[1], device=states.device) < counts.roll(1, 0)[:, None]  # (B, N)
     partner = torch.where(there[:, :, None, None], states.roll(1, 0), states)
     return torch.lerp(partner, states, weight[:, None, None, None])

@@ -73,7 +73,7 @@ class Trained:
         notes: dict[str, Any],
         encoder: EncoderFacts | None = None,
     ) -> Trained:
-        """What training with these parameters will have made; of the classes asked for, those that ``table`` (clips.csv) holds.
+        """Describe the models that these parameters will produce. ``classes`` are the requested ones that occur in ``table`` (clips.csv).
 
         Raises:
             SerError: if the fusion cannot work with the other parameters of ``model``.
@@ -209,7 +209,7 @@ def _by_windows(network: Network | Svm, corpus: batches.Corpus, rows: np.ndarray
 
 
 def _softmax(logits: Tensor) -> Tensor:
-    """In float64, which not every device has."""
+    """Softmax in float64, on the CPU, because some devices have no float64."""
     return logits.cpu().double().softmax(1)
 
 
@@ -221,7 +221,7 @@ def predict(
     device: torch.device,
     encoded: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Probabilities of every valid and test clip by the network that has not seen it.
+    """Probabilities of every validation and test clip, by networks that did not train on it.
 
     Args:
         folder: ``models/<corpus>``.

@@ -34,7 +34,7 @@ from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, workers
 from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
-from ser.training import at_once, data_parallel, device, inference, loop, noise
+from ser.training import data_parallel, device, inference, loop, noise, without_epochs
 from ser.training.inference import Trained
 
 CODE = ("encoders", "model", "params", "signal", "splits", "training", "views")
@@ -65,7 +65,7 @@ def code() -> list[Path]:
 
 
 def inputs(features: Path, clips: Path, assignment: Path, params: Features, encoded: Path | None = None) -> list[Path]:
-    """The files that jobs with these folders read. The audio is not among them: the features stand for it.
+    """The files that jobs with these folders read. The audio is left out, because the features are computed from it.
 
     ``encoded`` is the folder of the hidden states; None where the model reads none.
     """
@@ -111,8 +111,8 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus)))
         with data_parallel.group(place):
             return [row for job in jobs for row in _train_one(job, runtime)]
-    at_once = max(1, min(len(jobs), (workers(runtime) if place.type == "cpu" else gpus) // count))
-    if at_once * count == 1:
+    parallel_jobs = max(1, min(len(jobs), (workers(runtime) if place.type == "cpu" else gpus) // count))
+    if parallel_jobs * count == 1:
         return [row for job in jobs for row in _train_one(job, runtime)]
     spawn = get_context("spawn")
     free_gpus = spawn.SimpleQueue()
@@ -120,10 +120,10 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
         free_gpus.put(gpu)
     meeting_place = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if count > 1 else nullcontext()
     with meeting_place as folder:  # ignoring errors: a process may write there while another has failed
-        pool = ProcessPoolExecutor(at_once * count, spawn, _begin, (free_gpus if gpus else None, folder))
+        pool = ProcessPoolExecutor(parallel_jobs * count, spawn, _begin, (free_gpus if gpus else None, folder))
         children: list[BaseProcess] = []
         try:
-            # A multiple of count processes takes tasks in this order, so that the ranks of a job meet.
+            # The pool has a multiple of ``count`` processes and starts tasks in this order, so all ranks of a job run together.
             meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
             futures = [
                 pool.submit(_train_together, job, runtime, meeting, rank, count) for job, meeting in meetings for rank in range(count)
@@ -145,7 +145,7 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
 
 
 def _raise_a_death(futures: list[Future[list[dict]]]) -> None:
-    """Raise the death of a process, if there was one.
+    """Raise ``BrokenProcessPool`` if a process died.
 
     The other ranks of its network lose their connection, and may fail before the death is noticed.
     """
@@ -165,9 +165,9 @@ def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: 
 def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     """Train a fold and write its weights. Only rank 0 writes, prints and returns the history."""
     first = data_parallel.rank() == 0
-    fit_at_once = {"svm": at_once.train_svm, "linear": at_once.train_linear}.get(job.trained.model.kind)
-    if fit_at_once is not None and not first:
-        return []  # what has no epochs is fitted by one process
+    fit_without_epochs = {"svm": without_epochs.train_svm, "linear": without_epochs.train_linear}.get(job.trained.model.kind)
+    if fit_without_epochs is not None and not first:
+        return []  # rank 0 alone fits the SVM and the regression
     params = job.trained.train
     place = device.set_up(runtime, deterministic=not params.fast)
     table = read_table(job.clips)
@@ -179,10 +179,10 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     if len(valid) == 0 or len(train) == 0:
         counts = f"{len(train)} training and {len(valid)} validation clips"
         raise SerError(f"fold {job.fold} in {job.assignment} has {counts}; both are needed: change `split` or the class set")
-    fold = at_once.Fold(job.fold, job.seed, train, valid, job.checkpoint)
+    fold = without_epochs.Fold(job.fold, job.seed, train, valid, job.checkpoint)
     say = functools.partial(print, flush=True) if first else lambda line: None
-    if fit_at_once is not None:
-        weights, history = fit_at_once(corpus, fold, job.trained, say)
+    if fit_without_epochs is not None:
+        weights, history = fit_without_epochs(corpus, fold, job.trained, say)
     else:
         rate = job.trained.preprocess.sample_rate
         recordings = None
@@ -204,7 +204,7 @@ def _hears(trained: Trained) -> bool:
 
 
 def _begin(free_gpus: SimpleQueue[int] | None, folder: str | None) -> None:
-    """Set up a worker: it leaves Ctrl-C to its parent and ends when its parent ends, so that nothing runs on unseen.
+    """Set up a worker process: its parent handles Ctrl-C, and it exits when the parent exits.
 
     Args:
         free_gpus: on CUDA, where it takes a GPU of its own.

@@ -2,7 +2,7 @@
 
 Test clips are never touched here. The result of a fold depends on parameters, inputs and seed alone: the order of batches, augmentation
 and dropout are keyed by (seed, epoch), so that an interrupted training ends in the same bytes as an undisturbed one.
-Several processes may run it together (``ser.training.data_parallel``): each takes a share of every batch, the rest all do alike.
+Several ranks may run it together (``ser.training.data_parallel``): each trains on its share of every batch.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ser.model.losses import class_weights, loss
 from ser.model.network import Network
 from ser.params.train import Train
 from ser.training import batches, checkpoint, data_parallel, hidden, inference
-from ser.training.at_once import HISTORY, Fold, score
 from ser.training.augment import Draws, augment, draw, first_frames, mask, mask_time, with_noisy_recordings
 from ser.training.inference import Trained
 from ser.training.noise import Recordings
 from ser.training.optimisation import average, learning_rate, make_optimizer
+from ser.training.without_epochs import HISTORY, Fold, score
 
 
 @dataclass
@@ -54,7 +54,7 @@ class State:
 
     @property
     def epochs(self) -> int:
-        """Finished epochs; the state before the first, which a warm start notes as epoch 0, is none."""
+        """Number of finished epochs. Epoch 0, which a warm start records before training, does not count."""
         return self.history[-1]["epoch"] if self.history else 0
 
 
@@ -110,8 +110,8 @@ def start(corpus: batches.Corpus, fold: Fold, trained: Trained) -> State:
 def warm_start(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained) -> str:
     """Fit the regression on the fold's training clips, make it part of the network, and note epoch 0; returns a line that says so.
 
-    It is fitted on what the network will pool, and every process fits the same. Epoch 0 is the regression alone, for the network's own
-    classifier is zero: with ``keep: best`` it is the first candidate.
+    Every rank fits the same regression, on the states that the network pools. The network's own classifier starts at zero, so epoch 0
+    is the regression alone. With ``keep: best`` it is the first candidate.
     """
     assert trained.encoder is not None
     rows = np.concatenate([fold.train, fold.valid])
@@ -160,7 +160,7 @@ def run_epoch(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained
         lr = learning_rate(params, (epoch - 1 + step / len(cut)) / params.epochs)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        views, lengths, soft = _mixed(corpus, rows, draws, trained, network)  # all of the batch, for clips blend
+        views, lengths, soft = _mixed(corpus, rows, draws, trained, network)  # the whole batch, because mixup blends its clips
         mine = data_parallel.share(len(rows))
         with torch.autocast(corpus.device.type, torch.bfloat16, enabled=params.precision == "bf16"):
             logits = state.compiled({name: frames[mine] for name, frames in views.items()}, lengths[mine])
@@ -178,7 +178,7 @@ def run_epoch(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained
 
 
 def validate(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained) -> tuple[float, float]:
-    """Cross-entropy and UA of the averaged weights on the validation clips; the first process works them out for all."""
+    """Cross-entropy and UA of the averaged weights on the validation clips, computed by rank 0 and sent to all ranks."""
     valid_loss, valid_ua = 0.0, 0.0
     if data_parallel.rank() == 0:
         current = {name: value.clone() for name, value in state.network.state_dict().items()}
@@ -244,7 +244,7 @@ def _mixed(
 
 
 def _part(soft: Tensor, mine: slice, weights: Tensor) -> Tensor:
-    """What the mean loss of a share counts in that of the batch: its part of the weight that ``loss`` divides by."""
+    """Weight of this rank's mean loss in that of the whole batch: its part of the sum that ``loss`` divides by."""
     weight = soft @ weights
     return weight[mine].sum() / weight.sum()
 

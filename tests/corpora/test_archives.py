@@ -214,7 +214,7 @@ def test_two_members_of_one_name_are_both_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"PK", b"no archive at all", b"\x1f\x8b\x08broken", b"BZh9broken", b"\xfd7zXZ\0broken"])
 def test_what_is_no_archive_says_so(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(ArchiveError, match=r"a\.zip is no whole zip or tar"), open_archive(tmp_path / "a.zip"):
+    with pytest.raises(ArchiveError, match=r"a\.zip is not a whole zip or tar"), open_archive(tmp_path / "a.zip"):
         pass
 
 

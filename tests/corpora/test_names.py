@@ -1,4 +1,4 @@
-"""Names that people and their tools leave: what is no recording, what is one name in two spellings, what has no name at all."""
+"""Names that people and their tools leave: what is not a recording, what is one name in two spellings, what has no name at all."""
 
 from __future__ import annotations
 

@@ -164,7 +164,10 @@ def test_an_api_that_does_not_answer_is_no_hindrance_where_all_is_pinned(server:
         (Served(b"<html>maintenance</html>"), "does not describe a record's files"),
         (Served(b'{"files": 3}'), "does not describe a record's files"),
         (Served(b'{"files": []}'), "no such file; it has: none"),
-        (Served(b'{"files": [{"key": "../evil.zip", "size": 1, "checksum": "md5:0", "links": {"self": "http://x"}}]}'), "is no file name"),
+        (
+            Served(b'{"files": [{"key": "../evil.zip", "size": 1, "checksum": "md5:0", "links": {"self": "http://x"}}]}'),
+            "is not a file name",
+        ),
         (Served(b'{"files": [{"key": "a.zip", "size": "1", "checksum": "md5:0", "links": {"self": "http://x"}}]}'), "size '1' of a.zip"),
         (Served(b'{"files": [{"key": "a.zip", "size": 1, "checksum": "md5:0", "links": {"self": "http://x"}}]}'), "checksum 'md5:0'"),
         (
@@ -349,7 +352,7 @@ def test_a_record_whose_archives_nobody_named_comes_from_what_the_mirror_holds(
 
 
 def test_a_mirror_s_archive_that_nothing_vouches_for_must_at_least_be_whole(server: Server, tmp_path: Path, body: bytes) -> None:
-    with pytest.raises(FetchError, match=r"Audio\.zip is no whole zip or tar archive"):
+    with pytest.raises(FetchError, match=r"Audio\.zip is not a whole zip or tar archive"):
         run(tmp_path, zenodo_corpus(), mirrored(tmp_path, {NAME: body[:-50]}))
     assert left(tmp_path) == []
 
@@ -601,7 +604,7 @@ def test_a_name_that_leads_elsewhere_removes_nothing_there(tmp_path: Path, name:
     source = {"kind": "folder", "path": str(tmp_path / "recordings"), "table": None}
     corpus = Corpus.model_validate({"source": source, "labels": LABELS})
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(SerError, match="is no name of a folder"):
+    with pytest.raises(SerError, match="is not a name of a folder"):
         fetch(name.format(elsewhere=elsewhere), corpus, tmp_path / "data/raw", mirror=None, cache=tmp_path / "cache")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

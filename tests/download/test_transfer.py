@@ -200,7 +200,7 @@ def test_a_text_is_bounded_and_must_be_one(server: Server) -> None:
     assert transfer.read_text(server.address + "/t") == "füße"
     with pytest.raises(TransferError, match="longer than 1000 bytes"):
         transfer.read_text(server.address + "/long", limit=1000)
-    with pytest.raises(TransferError, match="is no text"):
+    with pytest.raises(TransferError, match="is not text"):
         transfer.read_text(server.address + "/bytes")
     server.files["/packed"] = Served(b"text", encoding="gzip")
     with pytest.raises(TransferError, match="the server sends damaged compression"):

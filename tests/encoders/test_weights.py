@@ -173,8 +173,8 @@ def test_the_next_run_goes_on_from_what_an_interrupted_one_left(hub, made, tmp_p
         ("log in", "web page instead of the file"),
         ("pickle only", "pytorch_model.bin is a pickle"),
         ("neither", "has no model.safetensors"),
-        ("no json", "is no list of files"),
-        ("no list", "is no list of files"),
+        ("no json", "is not a list of files"),
+        ("no list", "is not a list of files"),
         ("a commit that is none", "no commit of 40"),
     ],
 )

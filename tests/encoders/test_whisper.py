@@ -265,8 +265,8 @@ def broken(folder: Path, how: str) -> None:
         ("too few layers", "hidden states 0 to 1"),
         ("no safetensors", "does not match its config.json"),
         ("header of a petabyte", "does not match its config.json"),
-        ("no json", "is no config.json of an encoder"),
-        ("no object", "is no config.json of an encoder"),
+        ("no json", "is not a config.json of an encoder"),
+        ("no object", "is not a config.json of an encoder"),
         ("no config", "config.json is missing"),
     ],
 )

@@ -17,7 +17,6 @@ from ser.evaluation.result import Result
 from ser.evaluation.scoring import evaluate
 from ser.params.evaluate import Gate
 from ser.report import page
-from ser.runtime.circumstances import circumstances
 from ser.runtime.text import number
 from tests import predicted
 
@@ -97,7 +96,7 @@ def test_it_is_compared(table):
 
 
 def test_it_is_on_the_page(evaluation):
-    html = page.render([page.Corpus("made", result(evaluation), {})], [], "", circumstances())
+    html = page.render([page.Corpus("made", result(evaluation), {})], [], "")
     limits = evaluation.measured.ci.limits["kappa"]
     assert "<th>kappa</th>" in html
     assert "<th>error % (lower is better)</th>" in html
@@ -124,7 +123,7 @@ def test_a_score_that_is_not_defined_is_null_and_a_dash():
     measured = evaluate(made, table, predicted.FOLDS, predicted.settings(), predicted.RATE).measured
     assert (measured.scores["ua"], measured.scores["kappa"], measured.ci.limits["kappa"]) == (1.0, None, None)
     whole = Result.of(measured, {"normalise": "corpus", "fast": False})
-    assert "<b>–</b><span>kappa</span>" in page.render([page.Corpus("made", whole, {})], [], "", circumstances())
+    assert "<b>–</b><span>kappa</span>" in page.render([page.Corpus("made", whole, {})], [], "")
     comparison = compare(made, made, table, predicted.settings())
     assert comparison.differences["kappa"].difference is None
     with pytest.raises(GateError, match=r"kappa: is None, not a number"):

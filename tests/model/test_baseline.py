@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from sklearn.svm import SVC
 
 from ser.model import baseline
-from ser.training import at_once, inference
+from ser.training import inference, without_epochs
 from tests import made
 from tests.training.test_loop import fold
 
@@ -50,7 +50,7 @@ def test_it_trains_is_stored_and_predicts_like_a_network(tmp_path):
     params = made.params(model__kind="svm")
     about = made.trained(params)
     corpus = made.corpus(params)
-    weights, history = at_once.train_svm(corpus, fold(tmp_path), about, print)
+    weights, history = without_epochs.train_svm(corpus, fold(tmp_path), about, print)
     assert history[0]["valid_ua"] == 1.0
     save_file(weights, tmp_path / "fold1-seed0.safetensors")
     about.write(tmp_path)

@@ -350,8 +350,8 @@ HEARING = {"features.encoder": ENCODER, "model.branches": ["log_mel_cnn", "encod
         ({"model.branches": ["encoder"]}, "features.encoder: null, and branch encoder of model.branches"),
         ({"train.warm_start": "linear"}, "add encoder to model.branches"),
         ({**HEARING, "model.branches": ["transformer", "encoder"]}, "a fusion joins two sides"),
-        ({**HEARING, "train.augment.speed": 0.1}, "frozen hidden states cannot follow"),
-        ({**HEARING, "train.augment.shift_seconds": 0.1}, "frozen hidden states cannot follow"),
+        ({**HEARING, "train.augment.speed": 0.1}, "stored hidden states cannot be moved"),
+        ({**HEARING, "train.augment.shift_seconds": 0.1}, "stored hidden states cannot be moved"),
         ({**HEARING, "features.normalise": "clip"}, "choose corpus or speaker"),
         (
             {"features.encoder": ENCODER, "model.kind": "linear", "model.linear.layers": [2, 4]},

@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ser.evaluation.encoder_section import EncoderUsed
 from ser.evaluation.examples import Example
 from ser.evaluation.result import Result
 from ser.evaluation.robustness import Condition, scores
 from ser.evaluation.scoring import evaluate
 from ser.params import load
-from ser.report import page, plots, svg
+from ser.report import layers, page, plots, svg
 from ser.report.page import Corpus
-from ser.runtime.circumstances import Circumstances
+from ser.runtime.provenance import Provenance
 from ser.runtime.text import percent
 from stages import report as stage
 from tests import browser, predicted
@@ -63,6 +64,7 @@ def corpus(
     )
     rejected = pd.DataFrame({"path": ["a/short.wav"], "reason": ["too_short"], "detail": [""]})
     facts |= {"notice": notice} if notice else {}
+    facts |= {"encoder": changes.pop("encoder")} if "encoder" in changes else {}
     return Corpus(name, Result.of(found.measured, facts), {**found.plots, "loss": epochs}, rejected=rejected, **changes)
 
 
@@ -120,6 +122,45 @@ def test_ensembles_carry_their_intervals(html):
         assert text.format(percent(together.scores["ua"]), page.interval(together.ci.limits["ua"])) in html
 
 
+def encoder(*networks: dict) -> dict:
+    """Section ``encoder`` of a metrics file."""
+    return {
+        "name": "whisper-tiny.en",
+        "layers": [1, 2, 3],
+        "sha256": "ab" * 32,
+        "licence": "MIT; commercial use allowed",
+        "networks": list(networks),
+    }
+
+
+def test_what_was_read_of_an_encoder():
+    """Two seeds of fold 1 read different layers; fold 2 has one seed; the branch has two depths."""
+    used = EncoderUsed.model_validate(
+        encoder(
+            {"fold": 1, "seed": 0, "layers": [2, 3], "layer_weights": [[0.2, 0.3, 0.5], [0.6, 0.4, 0.0]]},
+            {"fold": 1, "seed": 1, "layers": [3], "layer_weights": [[0.4, 0.3, 0.3], [0.6, 0.4, 0.0]]},
+            {"fold": 2, "seed": 0, "layers": [1]},
+        )
+    )
+    assert {name: row.tolist() for name, row in layers.chosen(used).items()} == {"fold 1": [0, 0.5, 1], "fold 2": [1, 0, 0]}
+    weighed = layers.weighed(used)
+    assert list(weighed) == ["fold 1, depth 1", "fold 1, depth 2"]
+    np.testing.assert_allclose(list(weighed.values()), [[0.3, 0.3, 0.4], [0.6, 0.4, 0.0]])
+    assert layers.chosen(EncoderUsed.model_validate(encoder({"fold": 1, "seed": 0, "layer_weights": [[1, 0, 0]]}))) == {}
+    assert layers.weighed(EncoderUsed.model_validate(encoder({"fold": 1, "seed": 0, "layers": [1]}))) == {}
+
+
+@pytest.mark.parametrize("reads", ["layers", "layer_weights"])
+def test_the_page_names_the_encoder_its_licence_and_its_layers(reads):
+    values = {"layers": [2], "layer_weights": [[0.21, 0.62, 0.17]]}[reads]
+    shown = page.render([corpus("made", encoder=encoder({"fold": 1, "seed": 0, reads: values}))], [], PARAMETERS)
+    assert "whisper-tiny.en, hidden states 1, 2, 3" in shown
+    assert "Licence: MIT; commercial use allowed." in shown
+    assert ("Layers that the regression reads" in shown) == (reads == "layers")
+    assert ("Softmax weights" in shown) == (reads == "layer_weights")
+    assert ("62%" in shown) == (reads == "layer_weights")
+
+
 def test_text_of_others_is_escaped(html):
     assert "01/<b>" not in html
     assert "01/&lt;b&gt;$x$.wav" in html
@@ -164,8 +205,8 @@ def test_another_commit_or_machine_gives_the_same_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pages = []
     for revision, cpu in (("abc123", "Some CPU"), ("def456-dirty", "Another CPU")):
-        here = Circumstances(revision=revision, cpu=cpu, cores=len(cpu), gpu=[], python="3.11.7", libraries={"numpy": revision})
-        monkeypatch.setattr(stage, "circumstances", lambda here=here: here)
+        here = Provenance(revision=revision, cpu=cpu, cores=len(cpu), gpu=[], python="3.11.7", libraries={"numpy": revision})
+        monkeypatch.setattr(stage, "provenance", lambda here=here: here)
         stage.main(load(), argparse.Namespace(scores=False, audio=False))
         pages.append(Path("reports/index.html").read_bytes())
         assert json.loads(Path("reports/made.json").read_text())["revision"] == revision

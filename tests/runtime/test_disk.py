@@ -59,7 +59,7 @@ def test_a_folder_replaces_the_old_one_and_only_at_the_end(tmp_path):
         assert [path.name for path in folder.iterdir()] == ["old"]
     assert [path.name for path in folder.iterdir()] == ["new"]
     with pytest.raises(IsADirectoryError), written_whole(folder) as partial:
-        partial.write_text("a folder is no file")
+        partial.write_text("a folder is not a file")
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["clips", "clips/new"]
 
 

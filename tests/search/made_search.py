@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ser.params import Params
 from ser.search import study, trials
 from ser.search.space import Axis, put
 from ser.search.study import Outcome
+from ser.splits.assignment import PARTS
 from tests import made
 from tests.training.test_batches import write
 
@@ -38,7 +40,11 @@ def project(folder: Path, epochs: int = 2) -> Params:
         for fold in FOLDS
         for clip, speaker in zip(table["clip"], table["speaker"], strict=True)
     ]
-    pd.DataFrame(parts).to_csv(folder / "data/folds/demo.csv", index=False)
+    assigned = pd.DataFrame(parts)
+    assigned.to_csv(folder / "data/folds/demo.csv", index=False)
+    counts = {str(fold): {part: int(((assigned["fold"] == fold) & (assigned["part"] == part)).sum()) for part in PARTS} for fold in FOLDS}
+    facts = {"protocol": "speaker", "speaker_independent": True, "folds": counts, "leaks": {"speaker": 0.0}}
+    (folder / "data/folds/demo.json").write_text(json.dumps(facts))
     return params
 
 

@@ -229,7 +229,7 @@ WIDTH_OF_THE_VIEWS = {"model__transformer__dim": None, "model__transformer__pool
     ("key", "choices", "others", "note"),
     [
         ("train.augment.noise_domain", ("waveform", "mel"), OWN_BANDS, "n_mels"),
-        ("model.transformer.heads", (4, 5), WIDTH_OF_THE_VIEWS, "no multiple of model.transformer.heads 5"),
+        ("model.transformer.heads", (4, 5), WIDTH_OF_THE_VIEWS, "not a multiple of model.transformer.heads 5"),
     ],
 )
 def test_values_that_do_not_go_with_the_features_are_refused_before_training(tmp_path, formula, key, choices, others, note):

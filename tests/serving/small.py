@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import onnx
+import soundfile as sf
 from onnx import TensorProto, helper, numpy_helper
 
 from ser.params import load
@@ -70,3 +72,11 @@ def sound(seconds: float = 2.5, seed: int = 0, rate: int = 16_000) -> np.ndarray
     phase = 2 * np.pi * np.cumsum(pitch) / rate
     buzz = np.asarray(sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 20)))
     return np.asarray(0.2 * buzz * (0.6 + 0.4 * np.sin(2 * np.pi * time)) + 0.001 * random.standard_normal(len(time)))
+
+
+def wav(signal: np.ndarray, rate: int = 16_000) -> IO[bytes]:
+    """A recording as a file in memory, 16 bit."""
+    file = io.BytesIO()
+    sf.write(file, signal, rate, "PCM_16", format="WAV")
+    file.seek(0)
+    return file

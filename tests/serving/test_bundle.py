@@ -75,10 +75,10 @@ def test_spaces_and_the_order_of_keys_mean_nothing(folder: Path) -> None:
         (lambda at: reseal(at, reads=["encoder", "lengths"]), "there where the model reads hidden states, and only there"),
         (lambda at: reseal(at, kind="linear"), r"kind linear .*reads"),
         (lambda at: exchange(at, small.network(columns=63)), r"has the input log_mel of .* \(any, any, 63\); its facts say .* 64\)"),
-        (lambda at: exchange(at, b"x"), "model.onnx is no ONNX model"),
+        (lambda at: exchange(at, b"x"), "model.onnx is not an ONNX model"),
         (lambda at: (at / "model.onnx").write_bytes(b"x"), "does not belong to its bundle.json"),
         (lambda at: (at / "model.onnx").unlink(), "model.onnx not found"),
-        (fifo, "model.onnx is no regular file"),
+        (fifo, "model.onnx is not a regular file"),
         (large, "bundle.json has 2097152 bytes, and at most 1048576 are read"),
     ],
 )  # fmt: skip

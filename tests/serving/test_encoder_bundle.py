@@ -15,6 +15,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import soundfile as sf
+import soxr
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
@@ -22,7 +23,8 @@ from safetensors.torch import save_file
 from ser import SerError
 from ser.encoders import encode, frozen, store, weights
 from ser.encoders.pooled import own_tokens, pooled
-from ser.params import Params
+from ser.model.linear import Linear, fit
+from ser.params import Params, ParamsError
 from ser.params.encoder import Encoder as EncoderParams
 from ser.params.export import Export
 from ser.serving import bundle
@@ -31,6 +33,7 @@ from ser.serving.encoder_graph import to_onnx
 from ser.serving.export import export
 from ser.serving.graph import OPERATORS, operators
 from ser.serving.predict import Predictor
+from ser.serving.refit import shared_layers
 from ser.signal.clips import COLUMNS, read_table
 from ser.signal.preprocessing import prepare
 from ser.training.inference import Trained, new_network, predict
@@ -66,9 +69,10 @@ class Pipeline:
         assignment = pd.concat([pd.DataFrame({"clip": table["clip"], "fold": fold, "part": "test"}) for fold in (1, 2)])
         return predict(models, self.root / "features", table, assignment, CPU, self.root / "encoded")
 
-    def export(self, models: Path, folder: Path, precision: str = "float16", measured: bool = True) -> bundle.Bundle:
-        settings = Export.model_validate({"precision": precision})
-        return export(models, folder, DEMO, None, settings, self.encoder, self.root / "clips" if measured else None)
+    def export(self, models: Path, folder: Path, precision: str = "float16", measured: bool = True, model: str = "folds") -> bundle.Bundle:
+        settings = Export.model_validate({"model": model, "precision": precision})
+        clips = self.root / "clips" if measured else None
+        return export(models, folder, DEMO, None, settings, self.encoder, clips, self.root / "encoded")
 
 
 def pipeline(root: Path, weights_folder: Path, name: str, **changes: Any) -> Pipeline:
@@ -228,6 +232,28 @@ def test_pieces_of_a_long_recording_pool_to_what_the_whole_pools_to(line: Pipeli
     np.testing.assert_array_equal(heard.states.part(len(whole) - 3, len(whole)), whole[-3:])
 
 
+def test_recordings_of_any_rate_and_length_are_judged_or_refused(line: Pipeline, exported: Path, tmp_path: Path) -> None:
+    """48 kHz gives what 16 kHz gives; a minute is heard in pieces; 0.1 s is judged, and what is shorter is refused with the reason."""
+    sound = small.sound(2.0, 3)
+    signals = {
+        "16k": (sound, RATE),
+        "48k": (soxr.resample(sound, RATE, 48_000), 48_000),
+        "minute": (np.tile(sound, 30), RATE),
+        "shortest": (sound[RATE : RATE + 1600], RATE),
+        "too short": (sound[RATE : RATE + 1500], RATE),
+    }
+    for name, (signal, rate) in signals.items():
+        sf.write(tmp_path / f"{name}.wav", signal, rate, "PCM_16")
+    found = {name: one for name, one in zip(signals, Predictor(exported).files(tmp_path / f"{name}.wav" for name in signals), strict=True)}
+    assert found.pop("too short").problem.startswith("too_short")
+    for one in found.values():
+        assert one.problem == ""
+        assert sum(one.probabilities.values()) == pytest.approx(1)
+    difference = [abs(found["16k"].probabilities[name] - found["48k"].probabilities[name]) for name in made.CLASSES]
+    assert max(difference) < 0.02
+    assert found["minute"].speech_seconds > 30
+
+
 def test_auto_takes_int8_only_where_nothing_moves(line: Pipeline, models: Path, tmp_path: Path) -> None:
     """Random weights as wide as these do move probabilities in 8 bit; a regression that reads next to nothing does not notice."""
     found = line.export(models, tmp_path / "demo", "auto")
@@ -308,12 +334,15 @@ def elsewhere(folder: Path) -> None:
     [
         (lambda at: (at / "encoder.onnx").unlink(), "encoder.onnx not found"),
         (lambda at: (at / "encoder.onnx").write_bytes(b"x"), "encoder.onnx does not belong to its bundle.json"),
-        (lambda at: other_encoder(at, b"x"), "encoder.onnx is no ONNX model"),
+        (lambda at: other_encoder(at, b"x"), "encoder.onnx is not an ONNX model"),
         (looping, "encoder.onnx uses the operator 'Loop'"),
         (elsewhere, "encoder.onnx keeps weights in another file"),
         (lambda at: edit(at, width=31), r"encoder.onnx has the output states of .* \(1, any, 3, 32\); its facts say .* \(1, any, 3, 31\)"),
         (lambda at: edit(at, layers=[1, 2]), r"its facts say .* \(1, any, 2, 32\)"),
         (lambda at: edit(at, mel_bands=128), r"has the input mel of .* \(1, 80, any\); its facts say .* \(1, 128, any\)"),
+        (lambda at: edit(at, mel_bands=None), "whisper reads log-mel, and no other family does"),
+        (lambda at: edit(at, family="hubert"), "whisper reads log-mel, and no other family does"),
+        (lambda at: edit(at, family="hubert", mel_bands=None), r"has the inputs mel; its facts say signal"),
         (lambda at: edit(at, positions=1501), "positions"),
         (lambda at: edit(at, silence_seconds=1e9), "silence_seconds"),
     ],
@@ -328,19 +357,63 @@ def test_a_spoilt_encoder_is_refused(exported: Path, spoil: Any, message: str, t
         Predictor(folder)
 
 
-def test_other_families_are_described_and_not_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
+def test_a_variant_that_nobody_published_is_described_and_not_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
     (tmp_path / "hubert").mkdir()
-    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert"}')
+    (tmp_path / "hubert" / "config.json").write_text('{"model_type": "hubert", "conv_pos_batch_norm": true}')
     other = Pipeline(line.root, line.params, frozen.Chosen(tmp_path / "hubert", line.encoder.about), line.recordings)
     other.export(models, tmp_path / "demo")
-    assert "of the family hubert, and only whisper can be exported" in (tmp_path / "demo" / "README.md").read_text()
-    with pytest.raises(BundleError, match=r"holds no network \(the encoder tiny is of the family hubert"):
+    assert "of the encoder tiny: it has conv_pos_batch_norm, which cannot be exported" in (tmp_path / "demo" / "README.md").read_text()
+    with pytest.raises(BundleError, match=r"holds no network \(of the encoder tiny: it has conv_pos_batch_norm"):
         Predictor(tmp_path / "demo")
+
+
+def test_refit_fits_one_regression_on_all_clips(line: Pipeline, models: Path, tmp_path: Path) -> None:
+    facts = line.export(models, tmp_path / "refitted", model="refit")
+    assert facts.made == "refit"
+    assert facts.networks == [bundle.Member(fold=None, seed=0, temperature=None)]
+    assert bundle.read(tmp_path / "refitted") == facts
+    encoded, table = store.read(line.root / "encoded"), read_table(line.root / "clips")
+    assert encoded is not None
+    own = own_tokens(np.diff(encoded.offsets), table["samples"].to_numpy(), RATE, 50.0)
+    vectors = np.stack([pooled(encoded.clip(row)[:count]) for row, count in enumerate(own)])
+    target, rows = np.array([made.CLASSES.index(name) for name in table["emotion"]]), np.arange(len(table))
+    machine = fit(vectors, target, rows, rows, [1, 2, 3], 3, line.params.model.linear.model_copy(update={"layers": [1, 2, 3]})).machine
+    expected = machine.decisions(torch.from_numpy(vectors)).softmax(1).numpy()
+    predictor = Predictor(tmp_path / "refitted")
+    found = np.concatenate([predictor.networks(predictor.hear(path.read_bytes())) for path in line.recordings])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert (found.argmax(1) == target).all()  # it heard them all
+    card = (tmp_path / "refitted" / bundle.CARD).read_text(encoding="utf-8")
+    assert "fitted on all clips of the corpus" in card
+
+
+@pytest.mark.parametrize(
+    ("read", "layers"), [([[0], [1]], [1, 2]), ([[0], [0, 1], [1]], [1, 2]), ([[2], [2], [0]], [3]), ([[0], [1], [2]], [1, 2, 3])]
+)
+def test_a_refit_reads_the_layers_of_half_the_folds(read: list[list[int]], layers: list[int]) -> None:
+    folds = []
+    for places in read:
+        machine = Linear(4 * len(places), 3)
+        machine.columns.copy_(torch.cat([torch.arange(4 * place, 4 * place + 4) for place in places]))
+        folds.append(machine)
+    assert shared_layers(folds, [1, 2, 3], 2) == layers
+
+
+def test_a_refit_needs_hidden_states_and_a_regression(line: Pipeline, models: Path, tmp_path: Path) -> None:
+    settings = Export(model="refit", precision="float16")
+    with pytest.raises(SerError, match="needs the clips and hidden states"):
+        export(models, tmp_path / "demo", DEMO, None, settings, line.encoder, line.root / "clips")
+    (tmp_path / "none").mkdir()
+    store.write_facts(tmp_path / "none", None)
+    with pytest.raises(SerError, match="no hidden states of tiny"):
+        export(models, tmp_path / "demo", DEMO, None, settings, line.encoder, line.root / "clips", tmp_path / "none")
+    with pytest.raises(ParamsError, match="refit fits a regression, and"):
+        made.params(export__model="refit")
 
 
 def test_without_the_encoder_nothing_is_exported(line: Pipeline, models: Path, tmp_path: Path) -> None:
     with pytest.raises(SerError, match="reads the encoder tiny, and none is given"):
-        export(models, tmp_path / "demo", DEMO, None, Export(precision="auto"))
+        export(models, tmp_path / "demo", DEMO, None, Export(model="folds", precision="auto"))
     assert not (tmp_path / "demo").exists()
 
 

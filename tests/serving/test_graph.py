@@ -90,7 +90,7 @@ def with_functions() -> onnx.ModelProto:
         (with_functions(), "has functions or training steps of its own"),
         (doubled(sizes=("n", 4)), r"has the input x of tensor\(float\) \(any, 4\); its facts say tensor\(float\) \(any, 3\)"),
         (doubled(sizes=(5, 3)), r"has the input x of tensor\(float\) \(5, 3\); its facts say tensor\(float\) \(any, 3\)"),
-        (onnx.ModelProto(), r"is no ONNX model \(it holds no graph\)"),
+        (onnx.ModelProto(), r"is not an ONNX model \(it holds no graph\)"),
     ],
 )
 def test_what_no_export_made_is_refused(proto: onnx.ModelProto, message: str) -> None:

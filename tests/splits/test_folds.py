@@ -256,7 +256,7 @@ def test_a_recording_under_two_speakers_is_refused() -> None:
         ([*speakers(5), {"emotion": "sad"}], {}, "needs the speaker of every clip; 1 have none"),
         ([*speakers(6), {"emotion": "rare", "speaker": "00"}], {}, "no training clip of 'rare', which 1 speaker.*labels.classes"),
         ([*speakers(6), {"emotion": "rare", "speaker": "00"}], {"protocol": "random"}, "at least 3 clips of each emotion; 'rare' has 1"),
-        (speakers(6), {"protocol": "official"}, "no published folds travel with the project .*split.fold_file"),
+        (speakers(6), {"protocol": "official"}, "the project has no published folds for this corpus .*split.fold_file"),
         (speakers(6), {"protocol": "official", "fold_file": "no/such.csv"}, "split.fold_file: no/such.csv not found"),
         (speakers(6, ("a", "b"))[::3], {"folds": 5}, None),
     ],
@@ -361,7 +361,7 @@ def test_clips_that_a_fold_file_leaves_out_are_counted(demo_table: pd.DataFrame,
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no CSV"),
+        ("", "is not a CSV"),
         ("path,fold\na,1\n", "has no column part"),
         ("path,fold,part\na,1,train\nb,one,test\n", "line 3: fold 'one', part 'test'"),
         ("path,fold,part\na,1,dev\n", "line 2: fold '1', part 'dev'"),

@@ -77,7 +77,7 @@ def test_a_preset_on_top_of_an_experiment_is_said(project: Path) -> None:
     apply_overrides(project / "params.yaml", ["split.folds=3", "model.fusion=gate"])
     done = ran("make", "experiment", "PRESET=zenkov")
     assert done.returncode == 0, done.stderr
-    assert "this experiment carries it: split.folds (" in done.stderr  # the preset sets model.fusion itself
+    assert "this experiment includes: split.folds (" in done.stderr  # the preset sets model.fusion itself
     assert "differs from the last commit in: " in done.stdout
 
 
@@ -100,6 +100,19 @@ def test_make_reset_restores_params_and_nothing_else(project: Path) -> None:
     assert (project / "params.yaml").read_bytes() == committed
     assert (project / "Makefile").read_text().endswith("# mine\n")
     assert "already as in the last commit" in ran("make", "reset").stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "section"), [("+corpora.cafe.labels={classes: [sad]}", "corpora.cafe"), ("+features.tilt={db: 1}", "features.tilt")]
+)
+def test_make_reset_never_takes_a_new_corpus_or_view(project: Path, override: str, section: str) -> None:
+    apply_overrides(project / "params.yaml", [override])
+    before = (project / "params.yaml").read_bytes()
+    assert f"Commit {section} before `make reset`." in stage("stages.changes").stdout
+    done = ran("make", "reset")
+    assert done.returncode != 0
+    assert f"would remove {section} from params.yaml: commit first" in done.stderr
+    assert (project / "params.yaml").read_bytes() == before
 
 
 def test_without_a_commit_there_is_nothing_to_restore(project: Path) -> None:

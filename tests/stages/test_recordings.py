@@ -77,7 +77,7 @@ def test_removed_and_rewritten_recordings_are_noticed(params):
     os.utime(file, (later, later))
     assert recordings.stale("folder", params) == "1 recording removed, 1 changed"
     touched = Path("recordings/tense/ada/0.wav")
-    os.utime(touched, (later, later))  # a new time alone is no change
+    os.utime(touched, (later, later))  # a new time alone is not a change
     assert recordings.stale("folder", params) == "1 recording removed, 1 changed"
 
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from ser.model.baseline import fit
-from ser.training import at_once, inference, loop
+from ser.training import inference, loop, without_epochs
 from ser.training.optimisation import learning_rate
 from tests import made
 
 
-def fold(folder: Path, clips: int = 24, seed: int = 0) -> at_once.Fold:
+def fold(folder: Path, clips: int = 24, seed: int = 0) -> without_epochs.Fold:
     rows = np.arange(clips)
-    return at_once.Fold(1, seed, rows[rows % 4 != 3], rows[rows % 4 == 3], folder / "fold1.safetensors")
+    return without_epochs.Fold(1, seed, rows[rows % 4 != 3], rows[rows % 4 == 3], folder / "fold1.safetensors")
 
 
 def train(params, folder: Path, **kwargs):
@@ -114,7 +114,7 @@ def test_only_training_and_validation_clips_are_touched(tmp_path):
     params = made.params()
     corpus = made.corpus(params)
     rows = np.arange(24)
-    parts = at_once.Fold(1, 0, rows[:12], rows[12:18], tmp_path / "x.safetensors")
+    parts = without_epochs.Fold(1, 0, rows[:12], rows[12:18], tmp_path / "x.safetensors")
     clean, _ = loop.train_fold(corpus, parts, made.trained(params), lambda line: None)
     poisoned = made.corpus(params)
     for frames in poisoned.views.values():

@@ -14,7 +14,7 @@ from ser.encoders.pooled import own_tokens, pooled
 from ser.model import encoder_branch, linear
 from ser.model.linear import Linear
 from ser.params.model import Linear as LinearParams
-from ser.training import at_once, inference
+from ser.training import inference, without_epochs
 from tests import made
 from tests.training.test_loop import fold
 
@@ -112,7 +112,7 @@ def test_it_trains_is_stored_and_predicts_like_a_network(tmp_path, normalise):
     about = replace(made.trained(params), encoder=made.ENCODER)
     corpus = made.hearing(params)
     assert corpus.hidden.states is None
-    weights, history = at_once.train_linear(corpus, fold(tmp_path), about, print)
+    weights, history = without_epochs.train_linear(corpus, fold(tmp_path), about, print)
     assert history[0]["valid_ua"] == 1.0
     save_file(weights, tmp_path / "fold1-seed0.safetensors")
     about.write(tmp_path)
@@ -122,7 +122,7 @@ def test_it_trains_is_stored_and_predicts_like_a_network(tmp_path, normalise):
     p = inference.probabilities(loaded, corpus, np.arange(24), about.max_frames)
     np.testing.assert_allclose(p.sum(1), 1)
     assert (p.argmax(1) == corpus.target.numpy()).mean() > 0.9
-    again, _ = at_once.train_linear(corpus, fold(tmp_path), about, print)
+    again, _ = without_epochs.train_linear(corpus, fold(tmp_path), about, print)
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 

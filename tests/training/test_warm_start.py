@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ser.training import at_once, augment, batches, hidden, inference, loop
+from ser.training import augment, batches, hidden, inference, loop, without_epochs
 from tests import made
 from tests.training.test_loop import fold
 
@@ -34,7 +34,7 @@ def test_epoch_0_is_the_linear_model_and_a_candidate(tmp_path, fusion):
     loop.warm_start(state, corpus, parts, about(settings))
     alone = params(model__kind="linear")
     pooled = made.hearing(alone)
-    weights, history = at_once.train_linear(pooled, parts, about(alone), lambda line: None)
+    weights, history = without_epochs.train_linear(pooled, parts, about(alone), lambda line: None)
     machine = inference.Linear.shaped(weights)
     machine.load_state_dict(weights)
     expected = inference.probabilities(machine, pooled, np.arange(24), 1000)

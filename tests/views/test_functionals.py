@@ -25,7 +25,7 @@ from ser.serving.card import card
 from ser.serving.export import export
 from ser.serving.predict import Predictor
 from ser.signal import clips
-from ser.training import at_once, batches, inference
+from ser.training import batches, inference, without_epochs
 from ser.views import extraction, features, functionals
 from ser.views.normalise import scales
 from tests import made, predicted
@@ -225,7 +225,7 @@ def test_constants_are_left_out_and_small_units_are_not():
 def test_the_svm_learns_from_them_alone_and_decides_as_scikit_learns(tmp_path, normalise):
     params = settings(features__normalise=normalise)
     corpus, parts = loaded(tmp_path, features__normalise=normalise), fold(tmp_path)
-    weights, history = at_once.train_svm(corpus, parts, made.trained(params), lambda line: None)
+    weights, history = without_epochs.train_svm(corpus, parts, made.trained(params), lambda line: None)
     machine = baseline.Svm.shaped(weights)
     machine.load_state_dict(weights)
     x = corpus.functionals.double().numpy()[:, [0, 1, 3, 4, 5, 6]]
@@ -281,7 +281,7 @@ def test_such_a_model_is_described_with_its_licence_and_not_exported(tmp_path):
         models = tmp_path / normalise
         models.mkdir()
         made.trained(settings(features__normalise=normalise)).write(models)
-        facts = export(models, tmp_path / "exports" / normalise, DEMO, None, Export(precision="auto"))
+        facts = export(models, tmp_path / "exports" / normalise, DEMO, None, Export(model="folds", precision="auto"))
         text = (tmp_path / "exports" / normalise / "README.md").read_text()
         assert text == card(facts, 0)
         assert f"the 88 functionals of openSMILE's {told}" in text

@@ -11,8 +11,8 @@ from ser.params.model import Model
 
 
 class AlternatingCoattention(Fusion):
-    """Alternating co-attention of Lu et al. 2016 (arXiv 1606.00061): three looks, each guided by what the
-    last one saw.
+    """Alternating co-attention of Lu et al. 2016 (arXiv 1606.00061): three attention steps, each
+    guided by the result of the previous one.
 
     look(M, g): H = tanh(M W_m + g W_g); p = softmax(H w), each look with weights of its own.
     p_s = look(A, 0); p_x = look(X, Σ p_s A); p_a = look(A, Σ p_x X); z = [pool(p_a, V_a) ; pool(p_x, V_x)].

@@ -14,9 +14,9 @@ from ser.params.model import Model
 class HierarchicalGate(Fusion):
     """The two levels that Hashem et al. 2025 (PeerJ CS 3254) call hierarchical co-attention, as coded there.
 
-    Level 1 joins the CNNs u, v: α = σ(u + v); c = α ⊙ u + α ⊙ v. Here a *is* u + v, for the CNNs' joint
-    projection is the sum of
-    one projection each. Level 2 joins c and the Transformer's t = x: C = W_c c + b_c; T = W_t t + b_t;
+    Level 1 joins the CNNs u, v: α = σ(u + v); c = α ⊙ u + α ⊙ v. Here a = u + v, because one
+    projection of the concatenated CNN tokens equals the sum of one projection per CNN.
+    Level 2 joins c and the Transformer's t = x: C = W_c c + b_c; T = W_t t + b_t;
     α = σ(C ⊙ T) with ``gate_op: mul`` or σ(C + T) with ``add``; z = α ⊙ (C + T).
     """
 

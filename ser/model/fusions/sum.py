@@ -10,7 +10,7 @@ from ser.params.model import Model
 
 
 class Sum(Fusion):
-    """z = W_a v_a + W_x v_x + b: linear in both, the honest control for every gate."""
+    """z = W_a v_a + W_x v_x + b: linear in both sides; the baseline that a gate must beat."""
 
     formula = "z = W_a v_a + W_x v_x + b"
     pooled = True

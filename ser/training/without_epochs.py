@@ -1,4 +1,4 @@
-"""Models that are fitted at once, in place of a network and its epochs; and what all trainings share: a fold, its scores, its history."""
+"""Fit the SVM and the regression, which have no epochs. Also shared by all trainings: ``Fold``, ``HISTORY`` and ``score``."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ LIBRARIES = ("numpy", "scipy", "soundfile", "soxr", "webrtcvad-wheels", "librosa
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class Provenance:
     """Where a result was made.
 
     Attributes:
@@ -40,10 +40,10 @@ class Circumstances:
     libraries: dict[str, str]
 
 
-def circumstances() -> Circumstances:
-    """The circumstances of this process, in its working directory."""
+def provenance() -> Provenance:
+    """Where this process runs: revision, machine, libraries, in its working directory."""
     versions = {name: _version(name) for name in LIBRARIES}
-    return Circumstances(
+    return Provenance(
         revision=_output("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"),
         cpu=_cpu(),
         cores=cores(),

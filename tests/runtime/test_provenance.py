@@ -5,36 +5,36 @@ from __future__ import annotations
 import os
 import subprocess
 
-from ser.runtime.circumstances import LIBRARIES, circumstances
+from ser.runtime.provenance import LIBRARIES, provenance
 
 
-def test_circumstances_without_cpu_affinity_as_on_macos(monkeypatch):
+def test_provenance_without_cpu_affinity_as_on_macos(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    assert circumstances().cores == 7
+    assert provenance().cores == 7
 
 
 def test_the_revision_says_whether_tracked_files_were_changed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert circumstances().revision == ""  # outside git
+    assert provenance().revision == ""  # outside git
     (tmp_path / "file").write_text("one")
     commit = ["git", "-c", "user.email=a@example.org", "-c", "user.name=A", "commit", "-qm", "one"]
     for command in (["git", "init", "-q"], ["git", "add", "file"], commit):
         subprocess.run(command, check=True)
-    clean = circumstances().revision
+    clean = provenance().revision
     assert len(clean) == 12
     (tmp_path / "file").write_text("two")
-    assert circumstances().revision == f"{clean}-dirty"
+    assert provenance().revision == f"{clean}-dirty"
 
 
 def test_versions_are_those_of_installed_packages(monkeypatch):
-    monkeypatch.setattr("ser.runtime.circumstances.LIBRARIES", ("numpy", "no-such-package"))
-    assert list(circumstances().libraries) == ["numpy"]
+    monkeypatch.setattr("ser.runtime.provenance.LIBRARIES", ("numpy", "no-such-package"))
+    assert list(provenance().libraries) == ["numpy"]
     assert "no-such-package" not in LIBRARIES
 
 
 def test_no_graphics_card_is_no_error(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert circumstances().gpu == []
+    assert provenance().gpu == []

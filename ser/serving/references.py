@@ -1,0 +1,175 @@
+"""What may be named as a bundle: a folder, a zip, an http(s) address with its sha256, or one that lies in the package."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO
+
+from ser.runtime.disk import written_whole
+from ser.runtime.machine import cache_dir
+from ser.serving.bundle import CARD, ENCODER, FACTS, LICENCE, MODEL, BundleError
+
+PACKAGED = Path(__file__).resolve().parents[1] / "bundles"
+"""Folder of the bundles that travel with the package."""
+FILES = (MODEL, ENCODER, FACTS, CARD, LICENCE)
+"""Files of a bundle; no other is taken from a zip."""
+MOST = 1 << 30
+"""Bytes of a packed bundle, and of all that is in it, at most."""
+SECONDS = 30.0
+"""Wait for a server's next bytes at most."""
+BLOCK = 1 << 20
+ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+
+
+def packaged() -> list[Path]:
+    """Folders of the bundles in the package, by name."""
+    return sorted(path.parent for path in PACKAGED.glob("*/bundle.json"))
+
+
+def exported(exports: Path) -> list[Path]:
+    """Folders of the bundles in ``exports/``, by name."""
+    return sorted(path.parent for path in exports.glob("*/bundle.json"))
+
+
+def default(exports: Path) -> Path:
+    """The bundle to use when none is named: the only one in ``exports`` besides the demo's, else the one in the package, else the demo's.
+
+    Raises:
+        BundleError: if there is none, or a choice.
+    """
+    found, travelling = exported(exports), packaged()
+    real = [path for path in found if path.name != "demo"] or travelling[:1] or found
+    if len(real) == 1:
+        return real[0]
+    if not found:
+        raise BundleError(f"no exported model in {exports.absolute()}: run `dvc repro`, or name one with --bundle")
+    raise BundleError(f"several exported models ({', '.join(map(str, real))}): name one with --bundle")
+
+
+def opened(name: str | Path) -> Path:
+    """The folder of a bundle; a zip is unpacked and an address fetched into the cache, once.
+
+    Args:
+        name: a folder; a zip; ``https://…/bundle.zip#sha256=HEX``; or the name of a bundle in the package.
+
+    Raises:
+        BundleError: if it is none of these, cannot be fetched, has another checksum, or is too large.
+    """
+    text = str(name)
+    if ADDRESS.match(text):
+        return _fetched(text)
+    path = Path(text)
+    if not path.exists() and (PACKAGED / text / FACTS).is_file() and path.name == text:
+        return PACKAGED / text
+    if path.is_file() and zipfile.is_zipfile(path):
+        with path.open("rb") as packed:
+            return _unpacked(packed, path.name, _sha256(packed, path.name))
+    return path
+
+
+def _cache(sha256: str) -> Path:
+    return cache_dir(None) / "bundles" / sha256
+
+
+def _sha256(stream: IO[bytes], name: str) -> str:
+    digest, size = hashlib.sha256(), 0
+    while block := stream.read(BLOCK):
+        size += len(block)
+        if size > MOST:
+            raise BundleError(f"{name} has more than {MOST} bytes: no bundle is that large")
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _fetched(address: str) -> Path:
+    url, _, mark = address.partition("#")
+    wanted = mark.removeprefix("sha256=").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", wanted):
+        raise BundleError(f"{url}: an address needs the checksum of what lies there; write {url}#sha256= and 64 hexadecimal digits")
+    if (_cache(wanted) / FACTS).is_file():
+        return _cache(wanted)
+    with tempfile.TemporaryFile() as packed:
+        for block in _blocks(url):
+            packed.write(block)
+        packed.seek(0)
+        if (found := _sha256(packed, url)) != wanted:
+            raise BundleError(f"{url} has the sha256 {found}, not the one that was given: ask who gave you the address")
+        return _unpacked(packed, url, wanted)
+
+
+class SameSafety(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect from https to https only, and never to anything but http(s)."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request to follow with, as urllib asks for it.
+
+        Raises:
+            BundleError: where it is not followed.
+        """
+        if not ADDRESS.match(newurl) or (req.full_url.lower().startswith("https:") and not newurl.lower().startswith("https:")):
+            raise BundleError(f"{req.full_url} leads to {newurl[:200]}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _blocks(url: str) -> Iterator[bytes]:
+    """What lies at an address, in pieces, ``MOST`` bytes at most."""
+    try:
+        with urllib.request.build_opener(SameSafety).open(url, timeout=SECONDS) as answer:
+            size, claimed = 0, answer.length
+            while block := answer.read(BLOCK):
+                size += len(block)
+                if size > MOST:
+                    raise BundleError(f"{url} gives more than {MOST} bytes: no bundle is that large")
+                yield block
+            if claimed is not None and size < claimed:
+                raise BundleError(f"{url} broke off after {size} of {claimed} bytes: try again")
+    except urllib.error.HTTPError as error:
+        raise BundleError(f"{url} cannot be fetched: status {error.code} {error.reason}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise BundleError(f"{url} cannot be fetched: {getattr(error, 'reason', None) or error}") from None
+
+
+def _unpacked(packed: IO[bytes], name: str, sha256: str) -> Path:
+    """Unpack the files of a bundle, at the top of the zip or in its only folder, into the cache."""
+    folder = _cache(sha256)
+    if (folder / FACTS).is_file():
+        return folder
+    try:
+        with zipfile.ZipFile(packed) as archive:
+            there = {info.filename: info for info in archive.infolist()}
+            inside = [path for path in there if path == FACTS or (path.endswith(f"/{FACTS}") and path.count("/") == 1)]
+            if len(inside) != 1:
+                raise BundleError(f"{name} holds {len(inside)} files {FACTS}, and a packed bundle has one")
+            top = inside[0].removesuffix(FACTS)
+            members = [there[top + file] for file in FILES if top + file in there]
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(folder) as partial:
+                _write(archive, members, partial, name)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise BundleError(f"{name} is not a whole zip ({error}): copy it again") from None
+    except OSError as error:
+        raise BundleError(f"{name} cannot be unpacked into {folder.parent}: {error.strerror or error}; set SER_CACHE_DIR") from None
+    return folder
+
+
+def _write(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, name: str) -> None:
+    """Write members under their own names; what is counted are the bytes that come, not those that the zip claims."""
+    left = MOST
+    for member in members:
+        with archive.open(member) as source, (folder / os.path.basename(member.filename)).open("wb") as target:
+            while block := source.read(BLOCK):
+                left -= len(block)
+                if left < 0:
+                    raise BundleError(f"{name} unpacks to more than {MOST} bytes: no bundle is that large")
+                target.write(block)

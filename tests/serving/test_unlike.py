@@ -1,0 +1,48 @@
+"""What is said of recordings that are unlike the training clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ser.evaluation.robustness import Condition, perturb
+from ser.serving.bundle import Typical
+from ser.serving.unlike import measure, unlike
+
+RATE = 16_000
+TYPICAL = Typical(clips=1, bandwidth_hz=6900.0, range_db=30.0, clipped=0.001)
+
+
+def speech() -> np.ndarray:
+    """Bursts of full-band sound with near silence between them, float32 (32000,)."""
+    random = np.random.default_rng(0)
+    gaps = np.repeat(np.where(np.arange(20) % 3 == 0, 1e-3, 0.2), 1600)
+    return (gaps * random.uniform(-1, 1, 32_000)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("condition", "says"),
+    [
+        (Condition("clean"), []),
+        (Condition("gain", -12.0), []),
+        (Condition("noise", 20.0), ["noisy"]),
+        (Condition("noise", 0.0), ["noisy"]),
+        (Condition("telephone"), ["heard up to 3."]),
+        (Condition("gain", 30.0), ["clipped"]),
+    ],
+)
+def test_what_the_robustness_study_does_is_noticed(condition: Condition, says: list[str]) -> None:
+    found = unlike(measure(perturb(speech(), condition, RATE, (0,)), RATE), TYPICAL)
+    assert [phrase[: len(begin)] for phrase, begin in zip(found, says, strict=True)] == says
+
+
+def test_noise_alone_has_no_range() -> None:
+    assert measure(np.random.default_rng(0).normal(0, 0.1, 48_000), RATE).range_db < 3
+
+
+@pytest.mark.parametrize("signal", [np.zeros(1), np.zeros(8000), np.full(100, 0.5), np.ones(320_000)])
+def test_any_clip_can_be_measured(signal: np.ndarray) -> None:
+    measured = measure(signal, RATE)
+    assert 0 <= measured.bandwidth_hz <= RATE / 2
+    assert measured.range_db >= 0
+    assert 0 <= measured.clipped <= 1
