@@ -30,7 +30,7 @@ def hashes(*fusions: str, processor: str | None = None, timeout: float = 600, **
     emulator = [] if processor is None else [str(QEMU), "-cpu", processor]
     plain = {name: value for name, value in os.environ.items() if name not in kernels.OF_NUMPY | kernels.OF_TORCH}
     paths = os.pathsep.join([str(ROOT), sysconfig.get_path("purelib")])
-    own = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    own = {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "EMULATED": processor or ""}
     words = [*emulator, interpreter, str(Path("tests/emulated.py")), *fusions]
     done = subprocess.run(words, cwd=ROOT, env={**plain, **own, **environment}, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr[-2000:]

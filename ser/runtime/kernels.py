@@ -29,7 +29,7 @@ OF_TORCH = {
 
 OF_NUMPY = {
     "OPENBLAS_CORETYPE": "Haswell",  # the BLAS of numpy, scipy and scikit-learn, a copy each
-    "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",  # all of numpy's choices; costs nothing that can be measured
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # numpy's loops with AVX-512: its logarithms differ there
 }
 """The choices of numpy, scipy and scikit-learn."""
 
