@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from ser.params.model import FUSIONS
 from tests.dependencies import needed_by, tracked_by
-from tests.pipeline import ROOT, Project
+from tests.pipeline import AGAINST, ROOT, Project
 
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 
@@ -55,10 +55,11 @@ def test_found_is_kept_plus_rejected(finished):
 
 
 def test_same_seed_same_bytes(finished):
-    """All stages again from nothing: every hash in dvc.lock and every metric stays, in another commit too."""
+    """All stages again from nothing, with every variable set that chooses other kernels: every hash in dvc.lock and every metric stays, in
+    another commit too."""
     lock = finished.folder / "dvc.lock"
     before = lock.read_bytes()
-    forced = finished.run("dvc", "repro", "--force")
+    forced = finished.run("dvc", "repro", "--force", **AGAINST)
     assert ran(forced.stdout) == set(STAGES)
     assert lock.read_bytes() == before
     assert finished.run("git", "status", "--porcelain").stdout == ""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ser.model.branches import Tokens
+from ser.model.norm import root
 from ser.params.model import Model
 
 SMALLEST_VARIANCE = 1e-5
@@ -41,7 +42,7 @@ class Pool(nn.Module):
             if not self.deviation:
                 return mean
             variance = weighted(weights.float(), values.square()) - mean.square()
-            return torch.cat([mean, (variance.clamp_min(0) + SMALLEST_VARIANCE).sqrt()], 1)  # the root has no finite gradient at 0
+            return torch.cat([mean, root(variance.clamp_min(0) + SMALLEST_VARIANCE)], 1)  # the root has no finite gradient at 0
 
     def evenly(self, tokens: Tokens) -> Tensor:
         """Pool with equal weights, (B, N, d) → (B, s)."""
