@@ -117,6 +117,8 @@ AFTER = {
         ("preprocess.vad.method", "none", "preprocess"),
         ("preprocess.min_seconds", 0.2, "preprocess"),
         ("split.seed", 5, "split"),
+        ("corpora.demo.split", {"seed": 5}, "split"),
+        ("corpora.folder.split.folds", 3, "nothing"),
         ("features.log_mel.n_mels", 40, "features"),
         ("features.functionals", "egemaps", "features"),
         ("features.encoder", {"name": "whisper-base", "layers": [1, 2]}, "encode"),
