@@ -68,7 +68,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
             for seed in trained.seeds
             for file in [f"fold{fold}-seed{seed}.safetensors"]
         ]
-        history = jobs.train(planned, params.runtime)
+        history = jobs.train(planned, params.runtime, paths.log)
         if not above:
             pd.DataFrame(history, columns=without_epochs.HISTORY).to_csv(partial / "history.csv", index=False, lineterminator="\n")
             checkpoint.write_checksums(partial)
