@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -14,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ser.runtime.disk import written_whole
 from ser.runtime.workers import spread, start_early
 from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array
+from ser.signal.damage import Damage, damage
 from ser.signal.summary import summarise
 
 CHUNK = 32
@@ -44,6 +46,7 @@ class Prepared:
     Attributes:
         pcm: what is left, int16, shape (n,), n ≥ 1.
         source_seconds: length before VAD.
+        damage: what is wrong with the recording; None where it is whole.
         removed: share that VAD removed or set to zero, 0–1.
         no_speech: VAD detected none, so the whole signal was kept.
         snr_db: level of the speech over the level of the pauses; NaN without pauses or without a detector.
@@ -56,6 +59,7 @@ class Prepared:
     no_speech: bool
     snr_db: float
     content: str
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,18 @@ class Chunk:
 
 
 def prepare(data: bytes, settings: Preprocess) -> Prepared:
-    """A recording's bytes → its clip. The predictor calls this too.
+    """A recording's bytes → its clip.
 
     Raises:
-        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``too_short``, ``clipped`` or
-            ``silent``.
+        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``damaged``, ``too_short``,
+            ``clipped`` or ``silent``.
     """
     channels, rate = audio.read(data)
-    return detect(checked(channels, rate, audio.clipped(channels), settings, bool(channels.any())), settings)
+    found = damage(io.BytesIO(data), len(channels) / rate)
+    if found is not None and found.missing > settings.max_missing:
+        raise audio.AudioError("damaged", f"{found}; at most {settings.max_missing:.0%} may be missing")
+    pcm = checked(channels, rate, audio.clipped(channels), settings, bool(channels.any()))
+    return replace(detect(pcm, settings), damage=found)
 
 
 def checked(channels: np.ndarray, rate: int, share: float, settings: Preprocess, sound: bool) -> np.ndarray:
@@ -240,6 +248,7 @@ def _row(one: Found, prepared: Prepared, offset: int) -> dict[str, Any]:
         "offset": offset,
         "samples": len(prepared.pcm),
         "source_seconds": prepared.source_seconds,
+        "missing": prepared.damage.missing if prepared.damage else 0.0,
         "removed": prepared.removed,
         "no_speech": prepared.no_speech,
         "snr_db": prepared.snr_db,
@@ -250,6 +259,7 @@ def _row(one: Found, prepared: Prepared, offset: int) -> dict[str, Any]:
 def _as_text(row: dict[str, Any]) -> list[str]:
     formats: dict[str, Callable[[Any], str]] = {
         "source_seconds": "{:.6f}".format,
+        "missing": "{:.6f}".format,
         "removed": "{:.6f}".format,
         "snr_db": lambda value: "" if math.isnan(value) else f"{value:.2f}",
     }
