@@ -188,7 +188,11 @@ def _mp3(stream: IO[bytes], found: float) -> Damage | None:
     """MP3: the count of frames in the first one (Xing, Info), or the time of all bytes at the rate of the frames in the chain."""
     stream.seek(0)
     head = stream.read(10)
-    tag = 10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)) if head[:3] == b"ID3" else 0
+    tag = (
+        10 + sum((byte & 127) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        if head[:3] == b"ID3" and len(head) == 10
+        else 0
+    )
     stream.seek(tag)
     data = stream.read(4096)
     first = _frame(data)
