@@ -46,4 +46,4 @@ class Preprocess(Section):
     max_rejected: float = Field(ge=0, le=1)
     """The stage fails when a larger share of a corpus is rejected."""
     deduplicate: bool
-    """Keep only one of several recordings with the same decoded audio."""
+    """Keep only one of several recordings with the same decoded audio, and none where their labels or speakers contradict each other."""

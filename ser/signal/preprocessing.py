@@ -33,6 +33,7 @@ from ser.runtime.workers import spread, start_early
 from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array
 from ser.signal.damage import Damage, damage
+from ser.signal.doubles import contradiction, without
 from ser.signal.summary import summarise
 
 CHUNK = 32
@@ -185,7 +186,8 @@ def _write_clips(
     """
     rows: list[dict[str, Any]] = []
     rejected: list[tuple[str, str, str]] = []
-    first_with: dict[str, str] = {}  # content → clip
+    first_with: dict[str, Found] = {}  # by content
+    disputed: dict[str, str] = {}  # content of recordings whose labels contradict each other → one that contradicts the first
     outcomes = itertools.chain.from_iterable(spread(prepare_chunk, _chunks(recordings, settings), runtime))
     with growing_array(folder / "audio.npy", np.int16) as writer:
         progress = tqdm(outcomes, desc=f"preprocess {name}", total=len(recordings), unit="clip", mininterval=0.5)
@@ -193,11 +195,19 @@ def _write_clips(
             if not isinstance(outcome, Prepared):
                 rejected.append((one.clip, *outcome))
             elif settings.deduplicate and outcome.content in first_with:
-                rejected.append((one.clip, "duplicate", f"same audio as {first_with[outcome.content]}"))
+                first = first_with[outcome.content]
+                if said := contradiction(one, first):
+                    disputed.setdefault(outcome.content, contradiction(first, one))
+                    rejected.append((one.clip, "contradictory", said))
+                else:
+                    rejected.append((one.clip, "duplicate", f"same audio as {first.clip}"))
             else:
-                first_with[outcome.content] = one.clip
+                first_with[outcome.content] = one
                 rows.append(_row(one, outcome, writer.length))
                 writer.append(outcome.pcm)
+    if disputed:
+        rejected += [(row["clip"], "contradictory", disputed[row["content"]]) for row in rows if row["content"] in disputed]
+        rows = without(rows, disputed, folder / "audio.npy")
     return rows, rejected
 
 
