@@ -90,6 +90,7 @@ def _made() -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any], str]:
             values |= {"gender": ("female", "male")[actor % 2], "language": "English", "channel": "speech"}
             values |= {"intensity": "" if emotion == "neutral" else ("normal", "strong")[take % 2]}
             values |= {"offset": 0, "samples": int(random.integers(8000, 80000)), "source_seconds": 4.0, "removed": 0.2, "no_speech": False}
+            values["missing"] = 0.0
             rows.append({**values, "snr_db": float(random.uniform(5, 45))})
     table = pd.DataFrame(rows).astype(COLUMNS)
     number = table["emotion"].map({name: index for index, name in enumerate(CLASSES)}).to_numpy(dtype=np.int64)

@@ -46,6 +46,7 @@ def clips(speakers: int = 8, takes: int = 16, classes: tuple[str, ...] = CLASSES
                     "offset": start,
                     "samples": samples,
                     "source_seconds": samples / RATE + 0.5,
+                    "missing": 0.0,
                     "removed": 0.1,
                     "no_speech": False,
                     "snr_db": random.uniform(5, 40),

@@ -41,7 +41,9 @@ class Preprocess(Section):
     """Recordings shorter than this before VAD are rejected."""
     max_clipped: float = Field(gt=0, le=1)
     """Recordings with a larger share of full-scale samples are rejected."""
+    max_missing: float = Field(0.05, ge=0, le=1)
+    """Recordings of which a larger share is missing (cut off, or unreadable in the middle) are rejected as damaged; 1 rejects none."""
     max_rejected: float = Field(ge=0, le=1)
     """The stage fails when a larger share of a corpus is rejected."""
     deduplicate: bool
-    """Keep only one of several recordings with the same decoded audio."""
+    """Keep only one of several recordings with the same decoded audio, and none where their labels or speakers contradict each other."""

@@ -179,6 +179,8 @@ def _predict(options: argparse.Namespace) -> int:
     found = list(_shown(predictions, options.form, bundle, sys.stdout, options.top))
     problems = [prediction for prediction in found if prediction.problem]
     for prediction in found:
+        if prediction.damage:
+            print(printable(f"warning: {prediction.path}: damaged: {prediction.damage}"), file=sys.stderr)
         for warning in prediction.warnings:
             print(printable(f"warning: {prediction.path}: unlike the training clips: {warning}"), file=sys.stderr)
     for prediction in problems:
@@ -245,7 +247,7 @@ def _row(prediction: Prediction, classes: list[str]) -> list[str]:
     values = [f"{prediction.probabilities[name]:.6g}" if prediction.probabilities else "" for name in classes]
     seconds = [f"{value:.3f}" for value in (prediction.seconds, prediction.speech_seconds)]
     path, emotion, problem = map(no_formula, (prediction.path, prediction.emotion, prediction.problem))
-    return [path, emotion, *seconds, str(prediction.no_speech).lower(), problem, "; ".join(prediction.warnings), *values]
+    return [path, emotion, *seconds, str(prediction.no_speech).lower(), problem, "; ".join(prediction.cautions), *values]
 
 
 def _entry(prediction: Prediction, top: int | None) -> dict[str, Any]:
@@ -258,7 +260,7 @@ def _entry(prediction: Prediction, top: int | None) -> dict[str, Any]:
         "speech_seconds": round(prediction.speech_seconds, 3),
         "no_speech": prediction.no_speech,
         "problem": prediction.problem or None,
-        "warnings": list(prediction.warnings),
+        "warnings": prediction.cautions,
     }
 
 

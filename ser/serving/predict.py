@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -24,6 +24,7 @@ from ser.serving.prediction import Prediction
 from ser.serving.unlike import measure, unlike
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
+from ser.signal.damage import damage
 from ser.signal.preprocessing import Prepared, applied
 from ser.signal.stream import MINUTES, parts
 from ser.views.features import extract, widths
@@ -54,6 +55,8 @@ class Heard:
     pooled: np.ndarray | None = None
     unlike: tuple[str, ...] = ()
     """How the clip differs from the training clips, one phrase each (``ser.serving.unlike``)."""
+    damage: str = ""
+    """What is cut off or unreadable in the recording whose last part this is; empty where it is whole."""
 
 
 class Predictor:
@@ -128,13 +131,19 @@ class Predictor:
             AudioError: if none can, or it cannot be decoded.
         """
         problem: AudioError | None = None
-        any_heard = False
+        last: Heard | None = None
+        seconds = 0.0
         for part in parts(stream, self.bundle.preprocess, self.minutes):
+            seconds += part.seconds
             if part.problem is None:
-                any_heard = True
-                yield self.listen(applied(part.pcm, part.speech, self.bundle.preprocess))
+                if last is not None:
+                    yield last
+                last = self.listen(applied(part.pcm, part.speech, self.bundle.preprocess))
             problem = problem or part.problem
-        if not any_heard and problem is not None:
+        found = damage(stream, seconds)  # known at the end only
+        if last is not None:
+            yield replace(last, damage=str(found or ""))
+        elif problem is not None:
             raise problem
 
     def judged(self, name: str, heard_parts: Iterable[Heard], speaker: dict[str, Statistics] | None) -> Prediction:
@@ -159,6 +168,7 @@ class Predictor:
             speech_seconds=sum(one.speech_seconds for one in counted),
             no_speech=not with_speech,
             warnings=tuple(dict.fromkeys(said for one in counted for said in one.warnings)),
+            damage=each[-1].damage,
             least=self.least,
         )
 
@@ -255,7 +265,8 @@ class Predictor:
         named = {name: float(value) for name, value in zip(self.bundle.classes, p, strict=True)}
         prepared = heard.prepared
         left = prepared.source_seconds * (1 - prepared.removed)
-        return Prediction(name, named, prepared.source_seconds, left, prepared.no_speech, warnings=heard.unlike, least=self.least)
+        facts = prepared.source_seconds, left, prepared.no_speech
+        return Prediction(name, named, *facts, warnings=heard.unlike, least=self.least, damage=heard.damage)
 
 
 def _opened(path: str | Path) -> IO[bytes]:

@@ -30,6 +30,7 @@ class Prediction:
         problem: why there is no prediction; empty otherwise.
         warnings: how the recording differs from the training clips, one phrase each.
         least: probability below which no class is an answer, 0–1.
+        damage: what is cut off or unreadable in it; empty where it is whole.
     """
 
     path: str
@@ -40,6 +41,12 @@ class Prediction:
     problem: str = ""
     warnings: tuple[str, ...] = ()
     least: float = 0.0
+    damage: str = ""
+
+    @property
+    def cautions(self) -> list[str]:
+        """All that makes the answer doubtful, one phrase each, the damage first."""
+        return [*([f"damaged: {self.damage}"] if self.damage else []), *self.warnings]
 
     @property
     def emotion(self) -> str:

@@ -32,6 +32,7 @@ COLUMNS = {
     "offset": "int64",  # first sample in audio.npy
     "samples": "int64",
     "source_seconds": "float64",  # length before VAD
+    "missing": "float64",  # share of the recording that is cut off or unreadable, 0–1
     "removed": "float64",  # share of the signal that VAD removed, 0–1
     "no_speech": "bool",  # VAD detected none, so the whole signal was kept
     "snr_db": "float64",  # level of the speech over the level of the pauses; NaN without pauses

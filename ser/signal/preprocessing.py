@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -14,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from ser.runtime.disk import written_whole
 from ser.runtime.workers import spread, start_early
 from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array
+from ser.signal.damage import Damage, damage
+from ser.signal.doubles import contradiction, without
 from ser.signal.summary import summarise
 
 CHUNK = 32
@@ -44,6 +47,7 @@ class Prepared:
     Attributes:
         pcm: what is left, int16, shape (n,), n ≥ 1.
         source_seconds: length before VAD.
+        damage: what is wrong with the recording; None where it is whole.
         removed: share that VAD removed or set to zero, 0–1.
         no_speech: VAD detected none, so the whole signal was kept.
         snr_db: level of the speech over the level of the pauses; NaN without pauses or without a detector.
@@ -56,6 +60,7 @@ class Prepared:
     no_speech: bool
     snr_db: float
     content: str
+    damage: Damage | None = None
 
 
 @dataclass(frozen=True)
@@ -72,14 +77,18 @@ class Chunk:
 
 
 def prepare(data: bytes, settings: Preprocess) -> Prepared:
-    """A recording's bytes → its clip. The predictor calls this too.
+    """A recording's bytes → its clip.
 
     Raises:
-        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``too_short``, ``clipped`` or
-            ``silent``.
+        AudioError: ``unreadable``, ``empty``, ``nonfinite``, ``too_long``, ``damaged``, ``too_short``,
+            ``clipped`` or ``silent``.
     """
     channels, rate = audio.read(data)
-    return detect(checked(channels, rate, audio.clipped(channels), settings, bool(channels.any())), settings)
+    found = damage(io.BytesIO(data), len(channels) / rate)
+    if found is not None and found.missing > settings.max_missing:
+        raise audio.AudioError("damaged", f"{found}; at most {settings.max_missing:.0%} may be missing")
+    pcm = checked(channels, rate, audio.clipped(channels), settings, bool(channels.any()))
+    return replace(detect(pcm, settings), damage=found)
 
 
 def checked(channels: np.ndarray, rate: int, share: float, settings: Preprocess, sound: bool) -> np.ndarray:
@@ -177,7 +186,8 @@ def _write_clips(
     """
     rows: list[dict[str, Any]] = []
     rejected: list[tuple[str, str, str]] = []
-    first_with: dict[str, str] = {}  # content → clip
+    first_with: dict[str, Found] = {}  # by content
+    disputed: dict[str, str] = {}  # content of recordings whose labels contradict each other → one that contradicts the first
     outcomes = itertools.chain.from_iterable(spread(prepare_chunk, _chunks(recordings, settings), runtime))
     with growing_array(folder / "audio.npy", np.int16) as writer:
         progress = tqdm(outcomes, desc=f"preprocess {name}", total=len(recordings), unit="clip", mininterval=0.5)
@@ -185,11 +195,19 @@ def _write_clips(
             if not isinstance(outcome, Prepared):
                 rejected.append((one.clip, *outcome))
             elif settings.deduplicate and outcome.content in first_with:
-                rejected.append((one.clip, "duplicate", f"same audio as {first_with[outcome.content]}"))
+                first = first_with[outcome.content]
+                if said := contradiction(one, first):
+                    disputed.setdefault(outcome.content, contradiction(first, one))
+                    rejected.append((one.clip, "contradictory", said))
+                else:
+                    rejected.append((one.clip, "duplicate", f"same audio as {first.clip}"))
             else:
-                first_with[outcome.content] = one.clip
+                first_with[outcome.content] = one
                 rows.append(_row(one, outcome, writer.length))
                 writer.append(outcome.pcm)
+    if disputed:
+        rejected += [(row["clip"], "contradictory", disputed[row["content"]]) for row in rows if row["content"] in disputed]
+        rows = without(rows, disputed, folder / "audio.npy")
     return rows, rejected
 
 
@@ -240,6 +258,7 @@ def _row(one: Found, prepared: Prepared, offset: int) -> dict[str, Any]:
         "offset": offset,
         "samples": len(prepared.pcm),
         "source_seconds": prepared.source_seconds,
+        "missing": prepared.damage.missing if prepared.damage else 0.0,
         "removed": prepared.removed,
         "no_speech": prepared.no_speech,
         "snr_db": prepared.snr_db,
@@ -250,6 +269,7 @@ def _row(one: Found, prepared: Prepared, offset: int) -> dict[str, Any]:
 def _as_text(row: dict[str, Any]) -> list[str]:
     formats: dict[str, Callable[[Any], str]] = {
         "source_seconds": "{:.6f}".format,
+        "missing": "{:.6f}".format,
         "removed": "{:.6f}".format,
         "snr_db": lambda value: "" if math.isnan(value) else f"{value:.2f}",
     }

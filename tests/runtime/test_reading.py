@@ -32,6 +32,7 @@ def data(tmp_path: Path) -> Path:
         (tmp_path / folder / "demo").mkdir(parents=True)
     table = pd.DataFrame({name: [""] * 3 for name in clips.COLUMNS})
     table = table.assign(clip=NAMES, emotion="sad", offset=np.cumsum(LENGTHS) - LENGTHS, samples=LENGTHS, source_seconds=0.5, removed=0.25)
+    table = table.assign(missing=0.0)
     table.assign(no_speech=False, content="0123").to_csv(tmp_path / "clips/demo/clips.csv", index=False, lineterminator="\n")
     np.save(tmp_path / "clips/demo/audio.npy", np.arange(9, dtype=np.int16))
     for name, width in features.widths(PARAMS.features).items():

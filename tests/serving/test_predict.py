@@ -424,6 +424,21 @@ def test_a_recording_without_speech_says_so(made: Path, tmp_path: Path) -> None:
     assert "no speech found: all of it was judged" in done.stdout
 
 
+def test_a_damaged_recording_is_judged_with_a_warning(made: Path, predictor: Predictor, tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole.wav", 0.1 * np.random.default_rng(0).normal(size=32000), 16000)
+    half = tmp_path / "half.wav"
+    half.write_bytes(whole.read_bytes()[:32044])
+    found = {Path(one.path).name: one for one in predictor.files([whole, half])}
+    assert found["whole.wav"].damage == ""
+    assert found["half.wav"].damage == "1.00 of 2.00 s could be read: it ends before the size in its header"
+    assert found["half.wav"].probabilities
+    done = run_ser("predict", half, "--bundle", made / "exports/demo", "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"warning: {half}: damaged: 1.00 of 2.00 s could be read" in done.stderr
+    (one,) = json.loads(done.stdout)["predictions"]
+    assert one["warnings"][0].startswith("damaged: 1.00 of 2.00 s")
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_is_judged(made: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("not audio")
     (tmp_path / "empty.mp3").write_bytes(b"")

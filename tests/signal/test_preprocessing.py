@@ -104,8 +104,8 @@ BROKEN = {
     member(9, 21): (recording(spoken(30)), "unknown_emotion"),
     "Actor_21/notes.txt": (b"nothing", "not_audio"),
     "Actor_21/03-02-01-01-01-01.wav": (recording(spoken(30)), "irregular_name"),
-    member(4, 22): (recording(spoken(3)), "duplicate"),  # of actor 1's angry clip
-    member(5, 22): (recording(spoken(3), kind="WAV"), "duplicate"),  # packed in another way, same audio
+    member(5, 1, 2): (recording(spoken(3)), "duplicate"),  # of actor 1's angry clip
+    member(5, 1, 3): (recording(spoken(3), kind="WAV"), "duplicate"),  # packed in another way, same audio
 }
 
 
@@ -235,13 +235,39 @@ def test_too_many_faults_fail_and_leave_the_former_store(tmp_path):
 
 
 def test_doubles_and_other_classes_are_no_faults(tmp_path):
-    members = good(4) | {member(1, 20 + i): recording(spoken(0)) for i in range(8)} | {member(8, 20 + i): b"x" for i in range(4)}
+    members = good(4) | {member(1, 1, 2 + i): recording(spoken(0)) for i in range(8)} | {member(8, 20 + i): b"x" for i in range(4)}
     source = raw(tmp_path / "raw", members)
     summary = preprocessing.build("demo", CORPUS, source, tmp_path / "clips", settings(max_rejected=0.0), RUNTIME)
     assert summary["rejected"] == {"class_not_in_task": 4, "duplicate": 8}
-    assert rejected(tmp_path / "clips")[member(1, 20)] == ("duplicate", f"same audio as {member(1, 1)}")
+    assert rejected(tmp_path / "clips")[member(1, 1, 2)] == ("duplicate", f"same audio as {member(1, 1)}")
     kept = preprocessing.build("demo", CORPUS, source, tmp_path / "clips", settings(max_rejected=0.0, deduplicate=False), RUNTIME)
     assert kept["kept"] == 12
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (member(5, 1), r"same audio as {first}, which is 'neutral', not 'angry'"),
+        (member(1, 9), r"same audio as {first}, whose speaker is '01', not '09'"),
+    ],
+    ids=["two labels", "two speakers"],
+)
+def test_the_same_recording_under_two_labels_or_speakers_is_left_out_under_both(tmp_path, other, said):
+    first = member(1, 1)
+    members = {first: recording(spoken(0)), other: recording(spoken(0)), **{member(3, 2 + i): recording(spoken(2 + i)) for i in range(3)}}
+    summary = preprocessing.build("demo", CORPUS, raw(tmp_path / "raw", members), tmp_path / "clips", settings(max_rejected=0.5), RUNTIME)
+    assert (summary["kept"], summary["rejected"]) == (3, {"contradictory": 2})
+    found = rejected(tmp_path / "clips")
+    assert found[other] == ("contradictory", said.format(first=first))
+    assert found[first][0] == "contradictory"
+    assert other in found[first][1]
+    store = clips.read(tmp_path / "clips", RATE)
+    assert sorted(store.table["clip"]) == sorted(members.keys() - {first, other})
+    for row in range(3):
+        expected = preprocessing.prepare(members[store.table["clip"][row]], settings()).pcm
+        np.testing.assert_array_equal(clips.to_int16(store.signal(row)), expected)
+    with pytest.raises(SerError, match="contradictory 2"):
+        preprocessing.build("demo", CORPUS, raw(tmp_path / "raw", members), tmp_path / "clips", settings(max_rejected=0.1), RUNTIME)
 
 
 def test_doubles_are_told_before_vad(tmp_path):

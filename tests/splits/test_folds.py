@@ -403,7 +403,7 @@ def write_clips(demo_table: pd.DataFrame, root: Path) -> None:
     """The demo's clips.csv, as preprocess writes it."""
     folder = root / "data" / "clips" / "demo"
     folder.mkdir(parents=True)
-    full = demo_table.assign(language="english", channel="speech", samples=16000, source_seconds=1.0, removed=0.0)
+    full = demo_table.assign(language="english", channel="speech", samples=16000, source_seconds=1.0, missing=0.0, removed=0.0)
     full = full.assign(no_speech=False, snr_db=np.nan, offset=16000 * np.arange(len(full)))
     full[list(clips.COLUMNS)].to_csv(folder / "clips.csv", index=False)
 
