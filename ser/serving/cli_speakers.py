@@ -1,0 +1,91 @@
+"""``ser enroll`` and ``ser speakers``: profiles of speakers, for ``--speaker``."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+
+from ser import SerError
+from ser.runtime.text import printable
+
+EXPECT = (
+    "expect: on new speakers of RAVDESS, the model that travels gained {gain}; "
+    "less on everyday speech, and a loss where the clips are of one or two moods only (docs/predict.md)"
+)
+UNLABELLED, LABELLED = "2 points of UA with 8 clips and 4 with 30, without labels", "5 points of UA with 8 labelled clips and 9 with 30"
+"""Measured by ``benchmarks/speakers.py``."""
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the two commands to those of ``ser``."""
+    enroll = commands.add_parser(
+        "enroll",
+        help="learn a speaker's voice from a few recordings",
+        description="Make the profile of a speaker from a few recordings in all moods, for --speaker. The profile holds no audio. "
+        "A recording in a folder that is named like a class has that label.",
+    )
+    enroll.add_argument("name", metavar="NAME", help="of the speaker: letters, digits, '.', '_' and '-'")
+    enroll.add_argument("paths", nargs="*", metavar="FILE", help="recording, folder of recordings, or pattern such as '*.wav'")
+    enroll.add_argument("--bundle", metavar="BUNDLE", help="model, as of ser predict; a profile belongs to one model")
+    known = enroll.add_mutually_exclusive_group()
+    known.add_argument("--labels", metavar="CSV", help="table with the columns path and label, instead of folders")
+    known.add_argument("--no-labels", action="store_true", help="take no labels from folders")
+    enroll.add_argument("--remove", action="store_true", help="remove the speaker's profile")
+    enroll.set_defaults(run=_enroll)
+    listed = commands.add_parser("speakers", help="the enrolled speakers", description="The enrolled speakers, and where they lie.")
+    listed.set_defaults(run=_speakers)
+
+
+def _enroll(options: argparse.Namespace) -> int:
+    """Make or remove a profile."""
+    from ser.serving import arguments, profile_store, references
+    from ser.serving.enrolment import by_folder, by_table, enrolled
+    from ser.serving.predict import Predictor
+
+    name = profile_store.checked(options.name)
+    if options.remove:
+        if options.paths or options.labels or options.no_labels or options.bundle:
+            raise SerError("--remove takes the name alone")
+        print(printable(f"removed {profile_store.remove(name)}"))
+        return 0
+    if not options.paths:
+        raise SerError("name recordings of the speaker, or --remove")
+    paths = list(dict.fromkeys(arguments.recordings(options.paths)))
+    predictor = Predictor(references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle))
+    labels = {} if options.no_labels else by_folder(paths, predictor.bundle.classes)
+    if options.labels is not None:
+        labels = by_table(options.labels, paths)
+    found = enrolled(predictor, ((path, functools.partial(arguments.opened, path), labels.get(path)) for path in paths))
+    replaced = name in profile_store.listed()
+    path = profile_store.write(name, found.profile)
+    for recording, why in found.unusable:
+        print(printable(f"unusable: {recording or repr(recording)}: {why}"), file=sys.stderr)
+    for kind, count in found.warnings.items():
+        print(f"warning: {count} recording(s) unlike the training clips: {kind}", file=sys.stderr)
+    profile = found.profile
+    if profile.labelled and (absent := [one for one in profile.classes if one not in profile.labelled]):
+        print(f"no labelled recording of: {', '.join(absent)}", file=sys.stderr)
+    said = ", ".join(f"{label} {count}" for label, count in profile.labelled.items())
+    how = f"{sum(profile.labelled.values())} with a label ({said})" if said else "none with a label"
+    print(printable(f"{name}: {profile.clips} of {len(paths)} recordings used, {how}; {len(found.unusable)} unusable"))
+    print(EXPECT.format(gain=LABELLED if profile.labelled else UNLABELLED))
+    print(printable(f"{'replaced' if replaced else 'written'}: {path}; use it with --speaker {name}"))
+    return 0
+
+
+def _speakers(options: argparse.Namespace) -> int:
+    """List the enrolled speakers."""
+    from ser.serving import profile_store
+
+    names = profile_store.listed()
+    for name in names:
+        try:
+            profile = profile_store.read(name)
+            said = f"{profile.clips} recordings, {sum(profile.labelled.values())} with a label, for the model of {profile.corpus}"
+        except SerError as error:
+            said = f"cannot be used: {error}"
+        print(printable(f"{name}: {said}"))
+    print(printable(f"{len(names)} speaker(s) in {profile_store.folder()}"), file=sys.stderr)
+    return 0
