@@ -157,7 +157,9 @@ class Summary:
         """Take one step in."""
         self._steps, self._end, self.skipped = self._steps + 1, step.end, self.skipped + step.skipped
         self._judging.append(step.judging)
-        if step.latency is not None:
+        if step.latency is None:
+            self._latencies.clear()  # those so far were of a buffer, and not of a voice
+        else:
             self._latencies.append(step.latency)
         del self._judging[:-_KEPT], self._latencies[:-_KEPT]
 

@@ -14,8 +14,9 @@ import numpy as np
 from ser import SerError
 from ser.corpora.names import clean
 from ser.serving import arguments
+from ser.serving.adaptation import adapted
 from ser.serving.predict import Predictor
-from ser.serving.profile import Profile, fitted
+from ser.serving.profile import Profile, profile
 from ser.signal.audio import AudioError
 
 FEWEST = 4
@@ -84,8 +85,8 @@ def enrolled(predictor: Predictor, recordings: Iterable[tuple[str, Callable[[], 
         reasons = "".join(f"\n{name or repr(name)}: {why}" for name, why in unusable[:10])
         raise SerError(f"a profile needs at least {FEWEST} usable recordings; found {len(answers)}{reasons}")
     vectors = [one for one in pooled if one is not None]
-    profile = fitted(facts, predictor.standard(), np.stack(answers), np.stack(vectors) if vectors else None, np.array(labels))
-    return Enrolment(profile, tuple(unusable), warnings)
+    found = adapted(predictor.standard(), np.stack(answers), np.stack(vectors) if vectors else None, np.array(labels))
+    return Enrolment(profile(facts, found, np.array(labels)), tuple(unusable), warnings)
 
 
 def by_folder(paths: Iterable[str], classes: Iterable[str]) -> dict[str, str]:

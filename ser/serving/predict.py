@@ -16,6 +16,7 @@ import numpy as np
 from ser.evaluation.calibration import softmax_at
 from ser.runtime.workers import in_order
 from ser.serving import bundle as bundles
+from ser.serving.adaptation import Adaptation
 from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES
 from ser.serving.encoder import Encoder, States, together
 from ser.serving.graph import FLOAT, Graph, Port
@@ -77,7 +78,7 @@ class Predictor:
             BundleError: if it is missing, damaged, or not what its facts say.
         """
         self.least, self.minutes, self._folder = least, minutes, Path(folder)
-        self._profile: Profile | None = None
+        self._adaptation: Adaptation | None = None
         self.bundle = bundles.read(folder)
         model = bundles.graph(folder, MODEL, self.bundle.model_sha256)
         encoder = self.bundle.encoder
@@ -99,7 +100,7 @@ class Predictor:
         """
         profile.check(self.bundle)
         other = copy.copy(self)
-        other._profile = profile
+        other._adaptation = profile.adaptation
         return other
 
     def standard(self) -> Standard:
@@ -239,7 +240,7 @@ class Predictor:
             heard, speaker: as of ``networks``.
         """
         p = self.average(self.networks(heard, speaker))
-        return p if self._profile is None else self._profile.applied(p[None], None if heard.pooled is None else heard.pooled[None])[0]
+        return p if self._adaptation is None else self._adaptation.applied(p[None], None if heard.pooled is None else heard.pooled[None])[0]
 
     def _cut(self, values: np.ndarray, view: str, first: np.ndarray, length: int, speaker: dict[str, Statistics] | None) -> np.ndarray:
         """Windows of one view, float32 (windows, length, rows), normalised as far as the networks do not do it themselves."""
