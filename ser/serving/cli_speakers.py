@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ser import SerError
@@ -26,16 +27,34 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Make the profile of a speaker from a few recordings in all moods, for --speaker. The profile holds no audio. "
         "A recording in a folder that is named like a class has that label.",
     )
-    enroll.add_argument("name", metavar="NAME", help="of the speaker: letters, digits, '.', '_' and '-'")
-    enroll.add_argument("paths", nargs="*", metavar="FILE", help="recording, folder of recordings, or pattern such as '*.wav'")
+    needed = (
+        enroll.add_argument("name", metavar="NAME", help="of the speaker: letters, digits, '.', '_' and '-'"),
+        enroll.add_argument("paths", nargs="+", metavar="FILE", help="recording, folder of recordings, or pattern such as '*.wav'"),
+    )
     enroll.add_argument("--bundle", metavar="BUNDLE", help="model, as of ser predict; a profile belongs to one model")
     known = enroll.add_mutually_exclusive_group()
     known.add_argument("--labels", metavar="CSV", help="table with the columns path and label, instead of folders")
     known.add_argument("--no-labels", action="store_true", help="take no labels from folders")
-    enroll.add_argument("--remove", action="store_true", help="remove the speaker's profile")
+    enroll.add_argument("--remove", action=_Alone, needless=needed, metavar="NAME", help="remove a speaker's profile")
     enroll.set_defaults(run=_enroll)
     listed = commands.add_parser("speakers", help="the enrolled speakers", description="The enrolled speakers, and where they lie.")
     listed.set_defaults(run=_speakers)
+
+
+class _Alone(argparse.Action):
+    """An option with which positional arguments are not needed. ``nargs="*"`` would refuse those that come after another option."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, needless: Sequence[argparse.Action], **how: str) -> None:
+        super().__init__(option_strings, dest, metavar=how["metavar"], help=how["help"])
+        self._needless = needless
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: object, option_string: str | None = None
+    ) -> None:
+        """Keep the value."""
+        setattr(namespace, self.dest, values)
+        for action in self._needless:
+            action.required = False
 
 
 def _enroll(options: argparse.Namespace) -> int:
@@ -44,14 +63,12 @@ def _enroll(options: argparse.Namespace) -> int:
     from ser.serving.enrolment import by_folder, by_table, enrolled
     from ser.serving.predict import Predictor
 
-    name = profile_store.checked(options.name)
-    if options.remove:
-        if options.paths or options.labels or options.no_labels or options.bundle:
-            raise SerError("--remove takes the name alone")
-        print(printable(f"removed {profile_store.remove(name)}"))
+    if options.remove is not None:
+        if options.name or options.labels or options.no_labels or options.bundle:
+            raise SerError("--remove takes one name, and nothing else")
+        print(printable(f"removed {profile_store.remove(options.remove)}"))
         return 0
-    if not options.paths:
-        raise SerError("name recordings of the speaker, or --remove")
+    name = profile_store.checked(options.name)
     paths = list(dict.fromkeys(arguments.recordings(options.paths)))
     predictor = Predictor(references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle))
     labels = {} if options.no_labels else by_folder(paths, predictor.bundle.classes)
