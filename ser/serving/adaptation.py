@@ -23,7 +23,7 @@ from ser.serving.model_graph import Standard
 
 PSEUDO = 8.0
 """Clips that "no change" counts as, beside the speaker's (chosen on validation speakers: ``benchmarks/speakers.py``)."""
-PENALTY = 0.01
+PENALTY = 0.02
 """Weight of the prior: the squared change of the weights costs half of this for each column read (chosen likewise)."""
 SPREAD = 3.0
 """By which centred log probabilities are divided where they are what is read: about their standard deviation."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import statistics
 import sys
@@ -79,7 +78,7 @@ def _listen(options: argparse.Namespace) -> int:
     from ser.serving import profile_store, references
     from ser.serving.live import Settings, steps
     from ser.serving.predict import Predictor
-    from ser.serving.sources import microphone, raw
+    from ser.serving.sources import microphone, standard_input
 
     if options.stdin and options.device is not None:
         raise SerError("--device names a microphone, and --stdin reads a pipe: choose one of the two")
@@ -93,24 +92,23 @@ def _listen(options: argparse.Namespace) -> int:
         predictor = predictor.knowing(profile_store.read(options.speaker))
     asked = {name: getattr(options, name) for name in ("window", "every", "hold", "margin")}
     settings = Settings(options.rate, options.channels, **{name: value for name, value in asked.items() if value is not None})
-    if options.stdin:  # unbuffered: a thread that waits in a buffered stream would hold its lock when the program ends
-        source = raw(io.FileIO(sys.stdin.fileno(), closefd=False), options.channels)
-    else:
-        source = microphone(options.rate, options.channels, options.device)
+    source = standard_input(options.channels) if options.stdin else microphone(options.rate, options.channels, options.device)
+    try:
+        found = steps(predictor, source, settings)
+    except ValueError as error:
+        raise SerError(str(error)) from None
     summary = Summary()
     said = (
         f"{'standard input' if options.stdin else 'microphone'}, {settings.window:g} s at once; Ctrl-C ends it; {predictor.bundle.corpus}"
     )
     print(printable(said), file=sys.stderr)
     try:
-        for step in steps(predictor, source, settings):
+        for step in found:
             sys.stdout.write(line(step, options.jsonl))
             sys.stdout.flush()
             if step.skipped and not summary.skipped:
                 print("answers are slower than the sound: windows are skipped to keep up", file=sys.stderr)
             summary.count(step)
-    except ValueError as error:
-        raise SerError(str(error)) from None
     except KeyboardInterrupt:
         print(file=sys.stderr)
     print(summary.text(settings), file=sys.stderr)

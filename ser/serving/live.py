@@ -126,11 +126,15 @@ def steps(
 
     Raises:
         ValueError: for a window or step out of range.
-        Exception: what the source raises.
+        Exception: what the source raises, when its answers have been given.
     """
-    least = predictor.bundle.preprocess.min_seconds
-    if not max(0.05, least) <= settings.every <= settings.window <= 60:
+    least = max(0.05, predictor.bundle.preprocess.min_seconds)
+    if not least <= settings.every <= settings.window <= 60:
         raise ValueError(f"every {settings.every:g} and window {settings.window:g}: {least:g} ≤ every ≤ window ≤ 60 s is needed")
+    return _steps(predictor, source, settings, clock)
+
+
+def _steps(predictor: Predictor, source: Iterable[np.ndarray], settings: Settings, clock: Callable[[], float]) -> Iterator[Step]:
     buffer = Buffer(settings.rate, settings.channels, settings.window, settings.every)
     reader = _Reader(source, buffer, max(1, round(BLOCK * settings.rate)), clock)
     reader.start()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import queue
+import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -37,6 +39,19 @@ def raw(stream: IO[bytes], channels: int) -> Iterator[np.ndarray]:
         whole = len(rest) - len(rest) % frame
         yield np.frombuffer(rest[:whole], "<i2").reshape(-1, channels).astype(np.int16)
         rest = rest[whole:]
+
+
+def standard_input(channels: int) -> Iterator[np.ndarray]:
+    """``raw`` samples from standard input.
+
+    Raises:
+        SerError: where there is no pipe.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SerError("--stdin reads a pipe of raw samples: `… | ser listen --stdin`")
+    # unbuffered: a thread that waits in a buffered stream would hold its lock when the program ends
+    with io.FileIO(sys.stdin.fileno(), closefd=False) as stream:
+        yield from raw(stream, channels)
 
 
 def microphone(rate: int, channels: int, device: str | None) -> Iterator[np.ndarray]:
