@@ -163,7 +163,7 @@ def _predict(options: argparse.Namespace) -> int:
     if options.timeline and options.one_speaker:
         raise SerError("--one-speaker compares whole recordings, --timeline cuts them: choose one of the two")
     paths = arguments.recordings(options.paths)
-    folder = references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle)
+    folder = references.chosen(options.bundle)
     predictor = Predictor(folder, options.min_confidence, options.max_minutes or MINUTES)
     bundle = predictor.bundle
     said = f"{folder.name if folder.parent == references.PACKAGED else folder}: {about(bundle)}"

@@ -6,7 +6,6 @@ import argparse
 import json
 import statistics
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ser import SerError
@@ -76,14 +75,14 @@ def _share(text: str) -> float:
 def _listen(options: argparse.Namespace) -> int:
     """Print a line for each step; a summary at the end, also after Ctrl-C, which ends it without error."""
     from ser.serving import profile_store, references
+    from ser.serving.cli import about
     from ser.serving.live import Settings, steps
     from ser.serving.predict import Predictor
     from ser.serving.sources import microphone, standard_input
 
     if options.stdin and options.device is not None:
         raise SerError("--device names a microphone, and --stdin reads a pipe: choose one of the two")
-    predictor = Predictor(references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle))
-    predictor.least = options.min_confidence
+    predictor = Predictor(references.chosen(options.bundle), options.min_confidence)
     if predictor.bundle.features.normalise == "speaker":
         raise SerError(
             "this model standardises features by all recordings of a speaker, and a stream has none yet: choose another with --bundle"
@@ -98,10 +97,8 @@ def _listen(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise SerError(str(error)) from None
     summary = Summary()
-    said = (
-        f"{'standard input' if options.stdin else 'microphone'}, {settings.window:g} s at once; Ctrl-C ends it; {predictor.bundle.corpus}"
-    )
-    print(printable(said), file=sys.stderr)
+    print(printable(about(predictor.bundle)), file=sys.stderr)
+    print(f"listening to {'standard input' if options.stdin else 'the microphone'}; Ctrl-C ends it", file=sys.stderr)
     try:
         for step in found:
             sys.stdout.write(line(step, options.jsonl))

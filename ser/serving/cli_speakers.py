@@ -6,7 +6,6 @@ import argparse
 import functools
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from ser import SerError
 from ser.runtime.text import printable
@@ -71,7 +70,7 @@ def _enroll(options: argparse.Namespace) -> int:
         return 0
     name = profile_store.checked(options.name)
     paths = list(dict.fromkeys(arguments.recordings(options.paths)))
-    predictor = Predictor(references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle))
+    predictor = Predictor(references.chosen(options.bundle))
     labels = {} if options.no_labels else by_folder(paths, predictor.bundle.classes)
     if options.labels is not None:
         labels = by_table(options.labels, paths)

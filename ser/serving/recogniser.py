@@ -178,7 +178,7 @@ def load(bundle: str | Path | None = None, *, min_confidence: float = 0.0, max_m
     Raises:
         BundleError: if it is missing, damaged, not what its facts say, or if there is a choice.
     """
-    folder = references.default(Path("exports")) if bundle is None else references.opened(bundle)
+    folder = references.chosen(bundle)
     return Recogniser(folder, min_confidence, max_minutes)
 
 

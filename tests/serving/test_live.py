@@ -407,7 +407,8 @@ def test_real_time_until_ctrl_c(folder: Path) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    process.stderr.readline()  # it is ready
+    while not process.stderr.readline().startswith(b"listening"):
+        pass
     for block in blocks(wave, RATE // 20):
         process.stdin.write(block.tobytes())
         process.stdin.flush()
