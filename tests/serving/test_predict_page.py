@@ -41,4 +41,4 @@ def test_every_command_runs_as_printed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "-->" in (tmp_path / "meeting.srt").read_text()
     assert (tmp_path / "meeting.html").read_text().startswith("<!doctype html>")
-    assert np.isfinite(float(next(line for line in done.stdout.splitlines() if line.startswith("-,")).split(",")[2]))
+    assert np.isfinite(float(next(line for line in done.stdout.splitlines() if line.startswith("'-,")).split(",")[2]))
