@@ -24,7 +24,7 @@ FAMILIES = [
     ("whisper-tiny", "whisper"),
     ("wav2vec2-base", "wav2vec2"),
     pytest.param("hubert-large", "hubert large", marks=pytest.mark.slow),
-    ("wavlm-base-plus", "wavlm"),
+    pytest.param("wavlm-base-plus", "wavlm", marks=pytest.mark.slow),
     pytest.param("data2vec-audio-base", "data2vec-audio", marks=pytest.mark.slow),
 ]
 

@@ -87,9 +87,8 @@ def compiled_equals_eager(network: torch.nn.Module, backend: str, shapes: list[t
             torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "fusion", [pytest.param(name, marks=() if name == "parallel_coattention" else pytest.mark.slow) for name in FUSIONS.names()]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", FUSIONS.names())
 def test_compiles_to_one_graph_for_all_lengths(build, fusion: str) -> None:
     network = build(fusion=fusion, dropout=0.0, cnn__dropout=0.0, transformer__dropout=0.0).train()
     compiled_equals_eager(network, "eager", [(2, 50), (3, 61), (4, 20)])
