@@ -413,13 +413,18 @@ def test_real_time_until_ctrl_c(folder: Path) -> None:
         process.stdin.write(block.tobytes())
         process.stdin.flush()
         time.sleep(0.05)
-    lines = [process.stdout.readline().decode() for _ in range(6)]
+    lines: list[str] = []
+    while not lines or not lines[-1].startswith("00:03.0"):  # a busy machine may skip some, but never the newest
+        lines.append(process.stdout.readline().decode())
+        assert lines[-1]
     process.send_signal(signal.SIGINT)
     err = process.stderr.read().decode()
     assert process.wait(timeout=60) == 0
-    assert [one.split()[0] for one in lines] == ["00:00.5", "00:01.0", "00:01.5", "00:02.0", "00:02.5", "00:03.0"]
+    times = [one.split()[0] for one in lines]
+    assert times == sorted(times)
+    assert set(times) <= {"00:00.5", "00:01.0", "00:01.5", "00:02.0", "00:02.5", "00:03.0"}
     assert lines[-1].rstrip().endswith("%")
-    assert "3.0 s heard, 6 windows judged" in err
+    assert f"3.0 s heard, {len(lines)} windows judged" in err
     assert "latency" in err
     assert "Traceback" not in err
     process.stdin.close()
