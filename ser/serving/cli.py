@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ser import SerError, __version__
 from ser.runtime.text import no_formula, percent, printable
+from ser.serving import cli_listen, cli_speakers
 
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle, Score
@@ -55,6 +56,8 @@ def parser() -> argparse.ArgumentParser:
         "bundles", help="the models there are", description="The models that ser predict can use, with their scores."
     )
     listed.set_defaults(run=_bundles)
+    cli_speakers.add(commands)
+    cli_listen.add(commands)
     return parser
 
 
@@ -72,7 +75,9 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="BUNDLE",
         help="model: a folder, a zip, https://…/bundle.zip#sha256=HEX, or a name of `ser bundles`; default: see there",
     )
-    predict.add_argument(
+    whose = predict.add_mutually_exclusive_group()
+    whose.add_argument("--speaker", metavar="NAME", help="an enrolled speaker, see `ser enroll`")
+    whose.add_argument(
         "--one-speaker",
         action="store_true",
         help="at least ten recordings of one speaker in varied moods: judge each relative to the others",
@@ -148,7 +153,7 @@ def _predict(options: argparse.Namespace) -> int:
     """Print predictions as they come; status 1 if a recording could not be judged."""
     from tqdm import tqdm
 
-    from ser.serving import arguments, references
+    from ser.serving import arguments, profile_store, references
     from ser.serving.predict import Predictor
     from ser.serving.prediction import centred_on_speaker
     from ser.signal.stream import MINUTES
@@ -158,11 +163,13 @@ def _predict(options: argparse.Namespace) -> int:
     if options.timeline and options.one_speaker:
         raise SerError("--one-speaker compares whole recordings, --timeline cuts them: choose one of the two")
     paths = arguments.recordings(options.paths)
-    folder = references.default(Path("exports")) if options.bundle is None else references.opened(options.bundle)
+    folder = references.chosen(options.bundle)
     predictor = Predictor(folder, options.min_confidence, options.max_minutes or MINUTES)
     bundle = predictor.bundle
     said = f"{folder.name if folder.parent == references.PACKAGED else folder}: {about(bundle)}"
     print(printable(said), file=sys.stderr)
+    if options.speaker is not None:
+        predictor = predictor.knowing(profile_store.read(options.speaker))
     if bundle.features.normalise == "speaker":
         print(f"features are normalised by speaker: the {len(paths)} recording(s) are taken as one speaker's", file=sys.stderr)
     if options.timeline:
@@ -175,7 +182,7 @@ def _predict(options: argparse.Namespace) -> int:
     judged = predictor.recordings(openings, options.jobs)
     predictions: Iterable[Prediction] = tqdm(judged, total=len(paths), unit="file", disable=hidden)
     if options.one_speaker:
-        predictions = centred_on_speaker(list(predictions))
+        predictions = centred_on_speaker(list(predictions), predictor.standard().answer)
     found = list(_shown(predictions, options.form, bundle, sys.stdout, options.top))
     problems = [prediction for prediction in found if prediction.problem]
     for prediction in found:

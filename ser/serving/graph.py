@@ -8,7 +8,7 @@ package ``onnx`` would bring much more into a predictor.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,9 @@ FLOAT, INTEGER = "tensor(float)", "tensor(int64)"
 
 SECONDS = 300.0
 """Time that one run of a graph may take. Thirty windows of the largest network take a hundredth of it on a slow core."""
+
+_TYPES = {1: "<f4", 7: "<i8"}
+"""Types of constants by their number in the format."""
 
 _DIMENSIONS = Sequence[int | None]
 
@@ -130,6 +133,20 @@ def operators(model: bytes) -> set[str]:
     graphs = (_message(value) for number, value in _fields(memoryview(model)) if number == 7)
     nodes = (_message(value) for graph in graphs for number, value in _fields(graph) if number == 1)
     return {_text(value) for node in nodes for number, value in _fields(node) if number == 4}
+
+
+def constants(model: bytes, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Constants of a graph that was checked, of these names; one that is not there, or neither float32 nor int64, is left out."""
+    found: dict[str, np.ndarray] = {}
+    graphs = (_message(value) for number, value in _fields(memoryview(model)) if number == 7)
+    for tensor in (_message(value) for graph in graphs for number, value in _fields(graph) if number == 5):
+        fields = list(_fields(tensor))
+        name = next((_text(value) for number, value in fields if number == 8), "")
+        kind = next((_TYPES[value] for number, value in fields if number == 2 and isinstance(value, int) and value in _TYPES), None)
+        raw = next((value for number, value in fields if number == 9), None)
+        if name in names and kind is not None and isinstance(raw, memoryview) and len(raw) % np.dtype(kind).itemsize == 0:
+            found[name] = np.frombuffer(raw, kind)
+    return found
 
 
 def _check_graph(graph: memoryview) -> None:

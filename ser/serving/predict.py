@@ -13,21 +13,23 @@ from typing import IO, TypeVar
 
 import numpy as np
 
-from ser.encoders.pooled import STATISTICS
 from ser.evaluation.calibration import softmax_at
 from ser.runtime.workers import in_order
 from ser.serving import bundle as bundles
-from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES, Bundle, BundleError
+from ser.serving.adaptation import Adaptation
+from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES
 from ser.serving.encoder import Encoder, States, together
-from ser.serving.graph import FLOAT, INTEGER, Graph, Port
+from ser.serving.graph import FLOAT, Graph, Port
+from ser.serving.model_graph import Standard, standard, takes
 from ser.serving.prediction import Prediction
+from ser.serving.profile import Profile
 from ser.serving.unlike import measure, unlike
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
 from ser.signal.damage import damage
 from ser.signal.preprocessing import Prepared, applied
 from ser.signal.stream import MINUTES, parts
-from ser.views.features import extract, widths
+from ser.views.features import extract
 from ser.views.normalise import Statistics, scales, statistics
 from ser.views.spectrum import frame_count
 from ser.views.windows import windows
@@ -78,19 +80,35 @@ class Predictor:
         Raises:
             BundleError: if it is missing, damaged, or not what its facts say.
         """
-        self.least, self.minutes = least, minutes
+        self.least, self.minutes, self._folder = least, minutes, Path(folder)
+        self._adaptation: Adaptation | None = None
         self.bundle = bundles.read(folder)
         model = bundles.graph(folder, MODEL, self.bundle.model_sha256)
         encoder = self.bundle.encoder
         self._encoder = Encoder.opened(folder, bundles.graph(folder, bundles.ENCODER, encoder.sha256), encoder) if encoder else None
         gives = {PROBABILITIES: Port(FLOAT, (len(self.bundle.networks), None, len(self.bundle.classes)))}
-        self._graph = Graph(Path(folder) / MODEL, model, _takes(self.bundle), gives)
+        self._graph = Graph(Path(folder) / MODEL, model, takes(self.bundle), gives)
 
     def hearing_by(self, encoder: Encoder) -> Predictor:
         """The same with another encoder, to compare the two."""
         other = copy.copy(self)
         other._encoder = encoder
         return other
+
+    def knowing(self, profile: Profile) -> Predictor:
+        """The same, for recordings of one enrolled speaker.
+
+        Raises:
+            SerError: if the profile was made with another model.
+        """
+        profile.check(self.bundle)
+        other = copy.copy(self)
+        other._adaptation = profile.adaptation
+        return other
+
+    def standard(self) -> Standard:
+        """What the model knows of the clips that it was trained on; it is read anew at each call."""
+        return standard(bundles.graph(self._folder, MODEL, self.bundle.model_sha256), self.bundle, self.average)
 
     def recordings(self, recordings: Iterable[tuple[str, Callable[[], IO[bytes]]]], jobs: int = 1) -> Iterator[Prediction]:
         """Predictions in the order of the recordings. With ``normalise: speaker`` all of them are taken as recordings of one speaker.
@@ -225,6 +243,15 @@ class Predictor:
         members = zip(networks, self.bundle.networks, strict=True)
         return np.mean([softmax_at(p[None], member.temperature)[0] if member.temperature else p for p, member in members], axis=0)
 
+    def answer(self, heard: Heard, speaker: dict[str, Statistics] | None = None) -> np.ndarray:
+        """Probabilities of one clip, float64 (classes,): the networks' average, for an enrolled speaker as the profile changes it.
+
+        Args:
+            heard, speaker: as of ``networks``.
+        """
+        p = self.average(self.networks(heard, speaker))
+        return p if self._adaptation is None else self._adaptation.applied(p[None], None if heard.pooled is None else heard.pooled[None])[0]
+
     def _cut(self, values: np.ndarray, view: str, first: np.ndarray, length: int, speaker: dict[str, Statistics] | None) -> np.ndarray:
         """Windows of one view, float32 (windows, length, rows), normalised as far as the networks do not do it themselves."""
         cut = np.stack([values[start : start + length] for start in first]).astype(np.float32)
@@ -261,7 +288,7 @@ class Predictor:
             heard: what the model reads of it.
             speaker: statistics over the speaker's clips (``speaker``), needed with ``normalise: speaker`` only.
         """
-        p = self.average(self.networks(heard, speaker))
+        p = self.answer(heard, speaker)
         named = {name: float(value) for name, value in zip(self.bundle.classes, p, strict=True)}
         prepared = heard.prepared
         left = prepared.source_seconds * (1 - prepared.removed)
@@ -280,21 +307,3 @@ def _each(work: Callable[[Recording], Found], recordings: Iterable[Recording], j
         return
     with ThreadPoolExecutor(jobs) as pool:
         yield from in_order(pool, work, recordings, jobs + 1)
-
-
-def _takes(facts: Bundle) -> dict[str, Port]:
-    """Inputs that ``model.onnx`` must have, as the facts say.
-
-    Raises:
-        BundleError: when they name one that cannot be made.
-    """
-    layers, width = (len(facts.encoder.layers), facts.encoder.width) if facts.encoder else (0, 0)
-    known = {view: Port(FLOAT, (None, None, columns)) for view, columns in widths(facts.features).items()}
-    known |= {
-        STATES: Port(FLOAT, (None, None, layers, width)),
-        POOLED: Port(FLOAT, (None, layers * STATISTICS * width)),
-        LENGTHS: Port(INTEGER, (None,)),
-    }
-    if unknown := [name for name in facts.reads if name not in known]:
-        raise BundleError(f"{bundles.FACTS}: reads {unknown[0][:40]!r}, which is neither a view nor of an encoder: export it again")
-    return {name: known[name] for name in facts.reads}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import softmax
 
 from ser import SerError
 from ser.evaluation.adaptation import FEWEST, centred
@@ -73,10 +74,15 @@ def most_probable(probabilities: Mapping[str, float], least: float = 0.0) -> str
     return name if probabilities[name] >= least else UNCERTAIN
 
 
-def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:
+def centred_on_speaker(predictions: list[Prediction], average: np.ndarray) -> list[Prediction]:
     """The same predictions, each judged by how it differs from the others, all being of one speaker (``ser.evaluation.adaptation``).
 
     Recordings that could not be judged stay as they are.
+
+    Args:
+        predictions: of one speaker.
+        average: logarithm of what the model says of the average clip of its training, (classes,), to which the mean is moved; zeros where
+            it is not known (``ser.serving.model_graph.Standard``).
 
     Raises:
         SerError: if fewer than ``FEWEST`` could.
@@ -85,7 +91,8 @@ def centred_on_speaker(predictions: list[Prediction]) -> list[Prediction]:
     if len(judged) < FEWEST:
         raise SerError(f"--one-speaker needs at least {FEWEST} usable recordings; found {len(judged)}")
     names = list(judged[0].probabilities)
-    adapted = iter(centred(np.array([[found.probabilities[name] for name in names] for found in judged]), np.zeros(len(judged))))
+    relative = centred(np.array([[found.probabilities[name] for name in names] for found in judged]), np.zeros(len(judged)))
+    adapted = iter(softmax(np.log(relative) + average, axis=1))
     return [
         replace(found, probabilities=dict(zip(names, next(adapted).tolist(), strict=True))) if found.probabilities else found
         for found in predictions

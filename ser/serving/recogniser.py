@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import functools
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TypeVar, overload
+from typing import IO, TypeAlias, TypeVar, overload
 
 import numpy as np
-import soundfile as sf
 
-from ser.serving import references
+from ser.serving import profile_store, references
 from ser.serving.bundle import Bundle
+from ser.serving.enrolment import Enrolment, enrolled
 from ser.serving.predict import Predictor
 from ser.serving.prediction import Prediction
+from ser.serving.profile import Profile
+from ser.serving.samples import as_file
 from ser.serving.timeline import HOP, SMOOTH, WINDOW, Timeline, timeline
-from ser.signal.audio import RATES, AudioError
 from ser.signal.stream import MINUTES
 
 Recording = str | Path | np.ndarray
 """A file's path, or samples."""
 R = TypeVar("R", bound=Recording)
-MOST_CHANNELS = 64
-"""More are samples whose axes were confused."""
+Speaker: TypeAlias = str | Profile
+"""The name of an enrolled speaker, or their profile."""
 
 
 class Recogniser:
@@ -59,16 +59,20 @@ class Recogniser:
         return self.bundle.classes
 
     @overload
-    def predict(self, recording: Recording, sample_rate: int | None = None) -> Prediction: ...
+    def predict(self, recording: Recording, sample_rate: int | None = None, *, speaker: Speaker | None = None) -> Prediction: ...
 
     @overload
-    def predict(self, recording: list[R] | tuple[R, ...], sample_rate: int | None = None) -> list[Prediction]: ...
+    def predict(
+        self, recording: list[R] | tuple[R, ...], sample_rate: int | None = None, *, speaker: Speaker | None = None
+    ) -> list[Prediction]: ...
 
     @overload
-    def predict(self, recording: Iterator[Recording], sample_rate: int | None = None) -> Iterator[Prediction]: ...
+    def predict(
+        self, recording: Iterator[Recording], sample_rate: int | None = None, *, speaker: Speaker | None = None
+    ) -> Iterator[Prediction]: ...
 
     def predict(
-        self, recording: Recording | Iterable[Recording], sample_rate: int | None = None
+        self, recording: Recording | Iterable[Recording], sample_rate: int | None = None, *, speaker: Speaker | None = None
     ) -> Prediction | list[Prediction] | Iterator[Prediction]:
         """The emotion of one recording, or of several.
 
@@ -78,6 +82,7 @@ class Recogniser:
             recording: a path; or samples, numpy float in [−1, 1] or int16, of shape (n,) or (n, channels); or a list, or any iterable,
                 of these. A list gives a list, and any other iterable an iterator that judges each recording when it is asked for.
             sample_rate: of samples, in Hz.
+            speaker: whose recordings they are, where that is an enrolled speaker's; None: anybody's.
 
         Returns:
             A prediction for each. Among several, one that cannot be judged has a ``problem`` and leaves the others alone.
@@ -85,12 +90,14 @@ class Recogniser:
         Raises:
             AudioError: if a single recording cannot be judged; of several none raises it.
             OSError: if the file of a single recording cannot be read.
+            SerError: if the speaker is not enrolled, or with another model.
             TypeError: if samples have another type.
             ValueError: if samples have another shape, or no rate or one out of range.
         """
+        predictor = self._knowing(speaker)
         if isinstance(recording, Recording):
-            return self._one(recording, sample_rate)
-        several = self._several(recording, sample_rate)
+            return predictor.recording(_name(recording), functools.partial(_opened, recording, sample_rate))
+        several = predictor.recordings((_name(one), functools.partial(_opened, one, sample_rate)) for one in recording)
         return list(several) if isinstance(recording, list | tuple) else several
 
     def timeline(
@@ -101,6 +108,7 @@ class Recogniser:
         window: float = WINDOW,
         hop: float = HOP,
         smooth: float = SMOOTH,
+        speaker: Speaker | None = None,
     ) -> Timeline:
         """Emotion over time in one recording of any length.
 
@@ -109,6 +117,7 @@ class Recogniser:
             window: seconds that are judged at once.
             hop: seconds from one step to the next.
             smooth: seconds over which probabilities are averaged; 0: not at all.
+            speaker: as of ``predict``.
 
         Raises:
             AudioError: if the recording cannot be judged.
@@ -116,13 +125,45 @@ class Recogniser:
             TypeError, ValueError: as of ``predict``; also for a window, hop or smoothing out of range.
         """
         with _opened(recording, sample_rate) as stream:
-            return timeline(self._predictor, _name(recording), stream, window, hop, smooth)
+            return timeline(self._knowing(speaker), _name(recording), stream, window, hop, smooth)
 
-    def _one(self, recording: Recording, sample_rate: int | None) -> Prediction:
-        return self._predictor.recording(_name(recording), functools.partial(_opened, recording, sample_rate))
+    def enroll(
+        self,
+        recordings: Iterable[Recording],
+        labels: Sequence[str | None] | None = None,
+        sample_rate: int | None = None,
+        *,
+        name: str | None = None,
+    ) -> Enrolment:
+        """The profile of a speaker, from a few of their recordings in all moods.
 
-    def _several(self, recordings: Iterable[Recording], sample_rate: int | None) -> Iterator[Prediction]:
-        return self._predictor.recordings((_name(one), functools.partial(_opened, one, sample_rate)) for one in recordings)
+        Args:
+            recordings: paths or samples, as of ``predict``.
+            labels: the emotion of each, None where it is not known; or None: of none.
+            sample_rate: of samples, in Hz.
+            name: under which the profile is kept for ``speaker="…"`` and ``ser predict --speaker``; None: it is only returned.
+
+        Raises:
+            SerError: if too few can be used, for a label that the model does not have, or if the profile cannot be written.
+            TypeError: if ``recordings`` is one recording.
+            ValueError: if there are more or fewer labels than recordings.
+        """
+        if isinstance(recordings, Recording):
+            raise TypeError("recordings: a list of paths or of samples is needed")
+        if name is not None:
+            profile_store.checked(name)  # before the work
+        each = list(recordings)
+        known = [None] * len(each) if labels is None else list(labels)
+        opening = ((_name(one), functools.partial(_opened, one, sample_rate), label) for one, label in zip(each, known, strict=True))
+        found = enrolled(self._predictor, opening)
+        if name is not None:
+            profile_store.write(name, found.profile)
+        return found
+
+    def _knowing(self, speaker: Speaker | None) -> Predictor:
+        if speaker is None:
+            return self._predictor
+        return self._predictor.knowing(profile_store.read(speaker) if isinstance(speaker, str) else speaker)
 
 
 def load(bundle: str | Path | None = None, *, min_confidence: float = 0.0, max_minutes: float = MINUTES) -> Recogniser:
@@ -137,7 +178,7 @@ def load(bundle: str | Path | None = None, *, min_confidence: float = 0.0, max_m
     Raises:
         BundleError: if it is missing, damaged, not what its facts say, or if there is a choice.
     """
-    folder = references.default(Path("exports")) if bundle is None else references.opened(bundle)
+    folder = references.chosen(bundle)
     return Recogniser(folder, min_confidence, max_minutes)
 
 
@@ -146,19 +187,4 @@ def _name(recording: Recording) -> str:
 
 
 def _opened(recording: Recording, sample_rate: int | None) -> IO[bytes]:
-    """A recording as a file has it. Samples become an uncompressed file in memory, so that they are read and checked as all others are."""
-    if not isinstance(recording, np.ndarray):
-        return Path(recording).open("rb")
-    if sample_rate is None or not RATES[0] <= sample_rate <= RATES[1]:
-        raise ValueError(f"sample_rate: found {sample_rate}; samples need a rate from {RATES[0]} to {RATES[1]} Hz")
-    if recording.dtype != np.int16 and not np.issubdtype(recording.dtype, np.floating):
-        raise TypeError(f"samples of type {recording.dtype}; allowed: int16, and float in [−1, 1]")
-    if recording.ndim not in (1, 2) or (recording.ndim == 2 and not 1 <= recording.shape[1] <= MOST_CHANNELS):
-        raise ValueError(f"samples of shape {recording.shape}; allowed: (n,) or (n, channels) with 1 to {MOST_CHANNELS} channels")
-    if not len(recording):
-        raise AudioError("empty", "no samples")
-    whole = recording.dtype == np.int16
-    file = io.BytesIO()
-    sf.write(file, recording if whole else recording.astype(np.float32), sample_rate, "PCM_16" if whole else "FLOAT", format="WAV")
-    file.seek(0)
-    return file
+    return as_file(recording, sample_rate) if isinstance(recording, np.ndarray) else Path(recording).open("rb")

@@ -55,6 +55,15 @@ def default(exports: Path) -> Path:
     raise BundleError(f"several exported models ({', '.join(map(str, real))}): name one with --bundle")
 
 
+def chosen(name: str | Path | None) -> Path:
+    """The folder of a bundle by its name (``opened``); None: the one to use when none is named (``default`` with ``exports/``).
+
+    Raises:
+        BundleError: as these.
+    """
+    return default(Path("exports")) if name is None else opened(name)
+
+
 def opened(name: str | Path) -> Path:
     """The folder of a bundle; a zip is unpacked and an address fetched into the cache, once.
 

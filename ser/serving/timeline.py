@@ -146,7 +146,7 @@ def _steps(
     for number in range(count):
         start, end = number * hop, part.seconds if number == count - 1 else (number + 1) * hop
         first, last = round(start * rate), min(round(end * rate), length)
-        if 2 * _overlap(part.speech, first, last) < max(1, last - first):
+        if 2 * overlap(part.speech, first, last) < max(1, last - first):
             yield part.start + start, part.start + end, None
             continue
         middle = (start + end) / 2
@@ -154,10 +154,11 @@ def _steps(
         inside = np.clip(part.speech, low, high) - low
         inside = inside[inside[:, 1] > inside[:, 0]]
         heard = predictor.listen(applied(part.pcm[low:high], inside, predictor.bundle.preprocess))
-        yield part.start + start, part.start + end, predictor.average(predictor.networks(heard, speaker))
+        yield part.start + start, part.start + end, predictor.answer(heard, speaker)
 
 
-def _overlap(speech: np.ndarray, first: int, last: int) -> int:
+def overlap(speech: np.ndarray, first: int, last: int) -> int:
+    """Values of a signal from ``first`` to before ``last`` that are speech; ``speech`` (k, 2) as ``vad.segments`` gives it."""
     return int(np.maximum(0, np.minimum(speech[:, 1], last) - np.maximum(speech[:, 0], first)).sum())
 
 

@@ -370,11 +370,14 @@ def test_what_cannot_be_judged_is_left_out_of_the_speakers_mean() -> None:
     random = np.random.default_rng(0)
     judged = [Prediction(str(k), dict(zip("ab", p, strict=True))) for k, p in enumerate(random.dirichlet([1, 1], FEWEST).tolist())]
     broken = Prediction("broken", {}, problem="empty")
-    found = centred_on_speaker([*judged[:3], broken, *judged[3:]])
+    unknown, average = np.zeros(2), np.log([0.9, 0.1])
+    found = centred_on_speaker([*judged[:3], broken, *judged[3:]], unknown)
     assert found[3] is broken
-    assert found[:3] + found[4:] == centred_on_speaker(judged)
+    assert found[:3] + found[4:] == centred_on_speaker(judged, unknown)
+    logs = np.log([[*one.probabilities.values()] for one in centred_on_speaker(judged, average)]).mean(axis=0)
+    assert logs[0] - logs[1] == pytest.approx(np.log(9))  # the mean is that of the average clip
     with pytest.raises(SerError, match="at least 10 usable recordings; found 9"):
-        centred_on_speaker([*judged[1:], broken])
+        centred_on_speaker([*judged[1:], broken], unknown)
 
 
 def write(path: Path, signal: np.ndarray, rate: int, **how: str) -> Path:

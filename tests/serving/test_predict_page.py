@@ -34,10 +34,11 @@ def test_every_command_runs_as_printed(tmp_path: Path) -> None:
     (tmp_path / "ada").mkdir()
     for seed in range(10):
         sf.write(tmp_path / "ada" / f"{seed}.wav", small.sound(2, seed), 16_000)
+    (tmp_path / "meeting.raw").write_bytes((small.sound(3) * 32767).astype("<i2").tobytes())
     command = f'ser() {{ "{sys.executable}" -m ser "$@"; }}\nset -e\n' + "\n".join(LINES)
-    environment = os.environ | {"PYTHONPATH": str(small.ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(small.ROOT), "SER_SPEAKERS_DIR": str(tmp_path / "speakers")}
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "-->" in (tmp_path / "meeting.srt").read_text()
     assert (tmp_path / "meeting.html").read_text().startswith("<!doctype html>")
-    assert np.isfinite(float(next(line for line in done.stdout.splitlines() if line.startswith("-,")).split(",")[2]))
+    assert np.isfinite(float(next(line for line in done.stdout.splitlines() if line.startswith("'-,")).split(",")[2]))

@@ -168,7 +168,7 @@ def test_the_documentation_runs_as_printed(tmp_path: Path) -> None:
     small.write(tmp_path / "exports" / "demo")
     for seed, name in enumerate(("x.wav", "y.wav")):
         sf.write(tmp_path / name, small.sound(seed=seed), RATE)
-    environment = os.environ | {"PYTHONPATH": str(small.ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(small.ROOT), "SER_SPEAKERS_DIR": str(tmp_path / "speakers")}
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
