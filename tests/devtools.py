@@ -68,7 +68,9 @@ class Tab:
     def click(self, selector: str) -> None:
         """Press the mouse on the middle of an element."""
         self.value(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
-        box = self.value(f"(() => {{ const b = document.querySelector({selector!r}).getBoundingClientRect(); return [b.x, b.y, b.width, b.height] }})()")
+        box = self.value(
+            f"(() => {{ const b = document.querySelector({selector!r}).getBoundingClientRect(); return [b.x, b.y, b.width, b.height] }})()"
+        )
         place = {"x": box[0] + box[2] / 2, "y": box[1] + box[3] / 2, "button": "left", "clickCount": 1}
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, **place)

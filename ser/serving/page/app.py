@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -48,7 +48,7 @@ class Server:
             Route("/predict", self._predict, methods=["POST"]),
             Route("/openapi.json", self._describe, methods=["GET"]),
         ]
-        handlers = {RefusedError: _refused, HTTPException: _not_there, Exception: _failed}
+        handlers = {RefusedError: _refused, ClientDisconnect: _gone, HTTPException: _not_there, Exception: _failed}
         self.app = Guard(Starlette(routes=routes, exception_handlers=handlers), token, local)
 
     async def _show(self, request: Request) -> Response:
@@ -72,6 +72,10 @@ class Server:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
     return JSONResponse({"reason": error.reason, "problem": error.problem}, error.status, dict(error.headers))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
 
 
 async def _not_there(request: Request, error: Exception) -> Response:

@@ -80,7 +80,7 @@ def about(bundle: Bundle, limits: Limits) -> list[tuple[str, str]]:
         rows.append(("Protocol", bundle.protocol))
     if bundle.worse:
         worse = ", ".join(f"{name.replace('_', ' ')} {percent(ua)} %" for name, ua in bundle.worse.items())
-        rows.append(("UA when made worse", worse))
+        rows.append(("UA on worse sound", worse))
     kind = "computer speech" if bundle.notice else "acted or collected for research, often in a studio and in one language"
     rows.append(
         ("Limits", f"It learned from one corpus ({kind}). Expect less on other recordings. It hears how something is said, not why.")

@@ -17,7 +17,7 @@ class Limits:
         waiting: further requests that wait or are uploading; each may hold ``megabytes``.
         upload_seconds: from a request's head to its last byte.
         start_seconds: from the start of a worker to its first question.
-        memory_megabytes: address space that a worker may take on top of the opened model.
+        memory_megabytes: address space that a worker may take on top of the opened model and the upload.
         seconds: of judging one recording; None: 30 s and 15 s for each of the ``minutes``.
     """
 

@@ -121,6 +121,7 @@ async def run(app: Server, bound: socket.socket, ready: Callable[[uvicorn.Server
     )
     try:
         await app.pool.start()
+        bound.listen()  # whoever is told the address may ask at once
         ready(http)
         await http.serve(sockets=[bound])
     finally:

@@ -13,8 +13,14 @@ function made(kind, className, text) {
   return element;
 }
 
-function say(words) { part("status").textContent = words; }
-function fail(words) { say(""); part("error").textContent = words; }
+// What has been shown as well is only read out.
+function say(words, only = false) { part("status").textContent = words; part("status").classList.toggle("hidden", only); }
+
+function fail(words) {
+  say("");
+  part("result").hidden = true; // it would be another recording's
+  part("error").textContent = words;
+}
 
 function busy(is) {
   part("busy").hidden = !is;
@@ -32,7 +38,7 @@ async function send(blob, name) {
     if (token) headers.Authorization = `Bearer ${token}`;
     const response = await fetch(`predict?timeline=1&picture=1&name=${encodeURIComponent(name.slice(0, 200))}`, { method: "POST", headers, body: blob });
     const answer = await response.json();
-    if (!response.ok) return fail(`${name}: ${answer.problem}`);
+    if (!response.ok) return fail(`${name}: ${answer.problem.replace(`${answer.reason}: `, "")}.`);
     show(answer, blob);
   } catch (error) {
     fail(`${name}: the server cannot be reached. Is \`ser serve\` still running?`);
@@ -83,7 +89,7 @@ function show(answer, blob) {
   part("result").hidden = false;
   shown = answer;
   draw();
-  say(`${prediction.path}: ${prediction.emotion}, ${perCent(ranked[0][1])}.${prediction.warnings.length || prediction.no_speech ? " There are warnings." : ""}`);
+  say(`${prediction.path}: ${prediction.emotion}, ${perCent(ranked[0][1])}.${prediction.warnings.length || prediction.no_speech ? " There are warnings." : ""}`, true);
   part("answer").focus({ preventScroll: true });
   part("result").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
 }

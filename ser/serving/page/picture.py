@@ -16,6 +16,8 @@ Json = dict[str, object]
 
 COLUMNS = 1200
 """Columns of the picture at most; a screen shows hardly more."""
+FINE = 0.002
+"""Seconds of the stretches whose lowest and highest value are kept of the waveform."""
 RANGE_DB = 80.0
 """From the loudest value down to where the picture is empty."""
 
@@ -28,7 +30,7 @@ def picture(predictor: Predictor, stream: IO[bytes]) -> Json:
         stream: the bytes of a recording, from the beginning; it can seek.
 
     Returns:
-        ``seconds``; ``low`` and ``high``, as many as there are columns; ``log_mel`` with ``bands``, ``columns`` and ``values``: base64 of
+        ``seconds``; ``low`` and ``high`` of the waveform; ``log_mel`` with ``bands``, ``columns`` and ``values``: base64 of
         bytes (columns, bands), from the lowest band up, 0 for ``RANGE_DB`` below the loudest.
 
     Raises:
@@ -42,26 +44,29 @@ def picture(predictor: Predictor, stream: IO[bytes]) -> Json:
         waves.append(wave)
         bands.append(levels)
     wave, levels = np.concatenate(waves), np.concatenate(bands)
-    starts = np.unique(np.linspace(0, len(wave), min(COLUMNS, len(wave)), endpoint=False).astype(np.int64))
-    low, high = np.minimum.reduceat(wave[:, 0], starts), np.maximum.reduceat(wave[:, 1], starts)
+    low, high = np.minimum.reduceat(wave[:, 0], _starts(len(wave))), np.maximum.reduceat(wave[:, 1], _starts(len(wave)))
     return {
         "seconds": round(seconds, 3),
         "low": [round(float(one), 3) for one in low],
         "high": [round(float(one), 3) for one in high],
-        "log_mel": _packed(np.maximum.reduceat(levels, starts)),
+        "log_mel": _packed(np.maximum.reduceat(levels, _starts(len(levels)))),
     }
 
 
 def _frames(part: Part, predictor: Predictor) -> tuple[np.ndarray, np.ndarray]:
-    """Extremes of the waveform (frames, 2) and log-mel in dB (frames, bands); a frame each hop, silence where it has no sound."""
-    rate, settings = predictor.bundle.preprocess.sample_rate, predictor.bundle.features
-    hop = settings.frames.hop_length
+    """Extremes of the waveform (stretches, 2) and log-mel in dB (frames, bands) of a part; silence where it has no sound."""
+    rate = predictor.bundle.preprocess.sample_rate
+    own = predictor.bundle.features.model_copy(update={"backend": "native"})  # a picture needs no librosa
     signal = to_float(part.pcm) if len(part.pcm) else np.zeros(max(1, round(part.seconds * rate)), dtype=np.float32)
-    padded = np.pad(signal, (0, -len(signal) % hop)).reshape(-1, hop)
-    wave = np.stack([padded.min(axis=1), padded.max(axis=1)], axis=1)
-    own = settings.model_copy(update={"backend": "native"})  # a picture needs no librosa
-    levels = features.exact(signal, rate, own)["log_mel"][:, : settings.log_mel.n_mels]
-    return wave, np.pad(levels[: len(wave)], ((0, max(0, len(wave) - len(levels))), (0, 0)), mode="edge")
+    size = round(FINE * rate)
+    fine = np.pad(signal, (0, -len(signal) % size)).reshape(-1, size)
+    levels = features.exact(signal, rate, own)["log_mel"][:, : own.log_mel.n_mels]
+    return np.stack([fine.min(axis=1), fine.max(axis=1)], axis=1), levels
+
+
+def _starts(count: int) -> np.ndarray:
+    """Where the columns of a picture begin."""
+    return np.unique(np.linspace(0, count, min(COLUMNS, count), endpoint=False).astype(np.int64))
 
 
 def _packed(levels: np.ndarray) -> Json:

@@ -42,7 +42,7 @@ def work(connection: Connection, folder: Path, limits: Limits) -> None:
     except SerError as error:
         connection.send_bytes(json.dumps({"problem": str(error)}).encode())
         return
-    limited(limits.memory_megabytes)
+    limited(limits.memory_megabytes + 3 * limits.megabytes)  # a connection holds what it receives up to three times
     connection.send_bytes(b"{}")
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
