@@ -122,6 +122,7 @@ def tab(folder: Path, more: Sequence[str] = ()) -> Iterator[Tab]:
         "--disable-background-networking",
         "--disable-dev-shm-usage",
         "--no-first-run",
+        "--hide-scrollbars",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
         f"--user-data-dir={folder / 'profile'}",
         "--remote-debugging-pipe",
