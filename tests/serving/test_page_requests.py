@@ -136,6 +136,20 @@ def test_a_worker_that_hangs_or_dies_is_replaced(page):
     assert len(page.server.pool.process_ids()) == 1
 
 
+def test_what_nobody_waits_for_any_more_is_not_judged(folder):
+    with served(folder, Limits(seconds=600.0, waiting=0)) as running:
+        (before,) = running.server.pool.process_ids()
+        os.kill(before, signal.SIGSTOP)
+        with running.begun(4):  # all four bytes are there
+            while [running.predict(b"").status for _ in range(5)] != [503] * 5:
+                pass
+        end = time.monotonic() + 60
+        while (answered := running.predict(RECORDING)).status == 503:
+            assert time.monotonic() < end
+        assert answered.status == 200
+        assert running.server.pool.process_ids() != [before]
+
+
 # before a worker is asked
 
 BIG = b"x" * 200_000

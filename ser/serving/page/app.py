@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -19,6 +21,7 @@ from ser.serving.page.openapi import description
 from ser.serving.page.pool import Pool
 from ser.serving.page.question import Question
 
+Answer = tuple[int, bytes]
 YES = ("1", "true", "yes")
 
 
@@ -65,8 +68,29 @@ class Server:
         async with self.pool.place():
             upload.checked(request.headers, self._limits)
             data = await upload.received(request.stream(), self._limits)
-            status, body = await self.pool.ask(question, data)
+            status, body = await _while_there(request, self.pool.ask(question, data))
         return Response(body, status, media_type="application/json")
+
+
+async def _while_there(request: Request, answer: Coroutine[None, None, Answer]) -> Answer:
+    """The answer, unless the client leaves before it: then nobody is to wait for what nobody reads.
+
+    Raises:
+        ClientDisconnect: if it left.
+    """
+    asking, leaving = asyncio.create_task(answer), asyncio.create_task(_left(request))
+    await asyncio.wait((asking, leaving), return_when=asyncio.FIRST_COMPLETED)
+    leaving.cancel()
+    if not asking.done():
+        asking.cancel()
+        await asyncio.wait((asking,))
+        raise ClientDisconnect
+    return asking.result()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _refused(request: Request, error: Exception) -> Response:

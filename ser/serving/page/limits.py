@@ -37,7 +37,7 @@ class Limits:
 
     @property
     def judging_seconds(self) -> float:
-        """Seconds of judging one recording at most. A minute of speech with its timeline takes 4 s on a slow core."""
+        """Seconds of judging one recording at most. A minute of speech with its timeline takes 3 s, on a busy core 6 s."""
         return self.seconds if self.seconds is not None else 30 + 15 * self.minutes
 
     def said(self) -> str:

@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from ser import SerError
+from ser.runtime.text import printable
 from ser.serving.page.limits import Limits, RefusedError
 from ser.serving.page.question import Question
 from ser.serving.page.worker import work
 
+Done = TypeVar("Done")
 MOST_ANSWER = 64 << 20
 """Bytes of an answer; the longest, a timeline of ten hours, has a tenth."""
 RETRY_SECONDS = 2
@@ -61,10 +66,9 @@ class Worker:
         return int(status), json.dumps(body, ensure_ascii=False).encode()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once. A thread that waits for its answer then has an ``EOFError``; the connection closes with the object."""
         self._process.kill()
         self._process.join()
-        self._connection.close()
 
     def _next(self, seconds: float) -> bytes:
         if not self._connection.poll(seconds):
@@ -77,9 +81,11 @@ class Pool:
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder, self._limits = folder, limits
-        self._idle: asyncio.Queue[Worker | None] = asyncio.Queue()  # None: to be started by whoever takes it
-        self._all: set[Worker] = set()
-        self._here = 0
+        self._threads = ThreadPoolExecutor(max(1, limits.jobs), "worker")
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._living: set[Worker] = set()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._here, self._stopped = 0, False
 
     async def start(self) -> None:
         """Start all workers.
@@ -87,17 +93,21 @@ class Pool:
         Raises:
             SerError: if one cannot open the model.
         """
-        for worker in await asyncio.gather(*(asyncio.to_thread(self._started) for _ in range(self._limits.jobs))):
+        for worker in await asyncio.gather(*(self._threaded(self._started) for _ in range(self._limits.jobs))):
             self._idle.put_nowait(worker)
 
     def stop(self) -> None:
         """End all workers."""
-        for worker in [*self._all]:
-            self._ended(worker)
+        self._stopped = True
+        for task in self._replacing:
+            task.cancel()
+        for worker in [*self._living]:
+            worker.kill()
+        self._threads.shutdown(wait=False)
 
     def process_ids(self) -> list[int]:
         """Of the workers that live."""
-        return [worker.process_id for worker in self._all if worker.process_id is not None]
+        return [worker.process_id for worker in self._living if worker.process_id is not None]
 
     @contextlib.asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -107,9 +117,7 @@ class Pool:
             RefusedError: 503, if all are taken.
         """
         if self._here >= self._limits.jobs + self._limits.waiting:
-            raise RefusedError(
-                503, "busy", f"busy: {self._here} recordings are being judged or waiting; try again", {"Retry-After": str(RETRY_SECONDS)}
-            )
+            raise _busy(f"{self._here} recordings are being judged or waiting")
         self._here += 1
         try:
             yield
@@ -117,37 +125,58 @@ class Pool:
             self._here -= 1
 
     async def ask(self, question: Question, data: bytes | bytearray) -> tuple[int, bytes]:
-        """Status and JSON body of the answer of the next free worker.
+        """Status and JSON body of the answer of the next free worker. Where this is cancelled, the worker is ended and replaced.
 
         Raises:
-            RefusedError: 504, if judging takes too long; 422, if the process ended over it; 503, if there is no worker.
+            RefusedError: 504, if judging takes too long; 422, if the process ended over it; 503, if no worker becomes free.
         """
-        worker = await self._idle.get()
-        good = False
+        seconds = self._limits.judging_seconds
         try:
-            if worker is None:
-                worker = await asyncio.to_thread(self._started)
-            answered = await asyncio.to_thread(worker.ask, question, data, self._limits.judging_seconds)
-            good = True
-            return answered
+            async with asyncio.timeout(seconds):
+                worker = await self._idle.get()
         except TimeoutError:
-            seconds = f"{self._limits.judging_seconds:g} s"
-            raise RefusedError(504, "too_slow", f"too_slow: not judged within {seconds}; cut the recording into parts") from None
-        except (EOFError, OSError):
-            words = "ended: the process that read this recording ended; it is damaged, or takes more memory than the server allows"
-            raise RefusedError(422, "ended", words) from None
-        except SerError as error:
-            raise RefusedError(503, "no_worker", f"no_worker: {error}", {"Retry-After": str(RETRY_SECONDS)}) from None
-        finally:
-            if worker is not None and not good:
-                self._ended(worker)
-            self._idle.put_nowait(worker if good else None)
+            raise _busy(f"no worker became free within {seconds:g} s") from None
+        try:
+            answered = await self._threaded(worker.ask, question, data, seconds)
+        except BaseException as error:
+            self._replace(worker)
+            if isinstance(error, TimeoutError):
+                raise RefusedError(504, "too_slow", f"too_slow: not judged within {seconds:g} s; cut the recording into parts") from None
+            if isinstance(error, EOFError | OSError):
+                words = "ended: the process that read this recording ended; it is damaged, or takes more memory than the server allows"
+                raise RefusedError(422, "ended", words) from None
+            raise
+        self._idle.put_nowait(worker)
+        return answered
+
+    def _replace(self, worker: Worker) -> None:
+        self._living.discard(worker)
+        worker.kill()
+        task = asyncio.create_task(self._another())
+        self._replacing.add(task)  # the loop itself would let go of it
+        task.add_done_callback(self._replacing.discard)
+
+    async def _another(self) -> None:
+        """Start a worker, again and again until it succeeds."""
+        while True:
+            try:
+                self._idle.put_nowait(await self._threaded(self._started))
+                return
+            except SerError as error:
+                print(printable(f"error: {error}"), file=sys.stderr)
+                await asyncio.sleep(RETRY_SECONDS)
 
     def _started(self) -> Worker:
         worker = Worker(self._folder, self._limits)
-        self._all.add(worker)
+        self._living.add(worker)
+        if self._stopped:
+            worker.kill()
         return worker
 
-    def _ended(self, worker: Worker) -> None:
-        self._all.discard(worker)
-        worker.kill()
+    async def _threaded(self, work: Callable[..., Done], *arguments: object) -> Done:
+        """What blocks, on a thread of the pool's own: there is one for each worker."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+
+def _busy(what: str) -> RefusedError:
+    return RefusedError(503, "busy", f"busy: {what}; try again", {"Retry-After": str(RETRY_SECONDS)})
