@@ -67,6 +67,7 @@ function drawShares(timeline, colours) {
   }
   for (const one of timeline.stretches) {
     const left = one.start * scale, wide = (one.end - one.start) * scale;
+    if (wide < 6) continue; // lines beside lines would hide the rest
     shape(svg, "line", { x1: left + 0.5, x2: left + 0.5, y1: 4, y2: top, class: "edge" });
     if (wide > 7.5 * one.emotion.length + 8) shape(svg, "text", { x: left + 6, y: 16, class: "name" }, one.emotion);
   }
