@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro test test-slow lint format setup deps experiment reset show sweep benchmarks doctor clean help
+.PHONY: repro verify test test-slow lint format setup deps experiment reset show sweep benchmarks doctor clean help
 
 SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
@@ -27,6 +27,9 @@ repro: setup  ## run the pipeline for the corpora in params.yaml and print the s
 	@$(RUN) python -m stages.download --changed
 	$(RUN) dvc repro
 	@$(RUN) python -m stages.report --scores
+
+verify: setup  ## run the demo (or CORPORA="demo ravdess") again elsewhere, and compare with the last commit byte for byte
+	@$(RUN) python -m stages.verify $(CORPORA)
 
 lint: .venv/.installed-dev  ## style and types
 	$(RUN) ruff check .

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ser import SerError
 from ser.params import Params, ParamsError, load
+from ser.runtime import kernels
 from ser.runtime.disk import disk_error
 from stages import changes
 
@@ -38,6 +39,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = arguments.parse_args()
     try:
+        kernels.check()
         params = load()
         name = getattr(options, "dataset", None)
         if name is not None and name not in params.corpora:

@@ -61,6 +61,11 @@ class Paths:
         return Path("models", self.corpus)
 
     @property
+    def log(self) -> Path:
+        """The last training, epoch by epoch. It tells times, so it is no output of the pipeline."""
+        return Path("models", f"{self.corpus}.log")
+
+    @property
     def predictions(self) -> Path:
         """Probabilities of validation and test clips."""
         return Path("data/predictions", f"{self.corpus}.csv")

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ser import SerError
 from ser.params import Params
+from ser.runtime import kernels
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.runtime.text import markdown_table, percent
 from stages import command, preset
@@ -39,6 +40,7 @@ ROWS = 10
 def main(params: Params, options: argparse.Namespace) -> None:
     """Run a search, then print its best trials."""
     passive_waiting()
+    kernels.choose(params.train.kernels)
     try:
         from ser.search import study
     except ModuleNotFoundError as error:

@@ -21,12 +21,13 @@ def main(params: Params, options: argparse.Namespace) -> None:
     """Assign the parts, say what they share, write both files."""
     name, paths = options.dataset, Paths(options.dataset)
     table = read_table(needed(paths.clips / "clips.csv", f"preprocess@{name}").parent)
-    folds = assign(table, name, params.split)
+    split = params.split_of(name)
+    folds = assign(table, name, split)
     leaks = leak_report(table, folds.assignment)
     print(f"{name}: {folds.protocol} ({folds.description}); speaker-independent: {'yes' if folds.speaker_independent else 'NO'}")
     print("test clips that share something with training or validation: " + ", ".join(f"{key} {share:.1%}" for key, share in leaks.items()))
     write(paths.assignment, folds.assignment.to_csv(None, index=False, lineterminator="\n"))
-    write(paths.folds, json.dumps(_summary(folds, table, leaks, params.split.seed), indent=2) + "\n")
+    write(paths.folds, json.dumps(_summary(folds, table, leaks, split.seed), indent=2) + "\n")
 
 
 def _summary(folds: Folds, table: pd.DataFrame, leaks: dict[str, float], seed: int) -> dict[str, object]:

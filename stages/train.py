@@ -7,6 +7,7 @@ models/NAME.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from contextlib import nullcontext
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from ser.encoders import store
 from ser.params import Params
+from ser.runtime import kernels
 from ser.runtime.disk import written_whole
 from ser.runtime.machine import cache_dir, passive_waiting
 from ser.signal.clips import read_table
@@ -21,10 +23,13 @@ from ser.splits import assignment
 from stages import command
 from stages.paths import Paths, needed
 
+log = logging.getLogger(__name__)
+
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Train all folds and seeds of a corpus."""
     passive_waiting()
+    kernels.choose(params.train.kernels)
     import torch
 
     from ser.training import checkpoint, data_parallel, inference, jobs, without_epochs
@@ -40,7 +45,14 @@ def main(params: Params, options: argparse.Namespace) -> None:
     split = assignment.read(paths.assignment, table["clip"])
     assignment.read_facts(paths.folds, split)
     numbers = sorted(int(number) for number in split["fold"].unique())
-    notes = {"device": device.type, "deterministic": torch.are_deterministic_algorithms_enabled(), "torch": torch.__version__}
+    if kernels.now() != params.train.kernels:
+        log.warning("this is no x86-64 processor with AVX2 on Linux, so weights will differ from other machines'")
+    notes = {
+        "device": device.type,
+        "kernels": kernels.now(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "torch": torch.__version__.partition("+")[0],  # without the name of the build
+    }
     trained = inference.Trained.planned(name, table, numbers, params, notes, store.about(encoded))
     together = jobs.together(len(trained.folds) * len(trained.seeds), device, params.runtime)
     files = [*jobs.inputs(paths.features, paths.clips, paths.assignment, params.features, encoded), *jobs.code()]
@@ -56,7 +68,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
             for seed in trained.seeds
             for file in [f"fold{fold}-seed{seed}.safetensors"]
         ]
-        history = jobs.train(planned, params.runtime)
+        history = jobs.train(planned, params.runtime, paths.log)
         if not above:
             pd.DataFrame(history, columns=without_epochs.HISTORY).to_csv(partial / "history.csv", index=False, lineterminator="\n")
             checkpoint.write_checksums(partial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+import stages  # noqa: F401  (before numpy and torch: it chooses their kernels, as in a stage)
 from tests.pipeline import Project
 
 settings.register_profile("same", deadline=None, derandomize=True)  # neither a busy machine nor a lucky draw decides whether tests pass

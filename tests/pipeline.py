@@ -36,6 +36,15 @@ SMALL: dict[str, Any] = {
 }
 """Fewer voices and steps, and noise on the recordings; everything else as it ships."""
 
+AGAINST = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "SSE4_2",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "NPY_DISABLE_CPU_FEATURES": "AVX512_SPR",
+}
+"""Variables that choose other kernels than the stages do, among those that every processor has."""
+
 
 class Project:
     """A git repository with the project's files, where commands run with this Python first on PATH."""

@@ -6,6 +6,7 @@ import copy
 import difflib
 import importlib.util
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -19,7 +20,7 @@ from ruamel.yaml import YAML
 
 from ser.params.model import FUSIONS
 from tests.dependencies import needed_by, tracked_by
-from tests.pipeline import ROOT, Project
+from tests.pipeline import AGAINST, ROOT, Project
 
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 
@@ -55,10 +56,11 @@ def test_found_is_kept_plus_rejected(finished):
 
 
 def test_same_seed_same_bytes(finished):
-    """All stages again from nothing: every hash in dvc.lock and every metric stays, in another commit too."""
+    """All stages again from nothing, with every variable set that chooses other kernels: every hash in dvc.lock and every metric stays, in
+    another commit too."""
     lock = finished.folder / "dvc.lock"
     before = lock.read_bytes()
-    forced = finished.run("dvc", "repro", "--force")
+    forced = finished.run("dvc", "repro", "--force", **AGAINST)
     assert ran(forced.stdout) == set(STAGES)
     assert lock.read_bytes() == before
     assert finished.run("git", "status", "--porcelain").stdout == ""
@@ -115,6 +117,8 @@ AFTER = {
         ("preprocess.vad.method", "none", "preprocess"),
         ("preprocess.min_seconds", 0.2, "preprocess"),
         ("split.seed", 5, "split"),
+        ("corpora.demo.split", {"seed": 5}, "split"),
+        ("corpora.folder.split.folds", 3, "nothing"),
         ("features.log_mel.n_mels", 40, "features"),
         ("features.functionals", "egemaps", "features"),
         ("features.encoder", {"name": "whisper-base", "layers": [1, 2]}, "encode"),
@@ -239,24 +243,20 @@ def test_functionals_go_all_the_way_to_the_report(finished, tmp_path):
 
 
 def interrupt(project: Project, *command: str, at: str) -> str:
-    """Start a command, send Ctrl-C to its whole group when a line contains ``at``, and return its output."""
+    """Start a command, send Ctrl-C to its whole group when the log of the training contains ``at``; return its output and the log."""
+    log = project.folder / "models/demo.log"
+    log.unlink(missing_ok=True)
     with subprocess.Popen(
         command, cwd=project.folder, env={**project.environment, "PYTHONUNBUFFERED": "1"}, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as child:  # fmt: skip
-        assert child.stdout is not None
-        seen = []
-        for line in child.stdout:
-            seen.append(line)
-            if at in line:
-                import os
-
-                os.killpg(child.pid, signal.SIGINT)
-                break
-        seen += child.stdout.readlines()
-        child.wait(60)
+        while not (log.exists() and at in log.read_text()):
+            assert child.poll() is None
+            time.sleep(0.05)
+        os.killpg(child.pid, signal.SIGINT)
+        said, _ = child.communicate(timeout=60)
     assert child.returncode != 0
-    return "".join(seen)
+    return said + log.read_text()
 
 
 @pytest.mark.slow
@@ -278,7 +278,8 @@ def test_ctrl_c_in_training_goes_on_from_the_last_epoch_but_never_with_other_par
 
     project.set({"train.lr": project_default("train.lr")})
     done = project.run("dvc", "repro", "train@demo")
-    assert "resumes after epoch" in done.stdout + done.stderr
+    assert "resumes after epoch" in (project.folder / "models/demo.log").read_text()
+    assert "epoch   9/30" not in done.stdout + done.stderr, "a bar alone"
     history = pd.read_csv(project.folder / "models/demo/history.csv")
     assert list(history["epoch"]) == [*range(1, 31)] * 3
     assert not interrupted.exists(), "the finished training's checkpoints are gone"

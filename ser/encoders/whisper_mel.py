@@ -10,8 +10,9 @@ import functools
 
 import numpy as np
 import scipy.fft
+from scipy.sparse import csr_array
 
-from ser.signal.mel import slaney_filters
+from ser.signal.mel import log10, slaney_filters, sparse
 
 RATE = 16_000
 """Sample rate of every Whisper model in Hz."""
@@ -50,7 +51,7 @@ def log_mel(signal: np.ndarray, bands: int) -> np.ndarray:
         stop = min(start + _BLOCK, count)
         spectrum = scipy.fft.rfft(cut[start:stop] * window, axis=1)  # (frames, 201), single precision
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        np.log10(np.maximum(filters @ power.T, np.float32(LEAST)), out=levels[:, start:stop])
+        levels[:, start:stop] = log10(np.maximum(filters @ power.T, np.float32(LEAST)))
     np.maximum(levels, levels.max() - np.float32(RANGE), out=levels)
     levels += np.float32(4)
     levels /= np.float32(4)
@@ -58,8 +59,8 @@ def log_mel(signal: np.ndarray, bands: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=2)
-def _filters(bands: int) -> np.ndarray:
-    return slaney_filters(RATE, N_FFT, bands, 0.0, RATE / 2)
+def _filters(bands: int) -> csr_array:
+    return sparse(slaney_filters(RATE, N_FFT, bands, 0.0, RATE / 2))
 
 
 @functools.lru_cache(maxsize=1)

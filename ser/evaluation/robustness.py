@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,9 +182,15 @@ def study(
         for part in (table.iloc[start : start + CHUNK] for start in range(0, len(table), CHUNK))
     )
     spoilt = itertools.chain.from_iterable(spread(extract_chunk, tasks, runtime))
-    progress = tqdm(spoilt, desc="robustness", total=len(asked) * len(table), unit="clip", mininterval=0.5)
     facts = encoder.about if encoder is not None else None
-    return {condition: predict(pack(itertools.islice(progress, len(table)), facts), table) for condition in asked}
+    with tqdm(desc="robustness", total=len(asked) * len(table), unit="clip", mininterval=0.5) as progress:
+
+        def of_a_condition() -> Iterator[dict[str, np.ndarray]]:
+            for clip in itertools.islice(spoilt, len(table)):
+                yield clip
+                progress.update()
+
+        return {condition: predict(pack(of_a_condition(), facts), table) for condition in asked}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,6 @@
 Reading order: ``branches`` (frames to tokens), ``fusion`` (what a fusion is; ``fusions`` has a module for
 each),
 ``weighing`` (what fusions are built from), ``network`` (the whole), ``losses``.
-Imports ``params``, ``encoders`` and ``views``.
+Imports ``params``, ``runtime``, ``encoders`` and ``views``.
 Imported by ``diagram``, ``training``, ``evaluation`` and ``serving``.
 """

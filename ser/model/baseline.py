@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
+from ser.model.norm import root
 from ser.views.normalise import scales
 
 STATISTICS = 4
@@ -67,7 +68,7 @@ def clip_statistics(views: dict[str, Tensor], lengths: Tensor) -> Tensor:
     inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :, None]  # (B, T, 1)
     count = lengths[:, None]
     mean = x.masked_fill(~inside, 0.0).sum(1) / count
-    deviation = ((x - mean[:, None]).masked_fill(~inside, 0.0).square().sum(1) / count).sqrt()
+    deviation = root((x - mean[:, None]).masked_fill(~inside, 0.0).square().sum(1) / count)
     highest = x.masked_fill(~inside, float("-inf")).amax(1)
     change = (x[:, 1:] - x[:, :-1]).abs().masked_fill(~inside[:, 1:], 0.0).sum(1) / (count - 1).clamp_min(1)
     return torch.cat([mean, deviation, highest, change], 1)

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ser import SerError
+from ser.model.dense import Dense
 from ser.model.norm import MaskedBatchNorm
 from ser.params.model import Cnn as CnnParams
 from ser.params.model import Transformer as TransformerParams
@@ -167,9 +168,9 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.pre_norm = pre_norm
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.ffn = nn.Sequential(nn.Linear(dim, ffn), nn.ReLU(), nn.Linear(ffn, dim))
+        self.qkv = Dense(dim, 3 * dim)
+        self.out = Dense(dim, dim)
+        self.ffn = nn.Sequential(Dense(dim, ffn), nn.ReLU(), Dense(ffn, dim))
         self.norm_attention = nn.LayerNorm(dim)
         self.norm_ffn = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
@@ -211,7 +212,7 @@ class TransformerBranch(nn.Module):
                 f"of model.transformer.heads {params.heads}: set model.transformer.dim or another number of heads"
             )
         stacked = pooled * (params.pool_time if params.pooling == "stack" else 1)
-        self.embed = nn.Linear(stacked, width) if params.dim is not None else nn.Identity()
+        self.embed = Dense(stacked, width) if params.dim is not None else nn.Identity()
         pre_norm = params.norm == "pre"
         self.layers = nn.ModuleList(EncoderLayer(width, params.heads, params.ffn, params.dropout, pre_norm) for _ in range(params.layers))
         # The residual stream of pre-norm layers is normalised where it is read; that of post-norm layers

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ser import SerError
 from ser.model.branches import EncoderLayer, Tokens
+from ser.model.dense import Dense
 from ser.params.model import EncoderBranch as EncoderParams
 
 
@@ -88,7 +89,7 @@ class EncoderBranch(nn.Module):
                 f"model.encoder.dim is null, so tokens are as wide as the encoder's {width}, not a multiple of model.encoder.heads "
                 f"{params.heads}: set model.encoder.dim or another number of heads"
             )
-        self.embed = nn.Linear(encoder.width, width) if params.dim is not None else nn.Identity()
+        self.embed = Dense(encoder.width, width) if params.dim is not None else nn.Identity()
         self.dropout = nn.Dropout(params.dropout)
         self.layers = nn.ModuleList(
             EncoderLayer(width, params.heads, params.ffn, params.dropout, pre_norm=True) for _ in range(params.layers)

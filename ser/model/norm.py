@@ -1,4 +1,4 @@
-"""Batch norm that ignores padding and computes its statistics over all ranks of a data-parallel training."""
+"""Batch norm that ignores padding and computes its statistics over all ranks of a data-parallel training; and a square root."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ class MaskedBatchNorm(nn.Module):
         scale = self.weight * torch.rsqrt(var + self.eps)
         shift = self.bias - mean * scale
         return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])
+
+
+def root(x: Tensor) -> Tensor:
+    """Square root of values ≥ 0, the same bytes on every processor.
+
+    ``torch.sqrt`` goes through MKL's vector library, which chooses its code by processor. ``rsqrt`` is torch's own.
+    """
+    return x.rsqrt().reciprocal()
 
 
 class _Sum(torch.autograd.Function):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ser.model.branches import Tokens
+from ser.model.dense import Dense
+from ser.model.norm import root
 from ser.params.model import Model
 
 SMALLEST_VARIANCE = 1e-5
@@ -41,7 +43,7 @@ class Pool(nn.Module):
             if not self.deviation:
                 return mean
             variance = weighted(weights.float(), values.square()) - mean.square()
-            return torch.cat([mean, (variance.clamp_min(0) + SMALLEST_VARIANCE).sqrt()], 1)  # the root has no finite gradient at 0
+            return torch.cat([mean, root(variance.clamp_min(0) + SMALLEST_VARIANCE)], 1)  # the root has no finite gradient at 0
 
     def evenly(self, tokens: Tokens) -> Tensor:
         """Pool with equal weights, (B, N, d) → (B, s)."""
@@ -67,9 +69,9 @@ class Affinity(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.b = nn.Linear(dim, dim, bias=False)
-        self.a = nn.Linear(dim, dim, bias=False)
-        self.x = nn.Linear(dim, dim, bias=False)
+        self.b = Dense(dim, dim, bias=False)
+        self.a = Dense(dim, dim, bias=False)
+        self.x = Dense(dim, dim, bias=False)
         self.score_a = nn.Linear(dim, 1, bias=False)
         self.score_x = nn.Linear(dim, 1, bias=False)
         nn.init.normal_(self.b.weight, std=1 / dim)  # so tanh does not saturate for tokens of unit scale
@@ -88,7 +90,7 @@ class Guided(nn.Module):
 
     def __init__(self, dim: int, guided: bool) -> None:
         super().__init__()
-        self.m = nn.Linear(dim, dim, bias=False)
+        self.m = Dense(dim, dim, bias=False)
         self.g = nn.Linear(dim, dim, bias=False) if guided else None
         self.score = nn.Linear(dim, 1, bias=False)
 
@@ -106,10 +108,10 @@ class CrossLayer(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q = nn.Linear(dim, dim)
-        self.kv = nn.Linear(dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.ffn = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+        self.q = Dense(dim, dim)
+        self.kv = Dense(dim, 2 * dim)
+        self.out = Dense(dim, dim)
+        self.ffn = nn.Sequential(Dense(dim, 2 * dim), nn.ReLU(), Dense(2 * dim, dim))
         self.norm_attention = nn.LayerNorm(dim)
         self.norm_ffn = nn.LayerNorm(dim)
 

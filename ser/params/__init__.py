@@ -137,6 +137,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def corpora_have_a_split(self) -> Params:
+        for name, corpus in self.corpora.items():
+            if "split" not in corpus.model_fields_set:  # DVC, too, wants the key
+                raise ValueError(f"corpora.{name}.split: missing; write `split:` for no value, which means as in split")
+        return self
+
+    @model_validator(mode="after")
     def datasets_are_known(self) -> Params:
         known = ", ".join(self.corpora)
         for name in self.datasets:
@@ -149,6 +156,10 @@ class Params(Section):
                 if member == name or member not in self.corpora:
                     raise ValueError(f"corpora.{name}.source.members: {member!r} is not another corpus; known: {known}")
         return self
+
+    def split_of(self, corpus: str) -> Split:
+        """The split of a corpus: ``split``, with the corpus' own values in their place."""
+        return self.split.with_own(self.corpora[corpus].split)
 
 
 def parse(values: Any, where: str = "params.yaml") -> Params:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ser.params.base import Section, Seed
+from ser.params.split import OwnSplit
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """Names of corpora. They are parts of paths and shell commands, and of DVC's keys, in which a dot would divide."""
@@ -110,7 +111,8 @@ class Labels(Section):
 
 
 class Corpus(Section):
-    """One corpus: its source (read by ``download``) and its labels (read by ``preprocess``)."""
+    """One corpus: its source (read by ``download``), its labels (``preprocess``) and what is its own in the split (``split``)."""
 
     source: Source
     labels: Labels
+    split: OwnSplit | None = None

@@ -103,6 +103,9 @@ class Train(Section):
     """torch.compile the network."""
     fast: bool
     """Allow non-deterministic kernels; the metrics record it."""
+    kernels: Literal["portable", "native"]
+    """portable: on a CPU, torch uses only what every x86-64 processor with AVX2 has, so that weights are the same bytes on all of them
+    (docs/reproducibility.md). native: whatever is fastest on this processor, with figures of its own."""
     augment: Augment
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ser import SerError
 from ser.params.runtime import Runtime
+from ser.runtime import kernels
 from ser.runtime.machine import cause_of_death, end_with_the_parent, keep_freed_memory, workers
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
     """
     call = functools.partial(_on_one_thread, function)
     if runtime.scheduler is not None:
+        there = functools.partial(_with_kernels, kernels.environment(), call)
         with _cluster(runtime.scheduler) as (executor, count):
-            yield from in_order(executor, call, tasks, AHEAD * count)
+            yield from in_order(executor, there, tasks, AHEAD * count)
     elif (count := workers(runtime)) == 1:
         yield from map(call, tasks)
     else:
@@ -151,6 +153,18 @@ def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
     _tune_malloc()
     with _thread_pools().limit(limits=1):
         return function(task)
+
+
+def _with_kernels(chosen: dict[str, str], call: Callable[[Task], Result], task: Task) -> Result:
+    """Run a task on a cluster, where the worker was started with the kernels that this process has chosen.
+
+    Raises:
+        SerError: if it was not: they cannot be changed once numpy is imported.
+    """
+    if chosen != kernels.environment():
+        variables = " ".join(f"{name}='{value}'" for name, value in chosen.items())
+        raise SerError(f"a Dask worker uses other kernels than this process; start it with: env {variables} dask worker ADDRESS")
+    return call(task)
 
 
 @functools.cache

@@ -6,7 +6,6 @@ are never used. One network is trained at a time; other cores are for other proc
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -167,15 +166,14 @@ def _twin(study: Study, number: int, chosen: dict[str, Any]) -> FrozenTrial | No
 def _fold_ua(search: Search, trained: Trained, fold: int, folder: Path) -> float:
     """Validation UA of the weights that are kept, averaged over seeds, 0–1.
 
-    The output of the training in this process goes to ``log.txt`` in the trial's folder.
+    The epochs of each training are in ``fold<k>-seed<s>.log`` in the trial's folder.
     """
     scores = []
     for seed in trained.seeds:
         weights = folder / f"fold{fold}-seed{seed}.safetensors"
         files = weights.with_suffix(".checkpoint"), weights, search.encoded
         job = jobs.Job(search.features, search.clips, search.assignment, trained, fold, seed, *files)
-        with open(folder / "log.txt", "a", encoding="utf-8") as log, contextlib.redirect_stdout(log):
-            ua = [row["valid_ua"] for row in jobs.train([job], _runtime(search.params))]
+        ua = [row["valid_ua"] for row in jobs.train([job], _runtime(search.params), weights.with_suffix(".log"), shown=False)]
         scores.append(max(ua) if trained.train.keep == "best" else ua[-1])
     return float(sum(scores) / len(scores))
 

@@ -100,7 +100,7 @@ def _speaker(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.nd
     if speakers < split.folds:
         raise SplitError(
             f"{corpus}: {split.folds} speaker-disjoint folds need at least {split.folds} speakers, found {speakers}; "
-            f"set split.folds to at most {speakers}" + (", or split.protocol to random" if speakers < 3 else "")
+            f"set corpora.{corpus}.split.folds to at most {speakers}" + (", or its protocol to random" if speakers < 3 else "")
         )
     # gender is part of the class, so that the folds' genders are balanced too; scikit-learn wants one class
     # with as many clips as folds
@@ -134,14 +134,14 @@ def _published(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.
         having = ", ".join(name for name, described in catalogue().items() if described.folds is not None)
         raise SplitError(
             f"{corpus}: the project has no published folds for this corpus (only for {having}); "
-            "name a CSV of them (path, fold, part) in split.fold_file, or set split.protocol to speaker"
+            f"name a CSV of them (path, fold, part) in corpora.{corpus}.split.fold_file, or set its protocol to speaker"
         )
     known, there = folds.speakers(), set(table["speaker"])
     if known != there:
         raise SplitError(
             f"{corpus}: the published folds need exactly their {len(known)} speakers; "
             f"missing: {', '.join(sorted(known - there)) or 'none'}; unknown: {', '.join(sorted(there - known)) or 'none'}. "
-            "Set split.protocol to speaker"
+            f"Set corpora.{corpus}.split.protocol to speaker"
         )
     tests = [table["speaker"].isin(fold).to_numpy() for fold in folds.tests()]
     return _with_validation(table, tests, corpus, split), f"{len(tests)} published speaker-independent folds ({folds.source})"
@@ -205,10 +205,13 @@ def _need_speakers(table: pd.DataFrame, corpus: str, protocol: str) -> None:
     nameless = int(table["speaker"].eq("").sum())
     if nameless:
         raise SplitError(
-            f"{corpus}: protocol {protocol} needs the speaker of every clip; {nameless} have none. Set split.protocol to random"
+            f"{corpus}: protocol {protocol} needs the speaker of every clip; {nameless} have none. "
+            f"Set corpora.{corpus}.split.protocol to random"
         )
     if table["speaker"].nunique() < 2:
-        raise SplitError(f"{corpus}: protocol {protocol} needs clips of several speakers, found one; set split.protocol to random")
+        raise SplitError(
+            f"{corpus}: protocol {protocol} needs clips of several speakers, found one; set corpora.{corpus}.split.protocol to random"
+        )
 
 
 def _with_validation(table: pd.DataFrame, tests: list[np.ndarray], corpus: str, split: Split) -> list[np.ndarray]:
@@ -233,8 +236,8 @@ def _check_classes(table: pd.DataFrame, assignment: pd.DataFrame, corpus: str) -
             speakers = table["speaker"][table["emotion"] == emotion].nunique()
             raise SplitError(
                 f"{corpus}: fold {fold} has no training clip of {emotion!r}, which {speakers} speaker(s) express. A speaker-disjoint split "
-                f"needs three or more for each emotion; leave it out of corpora.{corpus}.labels.classes, change split.folds or split.seed, "
-                "or set split.protocol to random"
+                f"needs three or more for each emotion; leave it out of corpora.{corpus}.labels.classes, change folds or seed of "
+                f"corpora.{corpus}.split, or set its protocol to random"
             )
 
 

@@ -38,7 +38,8 @@ def hold_out_speakers(table: pd.DataFrame, part: np.ndarray, corpus: str, split:
     if len(speakers) < 2:
         raise SplitError(
             f"{corpus}: fold {fold} leaves {len(speakers)} speaker for training and validation, and each needs its own; "
-            f"use at least 3 speakers, and with few speakers set split.folds to their number (found {table['speaker'].nunique()})"
+            f"use at least 3 speakers, and with few speakers set corpora.{corpus}.split.folds to their number "
+            f"(found {table['speaker'].nunique()})"
         )
     wanted = max(1, round(split.valid_share * len(speakers)))
     counts = pd.crosstab(pool["speaker"], pool["emotion"]).loc[speakers].to_numpy()  # (speakers, emotions)

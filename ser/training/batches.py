@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ser import SerError
+from ser.model.norm import root
 from ser.params.features import Features
 from ser.training import hidden as states
 from ser.training.hidden import Hidden
@@ -138,7 +139,7 @@ def standardise(corpus: Corpus, name: str, frames: Tensor, rows: Tensor, inside:
         count = weight.sum(1, keepdim=True)
         mean = (frames * weight).sum(1, keepdim=True) / count
         variance = ((frames - mean).square() * weight).sum(1, keepdim=True) / count
-        return (frames - mean) / variance.sqrt().clamp_min(SMALLEST_SCALE)
+        return (frames - mean) / root(variance).clamp_min(SMALLEST_SCALE)
     return frames
 
 

@@ -13,7 +13,8 @@ import os
 import shutil
 import signal
 import tempfile
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -36,11 +37,14 @@ from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
 from ser.training import data_parallel, device, inference, loop, noise, without_epochs
 from ser.training.inference import Trained
+from ser.training.progress import Progress, tell
 
 CODE = ("encoders", "model", "params", "signal", "splits", "training", "views")
 """Rooms of the library that weights and validation scores depend on."""
 DEATH_SEEN_WITHIN = 5.0
 """Seconds to wait, after an error of one rank, for the death of another rank that would explain it."""
+LOOKS_EVERY = 0.25
+"""Seconds between two looks at the log of processes that train."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,18 @@ def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
     return count
 
 
-def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
+def train(jobs: list[Job], runtime: Runtime, log: Path, shown: bool = True) -> list[dict]:
     """Train all jobs; return their histories concatenated in the order of ``jobs``.
 
     ``runtime.workers`` processes run at once, on CUDA one per GPU; ``together`` of them train one job. A
     single process means this one. Processes that torchrun started train each job together, and only rank 0
     returns histories.
+
+    Args:
+        jobs: of one corpus and one set of parameters.
+        runtime: how it runs.
+        log: gets a line per epoch; what it held before is lost.
+        shown: whether a bar shows how far it is.
 
     Raises:
         SerError: the first error of a job, or the death of a process. The others are stopped; their
@@ -110,10 +120,36 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
         if gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus)))
         with data_parallel.group(place):
-            return [row for job in jobs for row in _train_one(job, runtime)]
+            if data_parallel.rank() != 0:
+                return [row for job in jobs for row in _train_one(job, runtime, _nothing)]
+            with _progress(jobs, 1, log, shown) as progress:
+                return _one_by_one(jobs, runtime, progress)
     parallel_jobs = max(1, min(len(jobs), (workers(runtime) if place.type == "cpu" else gpus) // count))
-    if parallel_jobs * count == 1:
-        return [row for job in jobs for row in _train_one(job, runtime)]
+    with _progress(jobs, parallel_jobs, log, shown) as progress:
+        if parallel_jobs * count == 1:
+            return _one_by_one(jobs, runtime, progress)
+        return _side_by_side(jobs, runtime, progress, parallel_jobs, count, gpus)
+
+
+def _progress(jobs: list[Job], at_once: int, log: Path, shown: bool) -> Progress:
+    """The bar of a training, and its log."""
+    trained = jobs[0].trained
+    by_epoch = trained.model.kind == "network"
+    epochs, early = (trained.train.epochs, trained.train.patience > 0) if by_epoch else (1, False)
+    return Progress(log, [(job.fold, job.seed) for job in jobs], epochs, at_once, f"train {trained.corpus}", early, shown)
+
+
+def _one_by_one(jobs: list[Job], runtime: Runtime, progress: Progress) -> list[dict]:
+    """Train the jobs in this process."""
+    history = []
+    for job in jobs:
+        history += _train_one(job, runtime, progress.say)
+        progress.ended((job.fold, job.seed))
+    return history
+
+
+def _side_by_side(jobs: list[Job], runtime: Runtime, progress: Progress, parallel_jobs: int, count: int, gpus: int) -> list[dict]:
+    """Train ``parallel_jobs`` jobs at a time in processes of their own, ``count`` processes each."""
     spawn = get_context("spawn")
     free_gpus = spawn.SimpleQueue()
     for gpu in range(gpus):
@@ -125,14 +161,17 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
         try:
             # The pool has a multiple of ``count`` processes and starts tasks in this order, so all ranks of a job run together.
             meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
-            futures = [
-                pool.submit(_train_together, job, runtime, meeting, rank, count) for job, meeting in meetings for rank in range(count)
-            ]
+            futures = {
+                pool.submit(_train_together, job, runtime, progress.log, meeting, rank, count): (job.fold, job.seed)
+                for job, meeting in meetings
+                for rank in range(count)
+            }
             children += (pool._processes or {}).values()
-            for done in as_completed(futures):
+            for done in _as_they_end(list(futures), progress):
                 if count > 1 and isinstance(done.exception(), RuntimeError):
-                    _raise_a_death(futures)
-                done.result()  # an error is raised as soon as it happens
+                    _raise_a_death(list(futures))
+                if done.result():  # an error is raised as soon as it happens; only the first rank has a history
+                    progress.ended(futures[done])
             return [row for future in futures for row in future.result()]
         except BrokenProcessPool:
             raise SerError(f"a training process died, {cause_of_death(children)}; a rerun resumes from its checkpoint") from None
@@ -142,6 +181,15 @@ def train(jobs: list[Job], runtime: Runtime) -> list[dict]:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _as_they_end(futures: list[Future[list[dict]]], progress: Progress) -> Iterator[Future[list[dict]]]:
+    """The futures in the order in which they end; meanwhile the bar moves."""
+    waiting = set(futures)
+    while waiting:
+        done, waiting = wait(waiting, LOOKS_EVERY, FIRST_COMPLETED)
+        progress.look()
+        yield from done
 
 
 def _raise_a_death(futures: list[Future[list[dict]]]) -> None:
@@ -154,16 +202,17 @@ def _raise_a_death(futures: list[Future[list[dict]]]) -> None:
             future.result()
 
 
-def _train_together(job: Job, runtime: Runtime, meeting: str, rank: int, count: int) -> list[dict]:
+def _train_together(job: Job, runtime: Runtime, log: Path, meeting: str, rank: int, count: int) -> list[dict]:
     """Train a job as one of ``count`` ranks."""
+    say = functools.partial(tell, log)
     if count == 1:
-        return _train_one(job, runtime)
+        return _train_one(job, runtime, say)
     with data_parallel.group(device.set_up(runtime), meeting, rank, count):
-        return _train_one(job, runtime)
+        return _train_one(job, runtime, say)
 
 
-def _train_one(job: Job, runtime: Runtime) -> list[dict]:
-    """Train a fold and write its weights. Only rank 0 writes, prints and returns the history."""
+def _train_one(job: Job, runtime: Runtime, say: Callable[[str], None]) -> list[dict]:
+    """Train a fold and write its weights. Only rank 0 writes, says lines and returns the history."""
     first = data_parallel.rank() == 0
     fit_without_epochs = {"svm": without_epochs.train_svm, "linear": without_epochs.train_linear}.get(job.trained.model.kind)
     if fit_without_epochs is not None and not first:
@@ -180,7 +229,8 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
         counts = f"{len(train)} training and {len(valid)} validation clips"
         raise SerError(f"fold {job.fold} in {job.assignment} has {counts}; both are needed: change `split` or the class set")
     fold = without_epochs.Fold(job.fold, job.seed, train, valid, job.checkpoint)
-    say = functools.partial(print, flush=True) if first else lambda line: None
+    say = say if first else _nothing
+    say(f"fold {job.fold} seed {job.seed}: begins with {len(train)} clips, {len(valid)} for validation")
     if fit_without_epochs is not None:
         weights, history = fit_without_epochs(corpus, fold, job.trained, say)
     else:
@@ -195,6 +245,10 @@ def _train_one(job: Job, runtime: Runtime) -> list[dict]:
     with place_named(job.out), file_written_whole(job.out) as beside:
         beside.write_bytes(save(weights))
     return history
+
+
+def _nothing(line: str) -> None:
+    """What ranks above 0 say: nothing."""
 
 
 def _hears(trained: Trained) -> bool:

@@ -255,8 +255,7 @@ def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _line(row: dict, epochs: int, clips: int, began: float, done: int) -> str:
     seconds = (time.monotonic() - began) / done
-    left = seconds * (epochs - row["epoch"])
     return (
         f"fold {row['fold']} seed {row['seed']} epoch {row['epoch']:>3}/{epochs}  loss {row['train_loss']:.3f}  "
-        f"valid {row['valid_loss']:.3f}  valid UA {row['valid_ua']:.3f}  {clips / seconds:,.0f} clips/s  {left:.0f} s left"
+        f"valid {row['valid_loss']:.3f}  valid UA {row['valid_ua']:.3f}  {clips / seconds:,.0f} clips/s"
     )

@@ -16,7 +16,10 @@ def make_optimizer(network: nn.Module, params: Train) -> torch.optim.Optimizer:
     others = [weight for weight in network.parameters() if weight.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": params.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if params.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=params.lr)
+        # On a CPU the fused step is torch's own loop. The other one takes roots by MKL's vector library, which
+        # differ between processors.
+        fused = all(weight.device.type == "cpu" for weight in network.parameters())
+        return torch.optim.AdamW(groups, lr=params.lr, fused=fused or None)
     return torch.optim.SGD(groups, lr=params.lr, momentum=params.momentum)
 
 

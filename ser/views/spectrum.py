@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+from scipy.sparse import csr_array
 
 from ser import SerError
 from ser.params.features import Features, Frames
-from ser.signal.mel import slaney_filters
+from ser.signal.mel import log10, slaney_filters, sparse
 
 _BLOCK_POINTS = 1 << 15
 """FFT points computed at once: spectra stay in the cache (twice as fast), and memory stays small."""
@@ -50,7 +51,8 @@ def sound(signal: np.ndarray, sample_rate: int, features: Features, bands: Itera
     Raises:
         SerError: when the bands do not fit under half the sample rate.
     """
-    filters = {n_mels: band_filters(sample_rate, features, n_mels) for n_mels in bands}
+    frames, log_mel = features.frames, features.log_mel
+    filters = {n_mels: _sparse_filterbank(sample_rate, frames.n_fft, n_mels, log_mel.fmin, log_mel.fmax) for n_mels in bands}
     compute = _levels_by_librosa if features.backend == "librosa" else _levels
     return Sound(signal, sample_rate, compute(signal, sample_rate, features, filters))
 
@@ -76,7 +78,12 @@ def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax:
     return slaney_filters(sample_rate, n_fft, n_mels, fmin, fmax)
 
 
-def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+@functools.lru_cache(maxsize=16)
+def _sparse_filterbank(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> csr_array:
+    return sparse(mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax))
+
+
+def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, csr_array]) -> dict[int, np.ndarray]:
     """Levels of the bands of each set of filters, by numpy and scipy."""
     frames, floor = features.frames, features.log_mel.floor_db
     window = _window(frames.window, frames.win_length)
@@ -100,11 +107,11 @@ def _levels(signal: np.ndarray, sample_rate: int, features: Features, filters: d
         squares = np.square(spectrum.view(np.float64), out=spectrum.view(np.float64))  # real and imaginary parts side by side
         power = (squares[:, ::2] + squares[:, 1::2]).astype(np.float32)
         for n_mels, weights in filters.items():
-            levels[n_mels][start:stop] = _decibels(power @ weights.T, floor)
+            levels[n_mels][start:stop] = _decibels(weights @ power.T, floor).T
     return levels
 
 
-def _levels_by_librosa(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+def _levels_by_librosa(signal: np.ndarray, sample_rate: int, features: Features, filters: dict[int, csr_array]) -> dict[int, np.ndarray]:
     """The same by librosa."""
     import librosa  # slow to import and to compile, so only on demand
 
@@ -130,7 +137,7 @@ def _levels_by_librosa(signal: np.ndarray, sample_rate: int, features: Features,
 
 
 def _decibels(power: np.ndarray, floor_db: float) -> np.ndarray:
-    levels: np.ndarray = np.maximum(np.float32(10) * np.log10(np.maximum(power, np.float32(1e-30))), np.float32(floor_db))
+    levels: np.ndarray = np.maximum(np.float32(10) * log10(np.maximum(power, np.float32(1e-30))), np.float32(floor_db))
     return levels
 
 

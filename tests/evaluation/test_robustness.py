@@ -118,7 +118,7 @@ def store(tmp_path):
     return tmp_path, table, audio
 
 
-def test_study_goes_through_the_same_features(store, monkeypatch):
+def test_study_goes_through_the_same_features_and_its_bar_to_its_end(store, monkeypatch, capsys):
     monkeypatch.setenv("SER_WORKERS", "1")
     folder, table, audio = store
     settings, everything = predicted.settings(), params()
@@ -133,6 +133,7 @@ def test_study_goes_through_the_same_features(store, monkeypatch):
 
     found = robustness.study(folder, rows, settings, everything.features, RATE, everything.runtime, predict)
     assert list(found) == robustness.conditions(settings.robustness)
+    assert "robustness: 100%" in capsys.readouterr().err.split("\r")[-1]
     for number, row in enumerate(rows):
         signal = audio[table["offset"][row] : table["offset"][row] + table["samples"][row]].astype(np.float32) / 32768
         for view, got in seen[0].clip(number).items():

@@ -65,6 +65,10 @@ def test_the_shipped_file_is_good_and_ends_with_the_switch():
         ("preprocess.sample_rate", 44100, ["preprocess.sample_rate", "44100", "16000"]),
         ("preprocess.vad.method", "yes", ["preprocess.vad.method", "'yes'", "webrtc"]),
         ("split.train_on", "ravdess", ["split.train_on", "a list of text"]),
+        ("corpora.demo.split", {"folds": 1}, ["corpora.demo.split.folds", "found 1", "≥ 2"]),
+        ("corpora.demo.split", {"fold": 3}, ["corpora.demo.split.fold: unknown key", "did you mean 'folds'"]),
+        ("corpora.demo.split", {"use_folds": [1, 1]}, ["use_folds", "twice"]),
+        ("corpora.demo.split", "speaker", ["corpora.demo.split", "a section or null"]),
         ("corpora.ravdess.source.record", "x", ["corpora.ravdess.source.record", "whole number"]),
         ("corpora.ravdess.source.kind", "torrent", ["corpora.ravdess.source.kind", "torrent"]),
         ("corpora.shemo.source.archives", [], ["corpora.shemo.source.archives"]),
@@ -171,6 +175,34 @@ def _kinds(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [kind for part in get_args(annotation) for kind in _kinds(part)]
+
+
+def test_a_corpus_without_a_split_is_told_before_dvc_misses_the_key():
+    whole = values()
+    del whole["corpora"]["emodb"]["split"]
+    with pytest.raises(ParamsError, match=r"corpora\.emodb\.split: missing; write `split:`"):
+        parse(whole)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"folds": None, "use_folds": None}, {}),
+        ({"folds": 3}, {"folds": 3}),
+        ({"protocol": "random", "seed": 0, "use_folds": []}, {"protocol": "random", "seed": 0, "use_folds": []}),
+    ],
+    ids=str,
+)
+def test_a_split_of_its_own_concerns_its_corpus_alone(own, expected):
+    whole = changed("split.seed", 7) | {"datasets": ["demo", "folder"]}
+    whole["split"]["use_folds"] = [1, 2]
+    whole["corpora"]["folder"]["split"] = own
+    found = parse(whole)
+    assert found.split_of("demo") == found.split
+    assert found.split_of("folder").model_dump() == found.split.model_dump() | expected
+    assert parse(found.model_dump()) == found
 
 
 def test_all_faults_are_said_at_once():

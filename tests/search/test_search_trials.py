@@ -28,7 +28,7 @@ def formula(monkeypatch: pytest.MonkeyPatch) -> Callable:
     """Put a formula of (parameters, fold, seed) in the place of training; what it returns is the UA of the last epoch."""
 
     def put_in(ua: Callable[[inference.Trained, int, int], float]) -> None:
-        def train(jobs: list[jobs.Job], runtime: object) -> list[dict]:
+        def train(jobs: list[jobs.Job], runtime: object, log: Path, shown: bool) -> list[dict]:
             (job,) = jobs
             return [{"valid_ua": 0.9}, {"valid_ua": ua(job.trained, job.fold, job.seed)}]
 
@@ -56,6 +56,7 @@ def test_score_is_the_ua_of_the_kept_networks_on_validation_clips(tmp_path):
             jobs.train(
                 [jobs.Job(data / "features/demo", data / "clips/demo", data / "folds/demo.csv", about, fold, seed, *files)],
                 params.runtime,
+                tmp_path / "log",
             )
             files[0].unlink()
             network = inference.new_network(about)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from ser.corpora import demo
 from ser.corpora.catalogue import catalogue, ravdess
@@ -250,13 +251,17 @@ def test_a_recording_under_two_speakers_is_refused() -> None:
     [
         ([], {}, "at least two emotions .* found: none"),
         (speakers(5, ("sad",)), {}, "at least two emotions .* found: sad"),
-        (speakers(1), {}, "protocol speaker needs clips of several speakers, found one; set split.protocol to random"),
-        (speakers(3), {}, "5 speaker-disjoint folds need at least 5 speakers, found 3; set split.folds to at most 3"),
+        (speakers(1), {}, "protocol speaker needs clips of several speakers, found one; set corpora.c.split.protocol to random"),
+        (speakers(3), {}, "5 speaker-disjoint folds need at least 5 speakers, found 3; set corpora.c.split.folds to at most 3"),
         (speakers(2), {"folds": 2}, "fold 1 leaves 1 speaker .* at least 3 speakers"),
         ([*speakers(5), {"emotion": "sad"}], {}, "needs the speaker of every clip; 1 have none"),
         ([*speakers(6), {"emotion": "rare", "speaker": "00"}], {}, "no training clip of 'rare', which 1 speaker.*labels.classes"),
         ([*speakers(6), {"emotion": "rare", "speaker": "00"}], {"protocol": "random"}, "at least 3 clips of each emotion; 'rare' has 1"),
-        (speakers(6), {"protocol": "official"}, "the project has no published folds for this corpus .*split.fold_file"),
+        (
+            speakers(6),
+            {"protocol": "official"},
+            "the project has no published folds for this corpus .*corpora.c.split.fold_file, or set its protocol",
+        ),
         (speakers(6), {"protocol": "official", "fold_file": "no/such.csv"}, "split.fold_file: no/such.csv not found"),
         (speakers(6, ("a", "b"))[::3], {"folds": 5}, None),
     ],
@@ -394,13 +399,18 @@ def test_real_lists_split_by_speaker(corpus: str, listing: str) -> None:
         assert parts_of(table, found, fold, "valid")["emotion"].nunique() == len(wanted)
 
 
-def test_stage_writes_both_files_the_same_each_time(demo_table: pd.DataFrame, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    folder = tmp_path / "data" / "clips" / "demo"
+def write_clips(demo_table: pd.DataFrame, root: Path) -> None:
+    """The demo's clips.csv, as preprocess writes it."""
+    folder = root / "data" / "clips" / "demo"
     folder.mkdir(parents=True)
     full = demo_table.assign(language="english", channel="speech", samples=16000, source_seconds=1.0, removed=0.0)
     full = full.assign(no_speech=False, snr_db=np.nan, offset=16000 * np.arange(len(full)))
     full[list(clips.COLUMNS)].to_csv(folder / "clips.csv", index=False)
+
+
+def test_stage_writes_both_files_the_same_each_time(demo_table: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    write_clips(demo_table, tmp_path)
     command = [sys.executable, "-m", "stages.split", "--dataset", "demo"]
     done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
     assert f"demo: speaker ({SHIPPED.split.folds} speaker-disjoint folds" in done.stdout
@@ -414,6 +424,17 @@ def test_stage_writes_both_files_the_same_each_time(demo_table: pd.DataFrame, tm
     assert written["demo.csv"].splitlines()[0] == b"clip,fold,part"
     subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
     assert written == {name: (tmp_path / "data" / "folds" / name).read_bytes() for name in written}
+
+
+@pytest.mark.parametrize(("corpus", "folds"), [("demo", 3), ("folder", SHIPPED.split.folds)])
+def test_stage_takes_the_corpus_own_split_and_no_other_s(demo_table: pd.DataFrame, tmp_path: Path, corpus: str, folds: int) -> None:
+    values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    values["corpora"][corpus]["split"] = {"folds": 3}
+    YAML().dump(values, tmp_path / "params.yaml")
+    write_clips(demo_table, tmp_path)
+    command = [sys.executable, "-m", "stages.split", "--dataset", "demo"]
+    subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
+    assert len(json.loads((tmp_path / "data/folds/demo.json").read_text())["folds"]) == folds
 
 
 def test_stage_without_clips_says_what_to_run(tmp_path: Path) -> None:

@@ -64,15 +64,15 @@ def runtime(devices: int):
     return made.params(runtime__workers=1, runtime__devices=devices, runtime__device="cpu").runtime
 
 
-def test_two_processes_train_as_one_does(tmp_path, capfd):
+def test_two_processes_train_as_one_does(tmp_path):
     found = {}
     for devices in (1, 2):
         clips = {"a batch of one clip": 3}
         planned = [
             job(tmp_path / str(devices), number, clips.get(name, 13), **changes) for number, (name, changes) in enumerate(CASES.items(), 1)
         ]
-        found[devices] = (pd.DataFrame(jobs.train(planned, runtime(devices))), [load_file(one.out) for one in planned])
-        said = capfd.readouterr().out.splitlines()
+        found[devices] = (pd.DataFrame(jobs.train(planned, runtime(devices), tmp_path / "log")), [load_file(one.out) for one in planned])
+        said = [line for line in (tmp_path / "log").read_text().splitlines() if " epoch " in line]
         assert len(said) == len(found[devices][0]) == 5 * len(CASES)  # by one process of each
     (alone, weights_alone), (together, weights_together) = found[1], found[2]
     assert (alone["fold"].tolist(), alone["epoch"].tolist()) == (together["fold"].tolist(), together["epoch"].tolist())
@@ -123,14 +123,13 @@ def fails() -> None:
     raise RuntimeError("Connection reset by peer")
 
 
-def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_path, capfd):
+def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_path):
     whole, cut = (job(tmp_path / name, 1, train__batch_size=3, train__augment__mixup_alpha=0.4) for name in ("whole", "cut"))
     with pytest.raises(SerError, match="the second process cannot go on"):
-        jobs.train([failing(cut, {1: (PAST_CHECKPOINT, cannot_go_on)})], runtime(2))
+        jobs.train([failing(cut, {1: (PAST_CHECKPOINT, cannot_go_on)})], runtime(2), tmp_path / "log")
     assert not cut.out.exists()
-    capfd.readouterr()
-    history = jobs.train([whole, cut], runtime(2))
-    assert "resumes after epoch 3 of 5" in capfd.readouterr().out
+    history = jobs.train([whole, cut], runtime(2), tmp_path / "log")
+    assert "resumes after epoch 3 of 5" in (tmp_path / "log").read_text()
     assert history[:5] == history[5:]
     assert whole.out.read_bytes() == cut.out.read_bytes()
 
@@ -143,13 +142,13 @@ def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_p
 def test_the_death_of_one_process_ends_all(tmp_path, monkeypatch, ends):
     monkeypatch.setattr(jobs, "DEATH_SEEN_WITHIN", 120.0)
     with pytest.raises(SerError, match=r"a training process died.*a rerun"):
-        jobs.train([failing(job(tmp_path, 1, train__batch_size=3), ends)], runtime(2))
+        jobs.train([failing(job(tmp_path, 1, train__batch_size=3), ends)], runtime(2), tmp_path / "log")
 
 
 def test_a_failure_that_no_death_explains_is_told_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "DEATH_SEEN_WITHIN", 0.1)
     with pytest.raises(RuntimeError, match=r"^Connection reset by peer$"):
-        jobs.train([failing(job(tmp_path, 1, train__batch_size=3), {0: (1, fails)})], runtime(2))
+        jobs.train([failing(job(tmp_path, 1, train__batch_size=3), {0: (1, fails)})], runtime(2), tmp_path / "log")
 
 
 @pytest.mark.slow
@@ -181,7 +180,7 @@ def _as_if_by_torchrun(rank: int, port: int, one: jobs.Job, folder: Path) -> Non
         return y
 
     torch.nn.functional.dropout = seen
-    history = jobs.train([one], runtime(1))
+    history = jobs.train([one], runtime(1), folder / "log")
     (folder / f"rows{rank}").write_text(str(len(history)))
     save_file(dropped, folder / f"dropped{rank}")
 

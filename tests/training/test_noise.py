@@ -149,7 +149,7 @@ def test_it_does_not_depend_on_how_many_threads_blas_may_use(tmp_path, monkeypat
 
 def weights(folder: Path, wanted) -> dict[str, torch.Tensor]:
     job = jobs.Job(folder / "clips", folder / "clips", folder / "folds.csv", made.trained(wanted), 1, 0, folder / "check", folder / "out")
-    jobs.train([job], made.params(runtime__workers=1).runtime)
+    jobs.train([job], made.params(runtime__workers=1).runtime, folder / "log")
     return load_file(folder / "out")
 
 

@@ -119,7 +119,7 @@ def test_a_view_goes_from_the_signal_to_the_exported_network(tmp_path, monkeypat
 
     trained, file = made.trained(params), tmp_path / "fold1-seed0.safetensors"
     folders = tmp_path / "features", tmp_path / "clips", tmp_path / "clips/folds.csv"
-    jobs.train([jobs.Job(*folders, trained, 1, 0, tmp_path / "check", file)], params.runtime)
+    jobs.train([jobs.Job(*folders, trained, 1, 0, tmp_path / "check", file)], params.runtime, tmp_path / "log")
     trained.write(tmp_path)
     folds = pd.read_csv(folders[2])
     expected = inference.predict(tmp_path, tmp_path / "features", table, folds, CPU)
