@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.browser import chromium
 
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds after which something that should happen has failed."""
 
 

@@ -49,7 +49,7 @@ class Served:
 
     def ask(self, method: str, path: str, body: Body = None, headers: Mapping[str, str] | None = None) -> Answered:
         """One request; a body of pieces is sent chunked, without a length."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.request(method, path, body, dict(headers or {}), encode_chunked=not isinstance(body, bytes | None))
             response = connection.getresponse()
@@ -63,7 +63,7 @@ class Served:
 
     def begun(self, size: int = 1000) -> socket.socket:
         """A connection on which an upload of ``size`` bytes has begun, and no more comes."""
-        found = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        found = socket.create_connection(("127.0.0.1", self.port), timeout=300)
         found.sendall(f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\nRIFF".encode())
         return found
 
@@ -82,10 +82,10 @@ def served(folder: Path, limits: Limits, token: str = "", local: bool = True) ->
         thread = threading.Thread(target=lambda: asyncio.run(run(server, bound, started)), daemon=True)
         thread.start()
         try:
-            assert ready.wait(120)
+            assert ready.wait(300)
             yield Served(server, bound.getsockname()[1])
         finally:
             for http in running:
                 http.should_exit = True
-            thread.join(30)
+            thread.join(300)
             assert not thread.is_alive()

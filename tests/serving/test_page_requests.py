@@ -32,7 +32,7 @@ TOKEN = "abcdefghijkl"
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Iterator[Served]:
     """A server with one worker."""
-    with served(folder, Limits(minutes=0.5, seconds=4.0)) as running:
+    with served(folder, Limits(minutes=0.5, seconds=600.0, waiting=0)) as running:
         yield running
 
 
@@ -125,29 +125,39 @@ def test_a_name_is_only_shown(page):
         assert page.predict(RECORDING, f"?name={quote(name)}").json["predictions"][0]["path"] == shown
 
 
-def test_a_worker_that_hangs_or_dies_is_replaced(page):
-    for sign, status, reason in ((signal.SIGSTOP, 504, "too_slow"), (signal.SIGKILL, 422, "ended")):
-        (before,) = page.server.pool.process_ids()
-        os.kill(before, sign)
-        answered = page.predict(RECORDING)
-        assert (answered.status, answered.json["reason"]) == (status, reason)
-        assert not psutil.pid_exists(before)
-        assert page.predict(RECORDING).status == 200
+def test_a_worker_that_dies_is_replaced(page):
+    (before,) = page.server.pool.process_ids()
+    os.kill(before, signal.SIGKILL)
+    answered = page.predict(RECORDING)
+    assert (answered.status, answered.json["reason"]) == (422, "ended")
+    assert page.predict(RECORDING).status == 200
     assert len(page.server.pool.process_ids()) == 1
 
 
-def test_what_nobody_waits_for_any_more_is_not_judged(folder):
-    with served(folder, Limits(seconds=600.0, waiting=0)) as running:
+def test_what_nobody_waits_for_any_more_is_not_judged(page):
+    (before,) = page.server.pool.process_ids()
+    os.kill(before, signal.SIGSTOP)
+    with page.begun(4):  # all four bytes are there
+        while [page.predict(b"").status for _ in range(5)] != [503] * 5:
+            pass
+    end = time.monotonic() + 300
+    while (answered := page.predict(RECORDING)).status == 503:
+        assert time.monotonic() < end
+    assert answered.status == 200
+    assert not psutil.pid_exists(before)
+
+
+def test_a_worker_that_takes_too_long_is_replaced(folder):
+    with served(folder, Limits(seconds=1.0)) as running:
         (before,) = running.server.pool.process_ids()
         os.kill(before, signal.SIGSTOP)
-        with running.begun(4):  # all four bytes are there
-            while [running.predict(b"").status for _ in range(5)] != [503] * 5:
-                pass
-        end = time.monotonic() + 60
-        while (answered := running.predict(RECORDING)).status == 503:
+        answered = running.predict(RECORDING)
+        assert (answered.status, answered.json["reason"]) == (504, "too_slow")
+        assert not psutil.pid_exists(before)
+        end = time.monotonic() + 300
+        while not running.server.pool.process_ids():
             assert time.monotonic() < end
-        assert answered.status == 200
-        assert running.server.pool.process_ids() != [before]
+            time.sleep(0.05)
 
 
 # before a worker is asked
@@ -173,6 +183,7 @@ BIG = b"x" * 200_000
         (b"a", {"Host": "[::"}, 403, "wrong_host"),
         (b"a", {"Origin": "http://evil.example"}, 403, "wrong_origin"),
         (b"a", {"Origin": "null"}, 403, "wrong_origin"),
+        (b"a", {"Origin": "http://[::"}, 403, "wrong_origin"),
         (b"a", {"Origin": "http://127.0.0.1:1"}, 403, "wrong_origin"),
         (b"a", {"Sec-Fetch-Site": "cross-site"}, 403, "wrong_origin"),
         (b"a", {"Sec-Fetch-Site": "same-site"}, 403, "wrong_origin"),
@@ -227,7 +238,7 @@ def test_an_upload_that_stops_is_given_up(door):
 def test_beyond_the_queue_a_client_is_told_to_come_again(folder):
     with served(folder, Limits(jobs=0, waiting=2)) as running:
         open_ones = [running.begun() for _ in range(2)]
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while (answered := running.predict(b"")).status != 503:  # until the server has heard of both
             assert time.monotonic() < end
         assert answered.json["reason"] == "busy"

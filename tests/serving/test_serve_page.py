@@ -55,7 +55,7 @@ def test_every_command_serves(line: str, place: Path) -> None:
         try:
             assert running.stdout is not None
             address = re.sub("//[^:]*:", "//127.0.0.1:", running.stdout.readline().split()[0])
-            with urllib.request.urlopen(address, timeout=60) as page:
+            with urllib.request.urlopen(address, timeout=300) as page:
                 assert b"<h1>" in page.read()
         finally:
             running.terminate()
@@ -66,7 +66,7 @@ def test_every_request_is_answered(line: str, running: Served, place: Path) -> N
     if shutil.which("curl") is None:
         pytest.skip("no curl on this machine")
     command = line.replace("127.0.0.1:8000", f"127.0.0.1:{running.port}").replace("curl ", "curl --silent --fail ", 1)
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert '"predictions"' in done.stdout
     assert ("moments" in done.stdout) == ("timeline" in line or "openapi" in line)

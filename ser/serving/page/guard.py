@@ -67,8 +67,8 @@ class Guard:
         if self.local and not is_local(host):
             raise RefusedError(403, "wrong_host", "wrong_host: this server answers to localhost and 127.0.0.1 only")
         origin = headers.get("origin")
-        if (origin is not None and urlsplit(origin).netloc != host) or (
-            scope["method"] != "GET" and headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+        if (origin is not None and origin.partition("://")[2] != host) or (
+            scope["method"] not in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
         ):
             raise RefusedError(403, "wrong_origin", "wrong_origin: pages of other sites may not ask this server")
         if self.token and not self._knows(headers, scope):

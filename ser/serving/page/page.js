@@ -18,6 +18,7 @@ function say(words, only = false) { part("status").textContent = words; part("st
 
 function fail(words) {
   say("");
+  part("sound").pause();
   part("result").hidden = true; // it would be another recording's
   part("error").textContent = words;
 }
@@ -33,18 +34,19 @@ async function send(blob, name) {
   if (blob.size > facts.mostBytes) return fail(`${name} has ${(blob.size / 1e6).toFixed(1)} MB, and at most ${facts.megabytes} MB are read: cut it, or compress it.`);
   busy(true);
   say(`Listening to ${name} …`);
+  const headers = { "Content-Type": "application/octet-stream" };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  let response, answer;
   try {
-    const headers = { "Content-Type": "application/octet-stream" };
-    if (token) headers.Authorization = `Bearer ${token}`;
-    const response = await fetch(`predict?timeline=1&picture=1&name=${encodeURIComponent(name.slice(0, 200))}`, { method: "POST", headers, body: blob });
-    const answer = await response.json();
-    if (!response.ok) return fail(`${name}: ${answer.problem.replace(`${answer.reason}: `, "")}.`);
-    show(answer, blob);
+    response = await fetch(`predict?timeline=1&picture=1&name=${encodeURIComponent(name.slice(0, 200))}`, { method: "POST", headers, body: blob });
+    answer = await response.json();
   } catch (error) {
-    fail(`${name}: the server cannot be reached. Is \`ser serve\` still running?`);
+    return fail(`${name}: the server cannot be reached. Is \`ser serve\` still running?`);
   } finally {
     busy(false);
   }
+  if (response.ok) show(answer, blob);
+  else fail(`${name}: ${answer.problem.replace(`${answer.reason}: `, "")}.`);
 }
 
 function show(answer, blob) {
