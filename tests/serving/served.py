@@ -69,9 +69,9 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, limits: Limits, token: str = "", local: bool = True) -> Iterator[Served]:
+def served(folder: Path, limits: Limits, token: str = "") -> Iterator[Served]:
     """Serve a bundle; with ``jobs=0`` no worker is started, for what is refused before one is asked."""
-    server = Server(folder, bundles.read(folder), limits, token, local)
+    server = Server(folder, bundles.read(folder), limits, token)
     ready, running = threading.Event(), list[uvicorn.Server]()
 
     def started(http: uvicorn.Server) -> None:

@@ -251,7 +251,7 @@ def test_beyond_the_queue_a_client_is_told_to_come_again(folder):
 
 def test_a_token_is_needed_where_there_is_one(folder):
     known = {"Authorization": f"Bearer {TOKEN}"}
-    with served(folder, SMALL, TOKEN, local=False) as running:
+    with served(folder, SMALL, TOKEN) as running:
         for method, path, headers, status in (
             ("GET", "/", {}, 401),
             ("GET", "/?token=abcdefghijkx", {}, 401),

@@ -33,7 +33,7 @@ class Server:
         pool: the workers; whoever runs the application starts and ends them.
     """
 
-    def __init__(self, folder: Path, bundle: Bundle, limits: Limits, token: str = "", local: bool = True) -> None:
+    def __init__(self, folder: Path, bundle: Bundle, limits: Limits, token: str = "") -> None:
         """Prepare it; nothing is started yet.
 
         Args:
@@ -41,7 +41,6 @@ class Server:
             bundle: its facts.
             limits: of requests.
             token: what a client has to know; empty: nothing.
-            local: as of ``Guard``.
         """
         self.pool, self._limits = Pool(folder, limits), limits
         self._page = Page.of(bundle, limits)
@@ -52,7 +51,7 @@ class Server:
             Route("/openapi.json", self._describe, methods=["GET"]),
         ]
         handlers = {RefusedError: _refused, ClientDisconnect: _gone, HTTPException: _not_there, Exception: _failed}
-        self.app = Guard(Starlette(routes=routes, exception_handlers=handlers), token, local)
+        self.app = Guard(Starlette(routes=routes, exception_handlers=handlers), token)
 
     async def _show(self, request: Request) -> Response:
         return HTMLResponse(self._page.html, headers={"Content-Security-Policy": self._page.policy})

@@ -33,14 +33,13 @@ class Guard:
 
     Attributes:
         app: the application behind it.
-        token: what has to be sent as ``Authorization: Bearer …``, for the page alone also as ``?token=``; empty: nothing.
-        local: the server is bound to the machine's own address. Then the name it is called by must be one of this machine's, so that no
-            foreign name that leads here (DNS rebinding) makes the page of another site its own.
+        token: what has to be sent as ``Authorization: Bearer …``, for the page alone also as ``?token=``. Empty: nothing, but the name
+            that the server is called by must be one of this machine's, so that no foreign name that leads here (DNS rebinding) makes the
+            page of another site its own.
     """
 
     app: ASGIApp
     token: str
-    local: bool
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse, one request."""
@@ -64,7 +63,7 @@ class Guard:
 
     def _check(self, headers: Mapping[str, str], scope: Scope) -> None:
         host = headers.get("host", "")
-        if self.local and not is_local(host):
+        if not self.token and not is_local(host):
             raise RefusedError(403, "wrong_host", "wrong_host: this server answers to localhost and 127.0.0.1 only")
         origin = headers.get("origin")
         if (origin is not None and origin.partition("://")[2] != host) or (

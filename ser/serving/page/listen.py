@@ -57,7 +57,7 @@ def serve(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
         where = _address(address, port) + (f"?token={token}" if token else "")
-        app = Server(folder, bundle, limits, token, local)
+        app = Server(folder, bundle, limits, token)
         asyncio.run(run(app, bound, lambda http: print(f"{where}  (Ctrl-C ends it)", flush=True)))
     return 0
 
