@@ -1,5 +1,5 @@
 """Prediction by the network of params.yaml and by a pretrained encoder: cold start, a warm clip on one core, memory
-of a long recording.
+of a long recording, and `ser serve`.
 
     python -m benchmarks.predict
     python -m benchmarks.predict --weights FOLDER    # a real whisper-base; the figures are the same
@@ -9,14 +9,22 @@ whisper-base to layer 3 with random weights of its sizes (``encoder_…``). The 
 the command ``ser predict`` in a fresh process. Warm is ``ser.load(…).predict(…)`` on samples, from voice activity
 detection to the probabilities. A bundle computes on one thread, so ``cpu_ms`` is what a core that does nothing else
 would need: on a busy machine it stays true where ``ms`` does not.
+
+``hour_rss_mb`` and ``audio_hours_per_minute`` are of ``ser.load(…).predict(…)`` on a file of one hour. ``serve_…`` is
+what 8 clients wait for 300 answers of `ser serve` with one worker, on loopback: each sends its next recording of 5 s
+when it has the answer to the last, so 7 of 8 wait in the queue.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import statistics
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -37,7 +45,8 @@ if TYPE_CHECKING:
     from ser.training.inference import Trained
 
 RATE = 16_000
-SECONDS, ENCODER_SECONDS, LONG_SECONDS = 5, 4, 600
+SECONDS, ENCODER_SECONDS, LONG_SECONDS, HOUR = 5, 4, 600, 3600
+REQUESTS, CLIENTS = 300, 8
 CLASSES = [f"class{number}" for number in range(8)]
 
 
@@ -121,6 +130,69 @@ def measure(folder: str, recording: str, repeats: int) -> None:
     )
 
 
+def lasting(folder: str, path: str) -> None:
+    """In a process of its own, print the seconds that a file takes, and peak memory in MB."""
+    from ser.serving.recogniser import load as opened
+
+    model = opened(folder)
+    start = time.perf_counter()
+    model.predict(path)
+    print(json.dumps({"seconds": time.perf_counter() - start, "rss_mb": memory_mb("self", "VmHWM")}))
+
+
+def hour(folder: Path, model: Path) -> dict[str, float]:
+    """The numbers to quote of an hour."""
+    path = recording(folder / "hour.wav", HOUR)
+    run = child("from benchmarks.predict import lasting", f"lasting({str(model)!r}, {str(path)!r})")
+    return {"hour_rss_mb": round(run["rss_mb"], 1), "audio_hours_per_minute": round(HOUR / 3600 / (run["seconds"] / 60), 2)}
+
+
+def served(folder: Path, model: Path) -> dict[str, float]:
+    """The numbers to quote of `ser serve`."""
+    data = recording(folder / "served.wav", SECONDS).read_bytes()
+    command = [sys.executable, "-m", "ser", "serve", "--port", "0", "--bundle", str(model)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            port = int(server.stdout.readline().partition("/  (")[0].rpartition(":")[2])
+            with ThreadPoolExecutor(CLIENTS) as clients:
+                first = list(clients.map(lambda _: _asked(port, data), range(REQUESTS // 6)))
+                before = _memory_of_all(server.pid)
+                found = first + list(clients.map(lambda _: _asked(port, data), range(REQUESTS - len(first))))
+            after = _memory_of_all(server.pid)
+        finally:
+            server.terminate()
+    times = sorted(taken for taken, good in found if good)
+    return {
+        "serve_p50_ms": round(statistics.median(times), 1) if times else -1,
+        "serve_p99_ms": round(times[int(0.99 * (len(times) - 1))], 1) if times else -1,
+        "serve_failures": sum(not good for _, good in found),
+        "serve_rss_mb": round(after, 1),
+        "serve_rss_mb_growth": round(after - before, 1),
+    }
+
+
+def _asked(port: int, data: bytes) -> tuple[float, bool]:
+    """Milliseconds until the answer, and whether it was one."""
+    start = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    try:
+        connection.request("POST", "/predict", data)
+        response = connection.getresponse()
+        good = "predictions" in json.loads(response.read()) and response.status == 200
+    except (OSError, http.client.HTTPException, ValueError):
+        good = False
+    finally:
+        connection.close()
+    return 1000 * (time.perf_counter() - start), good
+
+
+def _memory_of_all(process: int) -> float:
+    """Resident memory in MB of a process and its children."""
+    children = Path("/proc", str(process), "task", str(process), "children").read_text().split()
+    return sum(memory_mb(one, "VmRSS") for one in [str(process), *children])
+
+
 def recording(path: Path, seconds: int) -> Path:
     """Noise."""
     sf.write(path, np.random.default_rng(0).integers(-3000, 3000, seconds * RATE, dtype=np.int16), RATE)
@@ -158,6 +230,8 @@ def main(repeats: int, weights: str | None) -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         found, rows = figures(folder, network_bundle(folder / "network"), "", SECONDS, repeats)
+        network = folder / "network" / "benchmark"
+        found |= hour(folder, network) | served(folder, network)
         model = bundle(folder / "bundle", Path(weights).resolve() if weights else random_whisper(folder / "whisper"))
         more, others = figures(folder, model, "encoder_", ENCODER_SECONDS, repeats)
         more["encoder_mb"] = round((model / "encoder.onnx").stat().st_size / 1e6, 2)

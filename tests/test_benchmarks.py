@@ -194,3 +194,19 @@ def test_what_the_prediction_benchmark_makes_is_a_bundle_that_predicts(tmp_path,
         assert len(found["ms"]) == len(found["cpu_ms"]) == 3
         assert found["judged_s"] == pytest.approx(2, abs=0.5)
         assert min(found["open_s"], found["rss_mb"], *found["ms"]) > 0
+
+
+@pytest.mark.slow
+def test_the_prediction_benchmark_counts_failures_of_the_server(tmp_path, monkeypatch):
+    from benchmarks import predict
+    from tests.serving import small
+
+    monkeypatch.setattr(predict, "REQUESTS", 12)
+    monkeypatch.setattr(predict, "HOUR", 20)
+    folder = small.write(tmp_path / "made")
+    assert min(predict.hour(tmp_path, folder).values()) > 0
+    found = predict.served(tmp_path, folder)
+    assert found["serve_failures"] == 0
+    assert 0 < found["serve_p50_ms"] <= found["serve_p99_ms"]
+    monkeypatch.setattr(predict, "recording", lambda path, seconds: tmp_path / "made" / "bundle.json")
+    assert predict.served(tmp_path, folder)["serve_failures"] == 12

@@ -13,15 +13,16 @@ import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ser import SerError, __version__
 from ser.runtime.text import no_formula, percent, printable
 from ser.serving import cli_listen, cli_speakers
+from ser.serving.page.command import add_serve
 
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle, Score
-    from ser.serving.prediction import Prediction
+    from ser.serving.prediction import Json, Prediction
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     listed.set_defaults(run=_bundles)
     cli_speakers.add(commands)
     cli_listen.add(commands)
+    add_serve(commands)
     return parser
 
 
@@ -197,8 +199,10 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, out: TextIO, top: int | None) -> Iterable[Prediction]:
     """Pass the predictions on, each written to ``out`` in the form asked for: table, csv, json or jsonl."""
+    from ser.serving.prediction import as_document, as_entry
+
     spelt_out = getattr(out, "encoding", "utf-8").lower().replace("-", "") != "utf8"  # JSON has escapes of its own for other letters
-    entries: list[dict[str, Any]] = []
+    entries: list[Json] = []
     table = csv.writer(out, lineterminator="\n")
     if form == "csv":
         table.writerow(
@@ -207,9 +211,9 @@ def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, 
     try:
         for prediction in predictions:
             if form == "json":
-                entries.append(_entry(prediction, top))
+                entries.append(as_entry(prediction, top))
             elif form == "jsonl":
-                out.write(json.dumps(_entry(prediction, top), ensure_ascii=spelt_out) + "\n")
+                out.write(json.dumps(as_entry(prediction, top), ensure_ascii=spelt_out) + "\n")
             elif form == "csv":
                 table.writerow(_row(prediction, bundle.classes))
             elif not prediction.problem:
@@ -218,8 +222,7 @@ def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, 
             yield prediction
     finally:  # also after an interrupt, write the predictions made so far
         if form == "json":
-            about = {"corpus": bundle.corpus, "notice": bundle.notice, "protocol": bundle.protocol, "normalise": bundle.features.normalise}
-            out.write(json.dumps({"bundle": about, "predictions": entries}, indent=1, ensure_ascii=spelt_out) + "\n")
+            out.write(json.dumps(as_document(bundle, entries), indent=1, ensure_ascii=spelt_out) + "\n")
             out.flush()
 
 
@@ -255,20 +258,6 @@ def _row(prediction: Prediction, classes: list[str]) -> list[str]:
     seconds = [f"{value:.3f}" for value in (prediction.seconds, prediction.speech_seconds)]
     path, emotion, problem = map(no_formula, (prediction.path, prediction.emotion, prediction.problem))
     return [path, emotion, *seconds, str(prediction.no_speech).lower(), problem, "; ".join(prediction.cautions), *values]
-
-
-def _entry(prediction: Prediction, top: int | None) -> dict[str, Any]:
-    shares = sorted(prediction.probabilities.items(), key=lambda entry: -entry[1])[:top] if top else prediction.probabilities.items()
-    return {
-        "path": prediction.path,
-        "emotion": prediction.emotion or None,
-        "probabilities": {name: round(p, 6) for name, p in shares},
-        "seconds": round(prediction.seconds, 3),
-        "speech_seconds": round(prediction.speech_seconds, 3),
-        "no_speech": prediction.no_speech,
-        "problem": prediction.problem or None,
-        "warnings": prediction.cautions,
-    }
 
 
 if __name__ == "__main__":

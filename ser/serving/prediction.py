@@ -11,9 +11,11 @@ from scipy.special import softmax
 from ser import SerError
 from ser.evaluation.adaptation import FEWEST, centred
 from ser.runtime.text import percent
+from ser.serving.bundle import Bundle
 
 UNCERTAIN = "uncertain"
 """In place of an emotion, where no class is probable enough."""
+Json = dict[str, object]
 _BAR = 24
 """Width of a full bar in characters."""
 
@@ -72,6 +74,27 @@ def most_probable(probabilities: Mapping[str, float], least: float = 0.0) -> str
         return ""
     name = max(probabilities, key=lambda one: probabilities[one])
     return name if probabilities[name] >= least else UNCERTAIN
+
+
+def as_entry(prediction: Prediction, top: int | None = None) -> Json:
+    """A prediction as plain values, for JSON; of the probabilities the ``top`` greatest (None: all, in the bundle's order)."""
+    shares = sorted(prediction.probabilities.items(), key=lambda entry: -entry[1])[:top] if top else prediction.probabilities.items()
+    return {
+        "path": prediction.path,
+        "emotion": prediction.emotion or None,
+        "probabilities": {name: round(p, 6) for name, p in shares},
+        "seconds": round(prediction.seconds, 3),
+        "speech_seconds": round(prediction.speech_seconds, 3),
+        "no_speech": prediction.no_speech,
+        "problem": prediction.problem or None,
+        "warnings": list(prediction.cautions),
+    }
+
+
+def as_document(bundle: Bundle, entries: list[Json]) -> Json:
+    """Which model it was, and its predictions as plain values: what ``ser predict --json`` prints."""
+    about = {"corpus": bundle.corpus, "notice": bundle.notice, "protocol": bundle.protocol, "normalise": bundle.features.normalise}
+    return {"bundle": about, "predictions": entries}
 
 
 def centred_on_speaker(predictions: list[Prediction], average: np.ndarray) -> list[Prediction]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ser import SerError
 from ser.runtime.disk import file_written_whole
 from ser.runtime.text import percent
-from ser.serving.timeline import Timeline
+
+if TYPE_CHECKING:
+    from ser.serving.timeline import Timeline
 
 COLOURS = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb",
