@@ -97,7 +97,7 @@ def _exported(folder: Path, trained: Trained, model: torch.nn.Module, encoder: C
 
     from ser.params.corpora import Synthetic
     from ser.params.export import Export
-    from ser.serving.export import export
+    from ser.serving.export.write import export
 
     models = folder / "models"
     models.mkdir(parents=True)

@@ -8,7 +8,7 @@ regression of a fold that has not heard them, adapted with some of their clips, 
 profile say one of RAVDESS' two sentences, and those that are judged say the other. The draws are repeated, and all
 numbers of clips are judged on the same ones. How much a profile changes (``pseudo``, ``penalty``) is chosen for each
 fold on validation speakers, of all folds, who are no test speakers of this one; ``defaults`` has the scores with the
-two defaults of ``ser.serving.adaptation``. Neutral has two clips of a sentence, and the others have four: ten clips of
+two defaults of ``ser.serving.speakers.adaptation``. Neutral has two clips of a sentence, and the others have four: ten clips of
 a class do not exist.
 
 Intervals are 95 %, bootstrapped over speakers. It takes some minutes on one core.
@@ -34,8 +34,8 @@ from ser.evaluation import intervals, metrics
 from ser.evaluation.adaptation import SMALLEST, centred
 from ser.model.linear import Linear
 from ser.params import load
-from ser.serving.adaptation import PENALTY, PSEUDO, adapted
 from ser.serving.model_graph import Standard
+from ser.serving.speakers.adaptation import PENALTY, PSEUDO, adapted
 from ser.signal.clips import read_table
 from ser.training import hidden
 from ser.training.inference import Trained, describe, load_network

@@ -21,7 +21,7 @@ from stages.recordings import warn_if_stale
 def main(params: Params, options: argparse.Namespace) -> None:
     """Write the bundle and say how to use it."""
     passive_waiting()
-    from ser.serving.export import export
+    from ser.serving.export.write import export
     from ser.training.inference import describe
 
     warn_if_stale(options.dataset, params)

@@ -55,7 +55,7 @@ def tracked_by(script: str) -> set[str]:
 
 
 def _bare(path: str) -> bool:
-    """Whether a file is the ``__init__`` of a room and holds a docstring and nothing else."""
+    """Whether a file is the ``__init__`` of a package and holds a docstring and nothing else."""
     if not path.endswith("/__init__.py"):
         return False
     body = ast.parse((ROOT / path).read_text()).body

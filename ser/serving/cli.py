@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from ser import SerError, __version__
 from ser.runtime.text import no_formula, percent, printable
-from ser.serving import cli_listen, cli_speakers
+from ser.serving.live.command import add_listen
 from ser.serving.page.command import add_serve
+from ser.serving.speakers.command import add_speakers
 
 if TYPE_CHECKING:
     from ser.serving.bundle import Bundle, Score
@@ -57,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
         "bundles", help="the models there are", description="The models that ser predict can use, with their scores."
     )
     listed.set_defaults(run=_bundles)
-    cli_speakers.add(commands)
-    cli_listen.add(commands)
+    add_speakers(commands)
+    add_listen(commands)
     add_serve(commands)
     return parser
 
@@ -155,9 +156,10 @@ def _predict(options: argparse.Namespace) -> int:
     """Print predictions as they come; status 1 if a recording could not be judged."""
     from tqdm import tqdm
 
-    from ser.serving import arguments, profile_store, references
+    from ser.serving import arguments, references
     from ser.serving.predict import Predictor
     from ser.serving.prediction import centred_on_speaker
+    from ser.serving.speakers import store
     from ser.signal.stream import MINUTES
 
     if not options.timeline and (options.form in ("srt", "labels") or options.plot):
@@ -171,11 +173,11 @@ def _predict(options: argparse.Namespace) -> int:
     said = f"{folder.name if folder.parent == references.PACKAGED else folder}: {about(bundle)}"
     print(printable(said), file=sys.stderr)
     if options.speaker is not None:
-        predictor = predictor.knowing(profile_store.read(options.speaker))
+        predictor = predictor.knowing(store.read(options.speaker))
     if bundle.features.normalise == "speaker":
         print(f"features are normalised by speaker: the {len(paths)} recording(s) are taken as one speaker's", file=sys.stderr)
     if options.timeline:
-        from ser.serving.cli_timeline import timelines
+        from ser.serving.timeline.command import timelines
 
         return timelines(predictor, paths, options, said)
     # where predictions go to the terminal they are the progress, unless each has to wait for all

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -16,13 +16,14 @@ import numpy as np
 from ser.evaluation.calibration import softmax_at
 from ser.runtime.workers import in_order
 from ser.serving import bundle as bundles
-from ser.serving.adaptation import Adaptation
 from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES
 from ser.serving.encoder import Encoder, States, together
 from ser.serving.graph import FLOAT, Graph, Port
+from ser.serving.heard import Heard
 from ser.serving.model_graph import Standard, standard, takes
 from ser.serving.prediction import Prediction
-from ser.serving.profile import Profile
+from ser.serving.speakers.adaptation import Adaptation
+from ser.serving.speakers.profile import Profile
 from ser.serving.unlike import measure, unlike
 from ser.signal.audio import AudioError
 from ser.signal.clips import to_float
@@ -38,27 +39,6 @@ Found = TypeVar("Found")
 Recording = TypeVar("Recording")
 BATCH = 32
 """Windows given to the networks at once."""
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A recording as the model reads it.
-
-    Attributes:
-        prepared: the clip.
-        views: each view that the model reads by its name, float16 (frames, columns).
-        states: hidden states of the encoder; None where there is none.
-        pooled: mean and deviation of these over time, where the model reads them.
-    """
-
-    prepared: Prepared
-    views: dict[str, np.ndarray]
-    states: States | None = None
-    pooled: np.ndarray | None = None
-    unlike: tuple[str, ...] = ()
-    """How the clip differs from the training clips, one phrase each (``ser.serving.unlike``)."""
-    damage: str = ""
-    """What is cut off or unreadable in the recording whose last part this is; empty where it is whole."""
 
 
 class Predictor:

@@ -9,14 +9,15 @@ from typing import IO, TypeAlias, TypeVar, overload
 
 import numpy as np
 
-from ser.serving import profile_store, references
+from ser.serving import references
 from ser.serving.bundle import Bundle
-from ser.serving.enrolment import Enrolment, enrolled
 from ser.serving.predict import Predictor
 from ser.serving.prediction import Prediction
-from ser.serving.profile import Profile
 from ser.serving.samples import as_file
-from ser.serving.timeline import HOP, SMOOTH, WINDOW, Timeline, timeline
+from ser.serving.speakers import store
+from ser.serving.speakers.enrolment import Enrolment, enrolled
+from ser.serving.speakers.profile import Profile
+from ser.serving.timeline.moments import HOP, SMOOTH, WINDOW, Timeline, timeline
 from ser.signal.stream import MINUTES
 
 Recording = str | Path | np.ndarray
@@ -151,19 +152,19 @@ class Recogniser:
         if isinstance(recordings, Recording):
             raise TypeError("recordings: a list of paths or of samples is needed")
         if name is not None:
-            profile_store.checked(name)  # before the work
+            store.checked(name)  # before the work
         each = list(recordings)
         known = [None] * len(each) if labels is None else list(labels)
         opening = ((_name(one), functools.partial(_opened, one, sample_rate), label) for one, label in zip(each, known, strict=True))
         found = enrolled(self._predictor, opening)
         if name is not None:
-            profile_store.write(name, found.profile)
+            store.write(name, found.profile)
         return found
 
     def _knowing(self, speaker: Speaker | None) -> Predictor:
         if speaker is None:
             return self._predictor
-        return self._predictor.knowing(profile_store.read(speaker) if isinstance(speaker, str) else speaker)
+        return self._predictor.knowing(store.read(speaker) if isinstance(speaker, str) else speaker)
 
 
 def load(bundle: str | Path | None = None, *, min_confidence: float = 0.0, max_minutes: float = MINUTES) -> Recogniser:

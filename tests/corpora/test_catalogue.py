@@ -19,7 +19,7 @@ from ser.corpora.labels import Recording
 from ser.corpora.listing import check_labels, labels, list_recordings
 from ser.params import load
 from ser.params.corpora import Corpus
-from ser.serving.card import licence
+from ser.serving.export.card import licence
 from ser.splits.folds import SplitError, assign, leak_report
 
 ROOT = Path(__file__).parents[2]

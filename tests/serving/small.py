@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ser.params import load
 from ser.serving import bundle
-from ser.serving.predict import Heard, Predictor
+from ser.serving.heard import Heard
+from ser.serving.predict import Predictor
 from ser.views.features import widths
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,13 +11,14 @@ from scipy.special import softmax
 
 from ser import SerError
 from ser.model.linear import Linear
-from ser.serving import linear_graph, references
-from ser.serving.adaptation import PSEUDO, SPREAD, adapted
+from ser.serving import references
 from ser.serving.bundle import Bundle, read
+from ser.serving.export import linear_graph
 from ser.serving.graph import constants
 from ser.serving.model_graph import Standard, standard
 from ser.serving.predict import Predictor
-from ser.serving.profile import Profile, profile
+from ser.serving.speakers.adaptation import PSEUDO, SPREAD, adapted
+from ser.serving.speakers.profile import Profile, profile
 from tests.serving import small
 
 K, COLUMNS = 3, 6

@@ -29,11 +29,11 @@ from ser.params.encoder import Encoder as EncoderParams
 from ser.params.export import Export
 from ser.serving import bundle
 from ser.serving.bundle import BundleError
-from ser.serving.encoder_graph import to_onnx
-from ser.serving.export import export
+from ser.serving.export.encoder_graph import to_onnx
+from ser.serving.export.refit import shared_layers
+from ser.serving.export.write import export
 from ser.serving.graph import OPERATORS, operators
 from ser.serving.predict import Predictor
-from ser.serving.refit import shared_layers
 from ser.signal.clips import COLUMNS, read_table
 from ser.signal.preprocessing import prepare
 from ser.training.inference import Trained, new_network, predict

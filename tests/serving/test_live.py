@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 
 from ser import SerError
-from ser.serving import cli, live, sources
-from ser.serving.buffer import AHEAD, Buffer
-from ser.serving.cli_listen import Summary, line
-from ser.serving.live import Hysteresis, Settings, Step, steps
+from ser.serving import cli
+from ser.serving.live import sources
+from ser.serving.live import steps as live_steps
+from ser.serving.live.buffer import AHEAD, Buffer
+from ser.serving.live.command import Summary, line
+from ser.serving.live.steps import Hysteresis, Settings, Step, steps
 from ser.serving.predict import Predictor
 from ser.serving.recogniser import Recogniser
 from tests.serving import small
@@ -236,7 +238,7 @@ def test_what_a_source_raises_arrives_after_the_answers_before_it(folder: Path) 
 
 def test_slow_answers_skip_windows_and_say_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sound that comes with the clock; the first answers take until five seconds more have come."""
-    heard, wanted, reached, original = 0, [5, 10], threading.Event(), live.judged
+    heard, wanted, reached, original = 0, [5, 10], threading.Event(), live_steps.judged
 
     def source() -> Iterator[np.ndarray]:
         nonlocal heard
@@ -258,7 +260,7 @@ def test_slow_answers_skip_windows_and_say_so(folder: Path, monkeypatch: pytest.
             waiting.set()
         return original(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(live, "judged", slow)
+    monkeypatch.setattr(live_steps, "judged", slow)
     found = list(steps(Predictor(folder), source(), Settings(RATE), clock=lambda: float(heard)))
     assert sum(step.skipped for step in found) > 0
     assert sum(step.skipped + 1 for step in found) == found[-1].end == 20
@@ -277,9 +279,9 @@ def test_nobody_reads_on_when_nobody_listens(folder: Path) -> None:
     next(found)
     found.close()
     deadline = time.monotonic() + 30
-    while any(isinstance(thread, live._Reader) for thread in threading.enumerate()) and time.monotonic() < deadline:
+    while any(isinstance(thread, live_steps._Reader) for thread in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert not any(isinstance(thread, live._Reader) for thread in threading.enumerate())
+    assert not any(isinstance(thread, live_steps._Reader) for thread in threading.enumerate())
 
 
 # where sound comes from

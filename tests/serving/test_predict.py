@@ -21,7 +21,7 @@ import soundfile as sf
 import torch
 from safetensors.torch import save_file
 
-import ser.serving.export
+import ser.serving.export.write
 from ser import SerError
 from ser.download import fetch
 from ser.evaluation.adaptation import FEWEST, centred
@@ -34,10 +34,11 @@ from ser.params.model import FUSIONS
 from ser.serving import bundle, cli
 from ser.serving.arguments import recordings
 from ser.serving.bundle import BundleError
-from ser.serving.card import licence
-from ser.serving.export import export, to_onnx
+from ser.serving.export.card import licence
+from ser.serving.export.write import export, to_onnx
 from ser.serving.graph import OPERATORS, operators
-from ser.serving.predict import Heard, Predictor
+from ser.serving.heard import Heard
+from ser.serving.predict import Predictor
 from ser.serving.prediction import Prediction, centred_on_speaker
 from ser.signal import clips, preprocessing
 from ser.signal.preprocessing import Prepared
@@ -139,7 +140,7 @@ def test_other_normalisations_agree_with_the_pipeline_too(
     models = f"models-{normalise}"
     write_models(made / models, trained_of(shrunken(normalise), [1, 2], [0]))
     monkeypatch.setattr(
-        ser.serving.export, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes()
+        ser.serving.export.write, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes()
     )  # the same networks
     export(made / models, tmp_path / normalise, DEMO, None, PACKED)
     predictor = Predictor(tmp_path / normalise)
@@ -227,7 +228,7 @@ def evaluated() -> Result:
 
 
 def test_temperatures_and_scores_travel_with_the_bundle(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ser.serving.export, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes())
+    monkeypatch.setattr(ser.serving.export.write, "to_onnx", lambda networks: (made / "exports" / "demo" / "model.onnx").read_bytes())
     facts = export(made / "models", tmp_path / "demo", DEMO, evaluated(), PACKED)
     predictor = Predictor(tmp_path / "demo")
     assert predictor.bundle == facts

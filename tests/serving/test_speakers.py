@@ -12,8 +12,9 @@ import pytest
 import soundfile as sf
 
 from ser import SerError
-from ser.serving import cli, enrolment, profile_store
+from ser.serving import cli
 from ser.serving.recogniser import Recogniser
+from ser.serving.speakers import enrolment, store
 from tests.serving import small
 
 RATE = 16_000
@@ -22,7 +23,7 @@ RATE = 16_000
 @pytest.fixture(autouse=True)
 def speakers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's folder of profiles."""
-    monkeypatch.setenv(profile_store.FOLDER, str(tmp_path / "of/the user"))
+    monkeypatch.setenv(store.FOLDER, str(tmp_path / "of/the user"))
     return tmp_path / "of/the user"
 
 
@@ -156,7 +157,7 @@ def test_from_python(folder: Path, speakers: Path) -> None:
     assert own.probabilities["sad"] > plain.probabilities["sad"]
     assert model.predict(waves, RATE, speaker=found.profile)[0].probabilities == own.probabilities
     model.enroll(waves, None, RATE, name="eve")
-    assert profile_store.listed() == ["eve"]
+    assert store.listed() == ["eve"]
     for given, problem in (
         ((waves, ["sad"], RATE), ValueError),
         (("x.wav",), TypeError),
@@ -185,15 +186,15 @@ def test_a_model_that_standardises_speakers_itself_says_so(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["a", "A.b_c-9", "0" * 64, "x.json"])
 def test_names(folder: Path, name: str, speakers: Path) -> None:
     found = Recogniser(folder).enroll([small.sound(0.5, seed) for seed in range(4)], sample_rate=RATE, name=name).profile
-    assert profile_store.listed() == [name]
-    assert profile_store.read(name) == found
-    assert profile_store.remove(name).parent == speakers
+    assert store.listed() == [name]
+    assert store.read(name) == found
+    assert store.remove(name).parent == speakers
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "-x", "a b", "ä", "a\n", "a\0", "0" * 65, "a:b"])
 def test_no_names(name: str, speakers: Path) -> None:
     speakers.mkdir(parents=True)
-    for act in (profile_store.read, profile_store.remove, profile_store.checked):
+    for act in (store.read, store.remove, store.checked):
         with pytest.raises(SerError, match="is no name of a speaker"):
             act(name)
 
@@ -207,7 +208,7 @@ GOOD = {
 def test_a_good_one_is_read(speakers: Path) -> None:
     speakers.mkdir(parents=True)
     (speakers / "x.json").write_text(json.dumps(GOOD))
-    assert profile_store.read("x").shift == [0.5, -0.5]
+    assert store.read("x").shift == [0.5, -0.5]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +227,7 @@ def test_a_broken_one_is_one_message(speakers: Path, text: str) -> None:
     speakers.mkdir(parents=True)
     (speakers / "x.json").write_text(text)
     with pytest.raises(SerError, match="is no profile of a speaker") as error:
-        profile_store.read("x")
+        store.read("x")
     assert len(str(error.value)) < 600
     assert ser("speakers") == 0  # a list is not stopped by one
 
@@ -236,35 +237,35 @@ def test_what_is_no_file_or_huge_is_not_read(speakers: Path, monkeypatch: pytest
     os.mkfifo(speakers / "pipe.json")
     (speakers / "folder.json").mkdir()
     (speakers / "long.json").write_text(json.dumps(GOOD) + " " * 2000)
-    monkeypatch.setattr(profile_store, "MOST", 1000)
+    monkeypatch.setattr(store, "MOST", 1000)
     for name, says in (("pipe", "no regular file"), ("folder", "cannot be read"), ("long", "more than 1000 bytes")):
         with pytest.raises(SerError, match=says):
-            profile_store.read(name)
+            store.read(name)
     with pytest.raises(SerError, match="cannot be removed"):
-        profile_store.remove("folder")
+        store.remove("folder")
 
 
 def test_removing_a_link_leaves_what_it_points_to(speakers: Path, tmp_path: Path) -> None:
     speakers.mkdir(parents=True)
     (tmp_path / "precious.json").write_text("mine")
     (speakers / "x.json").symlink_to(tmp_path / "precious.json")
-    profile_store.remove("x")
+    store.remove("x")
     assert (tmp_path / "precious.json").read_text() == "mine"
     assert not list(speakers.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(profile_store.FOLDER, str(tmp_path / "file"))
+    monkeypatch.setenv(store.FOLDER, str(tmp_path / "file"))
     with pytest.raises(SerError, match=r"cannot be written: .*SER_SPEAKERS_DIR names another folder"):
         Recogniser(folder).enroll([small.sound(0.5, seed) for seed in range(4)], sample_rate=RATE, name="x")
 
 
 def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv(profile_store.FOLDER)
+    monkeypatch.delenv(store.FOLDER)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert profile_store.folder() == tmp_path / "ser/speakers"
+    assert store.folder() == tmp_path / "ser/speakers"
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert profile_store.folder() == tmp_path / ".local/share/ser/speakers"
-    assert profile_store.listed() == []
+    assert store.folder() == tmp_path / ".local/share/ser/speakers"
+    assert store.listed() == []

@@ -17,11 +17,12 @@ import pytest
 import soundfile as sf
 
 from ser import SerError
-from ser.serving import cli, timeline_text
+from ser.serving import cli
 from ser.serving.predict import Predictor
 from ser.serving.recogniser import Recogniser
-from ser.serving.timeline import Moment, Timeline
-from ser.serving.timeline_picture import draw, svg
+from ser.serving.timeline import text
+from ser.serving.timeline.moments import Moment, Timeline
+from ser.serving.timeline.picture import draw, svg
 from tests.serving import small
 
 RATE = 16_000
@@ -100,17 +101,17 @@ MADE = Timeline(
 
 
 def test_all_forms_of_text() -> None:
-    assert timeline_text.as_table(MADE) == (
+    assert text.as_table(MADE) == (
         "      00:00.0–00:00.5  happy  75.0%\n      00:00.5–00:01.0  sad    75.0%\n  1:01:01.0–1:01:01.5  sad    75.0%\n"
     )
-    assert timeline_text.as_srt(MADE).split("\n\n")[2] == "3\n01:01:01,000 --> 01:01:01,500\nsad 75%\n"
-    assert timeline_text.as_labels(MADE).splitlines()[0] == "0.000000\t0.500000\thappy"
-    rows = list(csv.DictReader(io.StringIO(timeline_text.as_csv(MADE))))
+    assert text.as_srt(MADE).split("\n\n")[2] == "3\n01:01:01,000 --> 01:01:01,500\nsad 75%\n"
+    assert text.as_labels(MADE).splitlines()[0] == "0.000000\t0.500000\thappy"
+    rows = list(csv.DictReader(io.StringIO(text.as_csv(MADE))))
     assert [row["emotion"] for row in rows] == ["happy", "sad", "", "sad"]
     assert (rows[0]["path"], rows[0]["p_happy"], rows[2]["p_happy"]) == ("'=a<b.wav", "0.75", "")
-    entry = json.loads(json.dumps(timeline_text.as_entry(MADE)))
+    entry = json.loads(json.dumps(text.as_entry(MADE)))
     assert [one["emotion"] for one in entry["stretches"]] == ["happy", "sad", "sad"]
-    assert timeline_text.as_table(replace(MADE, moments=())) == "  no speech found\n"
+    assert text.as_table(replace(MADE, moments=())) == "  no speech found\n"
 
 
 def test_the_pictures_are_whole(found: Timeline, tmp_path: Path) -> None:

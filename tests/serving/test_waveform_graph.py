@@ -11,8 +11,8 @@ import torch
 
 from ser import SerError
 from ser.encoders import waveform
-from ser.serving import waveform_graph
 from ser.serving.bundle import Precision
+from ser.serving.export import waveform_graph
 from ser.serving.graph import OPERATORS, operators
 from tests.encoders import tiny
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ser import params as schema
 from ser.params import Params
 from ser.params.features import Features, ViewSection
-from ser.serving.export import to_onnx
+from ser.serving.export.write import to_onnx
 from ser.signal.clips import to_int16
 from ser.training import augment, batches, inference, jobs
 from ser.views import extraction, features

@@ -21,8 +21,8 @@ from ser.evaluation import robustness
 from ser.model import baseline
 from ser.params.export import Export
 from ser.serving.bundle import BundleError
-from ser.serving.card import card
-from ser.serving.export import export
+from ser.serving.export.card import card
+from ser.serving.export.write import export
 from ser.serving.predict import Predictor
 from ser.signal import clips
 from ser.training import batches, inference, without_epochs

@@ -9,8 +9,8 @@ from ser.serving.page.picture import picture
 from ser.serving.page.question import Question
 from ser.serving.predict import Predictor
 from ser.serving.prediction import as_document, as_entry
-from ser.serving.timeline import WINDOW, timeline
-from ser.serving.timeline_text import as_entry as timeline_entry
+from ser.serving.timeline.moments import WINDOW, timeline
+from ser.serving.timeline.text import as_entry as timeline_entry
 from ser.signal.audio import AudioError
 
 Json = dict[str, object]

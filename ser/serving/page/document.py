@@ -12,7 +12,7 @@ from importlib import resources
 from ser.runtime.text import percent
 from ser.serving.bundle import Bundle
 from ser.serving.page.limits import Limits
-from ser.serving.timeline_picture import COLOURS
+from ser.serving.timeline.picture import COLOURS
 
 SCRIPTS = ("draw.js", "record.js", "page.js")
 """In the order in which they run."""

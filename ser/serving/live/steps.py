@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ser.serving.buffer import Buffer, Window
+from ser.serving.live.buffer import Buffer, Window
 from ser.serving.predict import Predictor
 from ser.serving.prediction import most_probable
 from ser.serving.samples import as_file
-from ser.serving.timeline import WINDOW, overlap
+from ser.serving.timeline.moments import WINDOW, overlap
 from ser.signal.preprocessing import applied
 from ser.signal.stream import parts
 

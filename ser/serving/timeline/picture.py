@@ -11,7 +11,7 @@ from ser.runtime.disk import file_written_whole
 from ser.runtime.text import percent
 
 if TYPE_CHECKING:
-    from ser.serving.timeline import Timeline
+    from ser.serving.timeline.moments import Timeline
 
 COLOURS = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb",

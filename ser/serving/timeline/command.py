@@ -14,9 +14,9 @@ from ser import SerError
 from ser.runtime.text import printable
 from ser.serving import arguments
 from ser.serving.predict import Predictor
-from ser.serving.timeline import HOP, SMOOTH, WINDOW, Timeline, timeline
-from ser.serving.timeline_picture import draw
-from ser.serving.timeline_text import as_csv, as_entry, as_labels, as_srt, as_table
+from ser.serving.timeline.moments import HOP, SMOOTH, WINDOW, Timeline, timeline
+from ser.serving.timeline.picture import draw
+from ser.serving.timeline.text import as_csv, as_entry, as_labels, as_srt, as_table
 from ser.signal.audio import AudioError
 
 ALONE: dict[str, Callable[[Timeline], str]] = {"srt": as_srt, "labels": as_labels}

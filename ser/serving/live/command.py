@@ -12,7 +12,7 @@ from ser import SerError
 from ser.runtime.text import percent, printable
 
 if TYPE_CHECKING:
-    from ser.serving.live import Settings, Step
+    from ser.serving.live.steps import Settings, Step
 
 _BAR = 20
 """Width of a full bar in characters."""
@@ -20,7 +20,7 @@ _KEPT = 10_000
 """Latest steps whose times the summary counts."""
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_listen(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to those of ``ser``."""
     listen = commands.add_parser(
         "listen",
@@ -74,11 +74,12 @@ def _share(text: str) -> float:
 
 def _listen(options: argparse.Namespace) -> int:
     """Print a line for each step; a summary at the end, also after Ctrl-C, which ends it without error."""
-    from ser.serving import profile_store, references
+    from ser.serving import references
     from ser.serving.cli import about
-    from ser.serving.live import Settings, steps
+    from ser.serving.live.sources import microphone, standard_input
+    from ser.serving.live.steps import Settings, steps
     from ser.serving.predict import Predictor
-    from ser.serving.sources import microphone, standard_input
+    from ser.serving.speakers import store
 
     if options.stdin and options.device is not None:
         raise SerError("--device names a microphone, and --stdin reads a pipe: choose one of the two")
@@ -88,7 +89,7 @@ def _listen(options: argparse.Namespace) -> int:
             "this model standardises features by all recordings of a speaker, and a stream has none yet: choose another with --bundle"
         )
     if options.speaker is not None:
-        predictor = predictor.knowing(profile_store.read(options.speaker))
+        predictor = predictor.knowing(store.read(options.speaker))
     asked = {name: getattr(options, name) for name in ("window", "every", "hold", "margin")}
     settings = Settings(options.rate, options.channels, **{name: value for name, value in asked.items() if value is not None})
     source = standard_input(options.channels) if options.stdin else microphone(options.rate, options.channels, options.device)

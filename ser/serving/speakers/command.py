@@ -19,7 +19,7 @@ LABELLED = "4.8 points of UA from 8 labelled clips and 9.9 from 30"
 """Measured by ``benchmarks/speakers.py``."""
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_speakers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the two commands to those of ``ser``."""
     enroll = commands.add_parser(
         "enroll",
@@ -59,24 +59,25 @@ class _Alone(argparse.Action):
 
 def _enroll(options: argparse.Namespace) -> int:
     """Make or remove a profile."""
-    from ser.serving import arguments, profile_store, references
-    from ser.serving.enrolment import by_folder, by_table, enrolled
+    from ser.serving import arguments, references
     from ser.serving.predict import Predictor
+    from ser.serving.speakers import store
+    from ser.serving.speakers.enrolment import by_folder, by_table, enrolled
 
     if options.remove is not None:
         if options.name or options.labels or options.no_labels or options.bundle:
             raise SerError("--remove takes one name, and nothing else")
-        print(printable(f"removed {profile_store.remove(options.remove)}"))
+        print(printable(f"removed {store.remove(options.remove)}"))
         return 0
-    name = profile_store.checked(options.name)
+    name = store.checked(options.name)
     paths = list(dict.fromkeys(arguments.recordings(options.paths)))
     predictor = Predictor(references.chosen(options.bundle))
     labels = {} if options.no_labels else by_folder(paths, predictor.bundle.classes)
     if options.labels is not None:
         labels = by_table(options.labels, paths)
     found = enrolled(predictor, ((path, functools.partial(arguments.opened, path), labels.get(path)) for path in paths))
-    replaced = name in profile_store.listed()
-    path = profile_store.write(name, found.profile)
+    replaced = name in store.listed()
+    path = store.write(name, found.profile)
     for recording, why in found.unusable:
         print(printable(f"unusable: {recording or repr(recording)}: {why}"), file=sys.stderr)
     for kind, count in found.warnings.items():
@@ -94,15 +95,15 @@ def _enroll(options: argparse.Namespace) -> int:
 
 def _speakers(options: argparse.Namespace) -> int:
     """List the enrolled speakers."""
-    from ser.serving import profile_store
+    from ser.serving.speakers import store
 
-    names = profile_store.listed()
+    names = store.listed()
     for name in names:
         try:
-            profile = profile_store.read(name)
+            profile = store.read(name)
             said = f"{profile.clips} recordings, {sum(profile.labelled.values())} with a label, for the model of {profile.corpus}"
         except SerError as error:
             said = f"cannot be used: {error}"
         print(printable(f"{name}: {said}"))
-    print(printable(f"{len(names)} speaker(s) in {profile_store.folder()}"), file=sys.stderr)
+    print(printable(f"{len(names)} speaker(s) in {store.folder()}"), file=sys.stderr)
     return 0

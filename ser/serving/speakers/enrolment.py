@@ -14,9 +14,9 @@ import numpy as np
 from ser import SerError
 from ser.corpora.names import clean
 from ser.serving import arguments
-from ser.serving.adaptation import adapted
 from ser.serving.predict import Predictor
-from ser.serving.profile import Profile, profile
+from ser.serving.speakers.adaptation import adapted
+from ser.serving.speakers.profile import Profile, profile
 from ser.signal.audio import AudioError
 
 FEWEST = 4

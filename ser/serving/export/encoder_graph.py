@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from ser.encoders.whisper import Layer, Whisper
 from ser.serving.bundle import Precision
-from ser.serving.drawing import Drawing
+from ser.serving.export.drawing import Drawing
 
 WAVES = 1e-3
 """By which positions may differ from Whisper's formula: half precision's last step near 1."""

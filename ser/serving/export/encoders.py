@@ -14,10 +14,11 @@ from ser.encoders.table import TABLE
 from ser.encoders.waveform import Waveform
 from ser.encoders.whisper import Whisper
 from ser.params.export import Export
-from ser.serving import encoder_graph, waveform_graph
 from ser.serving.bundle import BundledEncoder, Commercial, Parity, Precision
 from ser.serving.encoder import Encoder
-from ser.serving.predict import Heard, Predictor
+from ser.serving.export import encoder_graph, waveform_graph
+from ser.serving.heard import Heard
+from ser.serving.predict import Predictor
 from ser.signal.clips import read_table
 from ser.signal.preprocessing import Prepared
 

@@ -18,12 +18,12 @@ from ser.model.network import Network
 from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
 from ser.params.export import Export
 from ser.runtime.disk import written_whole
-from ser.serving import linear_graph, network_graph
 from ser.serving.bundle import CARD, ENCODER, FACTS, MODEL, POOLED, VERSION, Bundle, BundledEncoder, Member, Score, Typical, sealed
-from ser.serving.card import card, licence
-from ser.serving.encoder_export import LIMIT, candidates, measured, pack, why_not
-from ser.serving.network_graph import to_onnx
-from ser.serving.refit import refit
+from ser.serving.export import linear_graph, network_graph
+from ser.serving.export.card import card, licence
+from ser.serving.export.encoders import LIMIT, candidates, measured, pack, why_not
+from ser.serving.export.network_graph import to_onnx
+from ser.serving.export.refit import refit
 from ser.serving.unlike import measure
 from ser.signal.clips import read
 from ser.training.inference import Trained, describe, load_network

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from ser import SerError
 from ser.params.base import Section
-from ser.serving.adaptation import MOST_WEIGHTS, Adaptation, Reads
 from ser.serving.bundle import Bundle, checksum
+from ser.serving.speakers.adaptation import MOST_WEIGHTS, Adaptation, Reads
 
 DIGITS = 7
 """Significant digits of stored numbers: float32's."""

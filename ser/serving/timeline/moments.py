@@ -15,8 +15,12 @@ from ser.signal.preprocessing import applied
 from ser.signal.stream import Part, parts
 from ser.views.normalise import Statistics
 
-WINDOW, HOP, SMOOTH = 3.0, 0.5, 1.5
-"""Seconds: of a window, from one to the next, and over which probabilities are averaged. RAVDESS' clips are about 3 s long."""
+WINDOW: float = 3.0
+"""Seconds of a window. RAVDESS' clips are about as long."""
+HOP: float = 0.5
+"""Seconds from one window to the next."""
+SMOOTH: float = 1.5
+"""Seconds over which probabilities are averaged."""
 PEAK = 0.1
 """Seconds for each of which the waveform's peak is kept."""
 

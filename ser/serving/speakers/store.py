@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ser import SerError
 from ser.runtime.disk import file_written_whole
 from ser.serving import arguments
-from ser.serving.profile import Profile
+from ser.serving.speakers.profile import Profile
 
 FOLDER = "SER_SPEAKERS_DIR"
 """Environment variable that names another folder."""

@@ -6,7 +6,7 @@ import csv
 import io
 
 from ser.runtime.text import no_formula, percent
-from ser.serving.timeline import Timeline
+from ser.serving.timeline.moments import Timeline
 
 Json = dict[str, object]
 

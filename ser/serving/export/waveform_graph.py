@@ -15,7 +15,7 @@ import torch
 from ser import SerError
 from ser.encoders.waveform import Waveform
 from ser.serving.bundle import Precision
-from ser.serving.drawing import Drawing
+from ser.serving.export.drawing import Drawing
 
 _UNREAD = ("masked_spec_embed", "parametrizations")
 """In names of weights that only training uses, or that are stored as the weight they make."""
