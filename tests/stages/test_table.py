@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_commit_workspace_and_experiments_with_protocol_and_interval(repository)
     committed = json.loads((ROOT / METRICS).read_text())
     assert list(rows) == ["HEAD", "workspace", "mixed"]
     assert rows["HEAD"][:4] == ["nothing", "demo", committed["protocol"], str(committed["n"])]
-    assert rows["HEAD"][4] == f"{100 * committed['ua']:.1f}"
+    assert rows["HEAD"][4] == str((100 * Decimal(str(committed["ua"]))).quantize(Decimal("0.1"), ROUND_HALF_UP))
     assert re.fullmatch(r"\d+\.\d … \d+\.\d", rows["HEAD"][5])
     assert rows["mixed"][:5] == ["split.protocol = random, model.fusion = concat", "demo", "random", str(committed["n"]), "81.3"]
 
