@@ -50,7 +50,7 @@ def test_its_licence_and_card_lie_beside_it() -> None:
     assert "Attribution-NonCommercial-ShareAlike 4.0 International" in licence
     assert "Copyright (c) 2022 OpenAI" in licence
     card = (RAVDESS / bundles.CARD).read_text(encoding="utf-8")
-    assert "This score is of cross-validation's regressions, not of the one in this bundle" in card
+    assert "The score is that of the regressions of cross-validation" in card
     assert "CC BY-NC-SA 4.0" in card
 
 
