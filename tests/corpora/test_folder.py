@@ -140,7 +140,7 @@ def test_a_folder_in_another_encoding(tmp_path: Path) -> None:
 
 
 PART = st.text(st.characters(exclude_characters="/\\", exclude_categories=("Cs", "Cc")), min_size=1).filter(
-    lambda text: clean(text) and not is_hidden(text)
+    lambda text: clean(text) and not is_hidden(text) and "." not in (text[0], clean(text)[0])  # hidden as a folder or as a file
 )
 
 
