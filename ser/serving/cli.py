@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TextIO
 from ser import SerError, __version__
 from ser.runtime.text import no_formula, percent, printable
 from ser.serving.live.command import add_listen
+from ser.serving.options import number, probability, whole
 from ser.serving.page.command import add_serve
 from ser.serving.speakers.command import add_speakers
 
@@ -97,41 +98,18 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     form.add_argument("--jsonl", action="store_const", const="jsonl", dest="form", help="one JSON object per line, as soon as it is ready")
     form.add_argument("--srt", action="store_const", const="srt", dest="form", help="with --timeline: subtitles")
     form.add_argument("--labels", action="store_const", const="labels", dest="form", help="with --timeline: a label track for Audacity")
-    predict.add_argument("--top", type=_count, metavar="K", help="show the K most probable classes only")
-    predict.add_argument("--min-confidence", type=_share, default=0.0, metavar="P", help="below this probability answer 'uncertain'")
-    predict.add_argument("--max-minutes", type=_positive, metavar="M", help="longest recording (default 600)")
-    predict.add_argument("-j", "--jobs", type=_count, default=1, metavar="N", help="recordings judged at once (default 1)")
+    predict.add_argument("--top", type=whole(1, 1000), metavar="K", help="show the K most probable classes only")
+    predict.add_argument("--min-confidence", type=probability, default=0.0, metavar="P", help="below this probability answer 'uncertain'")
+    predict.add_argument("--max-minutes", type=number(0.001, 1e6), metavar="M", help="longest recording (default 600)")
+    predict.add_argument("-j", "--jobs", type=whole(1, 1000), default=1, metavar="N", help="recordings judged at once (default 1)")
     predict.add_argument("--timeline", action="store_true", help="emotion over time, where there is speech")
-    predict.add_argument("--window", type=_positive, metavar="S", help="with --timeline: seconds judged at once (default 3)")
-    predict.add_argument("--hop", type=_positive, metavar="S", help="with --timeline: seconds between steps (default 0.5)")
-    predict.add_argument("--smooth", type=_seconds, metavar="S", help="with --timeline: seconds averaged (default 1.5)")
+    predict.add_argument("--window", type=number(0.001, 1e6), metavar="S", help="with --timeline: seconds judged at once (default 3)")
+    predict.add_argument("--hop", type=number(0.001, 1e6), metavar="S", help="with --timeline: seconds between steps (default 0.5)")
+    predict.add_argument(
+        "--smooth", type=number(0, 60, "a number of seconds"), metavar="S", help="with --timeline: seconds averaged (default 1.5)"
+    )
     predict.add_argument("--plot", metavar="FILE", help="with --timeline: a picture, .html, .svg or .png")
     predict.set_defaults(run=_predict)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a whole number from 1 to 1000")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    return _within(text, 0.0, 1.0, "a probability from 0 to 1")
-
-
-def _positive(text: str) -> float:
-    return _within(text, 1e-3, 1e6, "a number from 0.001 to 1000000")
-
-
-def _seconds(text: str) -> float:
-    return _within(text, 0.0, 60.0, "a number of seconds from 0 to 60")
-
-
-def _within(text: str, low: float, high: float, wanted: str) -> float:
-    with contextlib.suppress(ValueError):
-        if low <= (value := float(text)) <= high:
-            return value
-    raise argparse.ArgumentTypeError(f"found {text!r}; allowed: {wanted}")
 
 
 def _bundles(options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import soundfile as sf
 from ser import SerError
 from ser.serving import cli
 from ser.serving.recogniser import Recogniser
-from ser.serving.speakers import enrolment, store
+from ser.serving.speakers import command, enrolment, store
 from tests.serving import small
 
 RATE = 16_000
@@ -269,3 +269,11 @@ def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("HOME", str(tmp_path))
     assert store.folder() == tmp_path / ".local/share/ser/speakers"
     assert store.listed() == []
+
+
+def test_what_the_command_promises_is_what_was_measured() -> None:
+    measured = json.loads((small.ROOT / "metrics/benchmarks/speakers.json").read_text(encoding="utf-8"))["rows"]
+    gain = {row["profile"]: f"{100 * row['gain']:.1f}" for row in measured}
+    assert f"{gain['unlabelled 1']} points of UA from 8 clips" in command.UNLABELLED
+    assert command.UNLABELLED.endswith(f"and {gain['unlabelled 4']} from 30")
+    assert f"{gain['labelled 1']} points of UA from 8 labelled clips and {gain['labelled 4']} from 30" == command.LABELLED

@@ -137,3 +137,26 @@ def test_what_is_kept_is_what_was_kept_before():
     channels, _ = audio.read(data)
     whole = SETTINGS.model_copy(update={"vad": SETTINGS.vad.model_copy(update={"method": "none"})})
     np.testing.assert_array_equal(prepare(data, whole).pcm, channels[:, 0])
+
+
+@pytest.mark.parametrize("length", [4, 36, 40, 47])
+def test_a_first_frame_that_ends_within_its_count_says_nothing(length):
+    """The count of frames stands behind the word Xing; of a file cut there, nothing more can be known."""
+    data = coded("MP3", "MPEG_LAYER_III")
+    at = max(data.find(b"Xing"), data.find(b"Info"))
+    assert 0 < at < 48
+    assert damage(io.BytesIO(data[: at + 4]), 4.0) is None
+    assert damage(io.BytesIO(data[:length]), 4.0) is None
+
+
+def test_a_million_empty_chunks_are_not_looked_through():
+    class Counted(io.BytesIO):
+        reads = 0
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            self.reads += 1
+            return super().read(size)
+
+    stream = Counted(b"RIFF" + bytes(4) + b"WAVE" + (b"junk" + bytes(4)) * 1_000_000)
+    assert damage(stream, 1.0) is None
+    assert stream.reads < 20_000

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ser import SerError
 from ser.runtime.text import percent, printable
+from ser.serving.options import number, probability, whole
 
 if TYPE_CHECKING:
     from ser.serving.live.steps import Settings, Step
@@ -30,46 +31,22 @@ def add_listen(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     listen.add_argument("--bundle", metavar="BUNDLE", help="model, as of ser predict")
     listen.add_argument("--speaker", metavar="NAME", help="an enrolled speaker, see `ser enroll`")
     listen.add_argument("--stdin", action="store_true", help="raw samples from standard input: 16 bit, little-endian (s16le)")
-    listen.add_argument("--rate", type=_rate, default=16_000, metavar="HZ", help="samples per second (default 16000)")
-    listen.add_argument("--channels", type=_channels, default=1, metavar="N", help="channels, which are averaged (default 1)")
+    listen.add_argument(
+        "--rate", type=whole(4000, 384_000, "samples per second"), default=16_000, metavar="HZ", help="samples per second (default 16000)"
+    )
+    listen.add_argument(
+        "--channels", type=whole(1, 64, "channels"), default=1, metavar="N", help="channels, which are averaged (default 1)"
+    )
     listen.add_argument("--device", metavar="NAME", help="microphone: its number, or part of its name; `python -m sounddevice` lists them")
-    listen.add_argument("--window", type=_seconds, metavar="S", help="seconds judged at once (default 3)")
-    listen.add_argument("--every", type=_seconds, metavar="S", help="seconds from one line to the next (default 1)")
-    listen.add_argument("--hold", type=_steps, metavar="N", help="lines that another emotion must lead before it is shown (default 2)")
-    listen.add_argument("--margin", type=_share, metavar="P", help="lead in probability that is shown at once (default 0.3)")
-    listen.add_argument("--min-confidence", type=_share, default=0.0, metavar="P", help="below this probability say 'uncertain'")
+    listen.add_argument("--window", type=number(0.05, 60, "seconds"), metavar="S", help="seconds judged at once (default 3)")
+    listen.add_argument("--every", type=number(0.05, 60, "seconds"), metavar="S", help="seconds from one line to the next (default 1)")
+    listen.add_argument(
+        "--hold", type=whole(1, 1000, "lines"), metavar="N", help="lines that another emotion must lead before it is shown (default 2)"
+    )
+    listen.add_argument("--margin", type=probability, metavar="P", help="lead in probability that is shown at once (default 0.3)")
+    listen.add_argument("--min-confidence", type=probability, default=0.0, metavar="P", help="below this probability say 'uncertain'")
     listen.add_argument("--jsonl", action="store_true", help="one JSON object per line, for programs")
     listen.set_defaults(run=_listen)
-
-
-def _number(text: str, low: float, high: float, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: {what} from {low:g} to {high:g}")
-    return value
-
-
-def _rate(text: str) -> int:
-    return int(_number(text, 4000, 384_000, "samples per second"))
-
-
-def _channels(text: str) -> int:
-    return int(_number(text, 1, 64, "channels"))
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 0.05, 60, "seconds")
-
-
-def _steps(text: str) -> int:
-    return int(_number(text, 1, 1000, "lines"))
-
-
-def _share(text: str) -> float:
-    return _number(text, 0, 1, "a probability")
 
 
 def _listen(options: argparse.Namespace) -> int:
