@@ -62,7 +62,7 @@ class Paths:
 
     @property
     def log(self) -> Path:
-        """The last training, epoch by epoch. It tells times, so it is no output of the pipeline."""
+        """The last training, epoch by epoch. It contains times, so it is not an output of the pipeline."""
         return Path("models", f"{self.corpus}.log")
 
     @property

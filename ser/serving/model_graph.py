@@ -22,7 +22,7 @@ class Standard:
     Attributes:
         answer: logarithm of its probabilities for the average training clip, (classes,); zeros where that is not known.
         centre, scale: mean and standard deviation of each pooled column over the training clips, (columns,); scale is ∞ where no regression
-            reads a column. None where the model is no regression.
+            reads a column. None where the model is not a regression.
     """
 
     answer: np.ndarray

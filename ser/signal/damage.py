@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Literal
 
 SMALLEST = 0.01
-"""Seconds; a smaller difference is no damage: some writers count a few bytes too many."""
+"""Seconds; a smaller difference does not count: some writers count a few bytes too many."""
 SMALLEST_MP3 = 0.2
 """The same for MP3, whose decoders drop a few frames at the ends."""
 OPEN = 0x7FFFF000
@@ -173,7 +173,7 @@ class _Frame:
 
 
 def _frame(head: bytes) -> _Frame | None:
-    """What four bytes say as the header of a frame; None where they are none."""
+    """What four bytes say as the header of a frame; None if they are not one."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -215,7 +215,7 @@ def _mp3(stream: IO[bytes], found: float) -> Damage | None:
 
 
 def _chain(stream: IO[bytes], at: int) -> tuple[float, int, int]:
-    """Follow the frames from ``at`` to the end: their seconds, the bytes between them that are none of theirs, and their own bytes."""
+    """Follow the frames from ``at`` to the end: their seconds, the bytes that belong to no frame, and the bytes of frames."""
     seconds, skipped, chained = 0.0, 0, 0
     stream.seek(at)
     data, done = b"", False

@@ -124,12 +124,12 @@ def test_what_cannot_be_done_is_said(folder: Path, recordings: Path, speakers: P
         (["enroll", "x", *few, *where], "broken.wav: unreadable"),
         (["enroll", "x", "nowhere/", *where], "nowhere/: no such file or folder"),
         (["enroll", "x"], "2"),
-        (["enroll", "../x", *few, *where], "is no name of a speaker"),
+        (["enroll", "../x", *few, *where], "is not a valid name"),
         (["enroll", "--remove", "x"], "nobody is enrolled"),
-        (["enroll", "--remove", "../x"], "is no name of a speaker"),
+        (["enroll", "--remove", "../x"], "is not a valid name"),
         (["enroll", "--remove", "x", few[0]], "--remove takes one name"),
         (["predict", few[0], "--speaker", "x", *where], "no speaker x in"),
-        (["predict", few[0], "--speaker", "../../x", *where], "is no name of a speaker"),
+        (["predict", few[0], "--speaker", "../../x", *where], "is not a valid name"),
     ]
     for given, says in cases:
         assert says in str(ser(*given)), given
@@ -166,7 +166,7 @@ def test_from_python(folder: Path, speakers: Path) -> None:
     ):
         with pytest.raises(problem):
             model.enroll(*given)
-    with pytest.raises(SerError, match="is no name"):
+    with pytest.raises(SerError, match="is not a valid name"):
         model.enroll(waves, sample_rate=RATE, name="a/b")
     with pytest.raises(SerError, match="no speaker bob"):
         model.predict(waves[0], RATE, speaker="bob")
@@ -195,7 +195,7 @@ def test_names(folder: Path, name: str, speakers: Path) -> None:
 def test_no_names(name: str, speakers: Path) -> None:
     speakers.mkdir(parents=True)
     for act in (store.read, store.remove, store.checked):
-        with pytest.raises(SerError, match="is no name of a speaker"):
+        with pytest.raises(SerError, match="is not a valid name"):
             act(name)
 
 
@@ -226,7 +226,7 @@ def test_a_good_one_is_read(speakers: Path) -> None:
 def test_a_broken_one_is_one_message(speakers: Path, text: str) -> None:
     speakers.mkdir(parents=True)
     (speakers / "x.json").write_text(text)
-    with pytest.raises(SerError, match="is no profile of a speaker") as error:
+    with pytest.raises(SerError, match="is not a speaker's profile") as error:
         store.read("x")
     assert len(str(error.value)) < 600
     assert ser("speakers") == 0  # a list is not stopped by one

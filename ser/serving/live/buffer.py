@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 AHEAD = 10.0
-"""Seconds by which a source that runs ahead of the clock is no longer taken for live; pipes and sound servers hold a second or two."""
+"""A source that runs this many seconds ahead of the clock is not live. Pipes and sound servers hold a second or two."""
 
 
 @dataclass(frozen=True)

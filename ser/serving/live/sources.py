@@ -27,7 +27,7 @@ WAITING = 100
 def raw(stream: IO[bytes], channels: int) -> Iterator[np.ndarray]:
     """Blocks of a stream of 16-bit little-endian values, channel by channel (``s16le``), as soon as they come: int16 (n, channels).
 
-    Bytes at the end that are no whole value of each channel are dropped.
+    Bytes at the end that do not make a value of each channel are dropped.
 
     Args:
         stream: unbuffered, so that ``read`` gives what is there and does not wait for more.

@@ -9,7 +9,7 @@ from ser.serving.page.limits import Limits
 Json = dict[str, object]
 
 ERRORS = {
-    "400": "No body, or a length that is none",
+    "400": "No body, or a length that is not a number",
     "401": "Without the token, where the server has one",
     "403": "Asked by the page of another site, or by a name that is not this machine's",
     "408": "The recording did not arrive in time",

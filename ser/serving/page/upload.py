@@ -20,7 +20,7 @@ def checked(headers: Mapping[str, str], limits: Limits) -> None:
     """Look at a request's head, before any byte of its body.
 
     Raises:
-        RefusedError: 415, if the body cannot be the recording itself; 400 for a length that is none; 413 for one that is too long.
+        RefusedError: 415, if the body cannot be the recording itself; 400 for a length that is not a number; 413 for one that is too long.
     """
     kind = headers.get("content-type", "").lower()
     if kind.startswith(REFUSED_TYPES) or headers.get("content-encoding", "identity").lower() != "identity":

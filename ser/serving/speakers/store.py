@@ -34,10 +34,10 @@ def checked(name: str) -> str:
     """The name of a speaker.
 
     Raises:
-        SerError: if it is none.
+        SerError: if it is not valid.
     """
     if not NAME.fullmatch(name):
-        raise SerError(f"{name[:80]!r} is no name of a speaker: 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
+        raise SerError(f"{name[:80]!r} is not a valid name: 1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
     return name
 
 
@@ -50,7 +50,7 @@ def write(name: str, profile: Profile) -> Path:
     """Write a profile, whole or not at all, for the user's eyes only; an older one of that name is replaced.
 
     Raises:
-        SerError: if the name is none, or the folder cannot be written.
+        SerError: if the name is not valid, or the folder cannot be written.
     """
     path = folder() / f"{checked(name)}{SUFFIX}"
     try:
@@ -69,7 +69,7 @@ def read(name: str) -> Profile:
     """The profile of a speaker.
 
     Raises:
-        SerError: if there is none, or its file is no profile.
+        SerError: if there is none, or its file is not a profile.
     """
     path = _there(name)
     try:
@@ -78,13 +78,13 @@ def read(name: str) -> Profile:
     except OSError as error:
         raise SerError(f"{path} cannot be read: {error.strerror or error}") from None
     if len(text) > MOST:
-        raise SerError(f"{path} has more than {MOST} bytes and is no profile of a speaker: enroll again")
+        raise SerError(f"{path} has more than {MOST} bytes, so it is not a speaker's profile: enroll again")
     try:
         return Profile.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"][:3]) + ": " if first["loc"] else ""
-        raise SerError(f"{path} is no profile of a speaker ({where}{first['msg'].removeprefix('Value error, ')}): enroll again") from None
+        raise SerError(f"{path} is not a speaker's profile ({where}{first['msg'].removeprefix('Value error, ')}): enroll again") from None
 
 
 def remove(name: str) -> Path:
