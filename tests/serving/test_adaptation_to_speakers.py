@@ -70,6 +70,30 @@ def test_labels_help_where_answers_are_wrong_in_another_way(known: Standard, rea
     assert (found.applied(swapped[30:], pooled[30:]).argmax(1) == labels[30:]).mean() > 0.8
 
 
+@pytest.mark.parametrize(("known", "count"), [(KNOWN, 9), (KNOWN, 30), (Standard(np.zeros(K)), 30)])
+def test_weights_are_the_most_probable_ones_and_change_nothing_of_the_middle(known: Standard, count: int) -> None:
+    """At the maximum the penalty balances the errors; and the clip that lies where the speaker's do is only shifted."""
+    labels, p, pooled = clips(count, (1.0, 0.0, 0.0))
+    penalty, share = 0.5, count / (count + PSEUDO)
+    found, plain = (adapted(known, p, pooled, some, penalty=penalty) for some in (labels, UNKNOWN[:count]))
+    if found.reads == "pooled":
+        assert known.centre is not None
+        assert known.scale is not None
+        values, scale, centre = pooled.astype(np.float64), known.scale, known.centre
+    else:
+        logs = np.log(p)
+        values, scale, centre = logs - logs.mean(1, keepdims=True), np.full(K, SPREAD), np.zeros(K)
+    columns = (values - centre) / scale
+    columns -= share * columns.mean(0)
+    errors = np.eye(K)[labels] - found.applied(p, pooled)
+    read = np.isfinite(scale)
+    assert (found.weights * np.where(read, scale, 1))[:, read] == pytest.approx(
+        (errors.T @ columns)[:, read] / read.sum() / penalty, abs=2e-3
+    )
+    middle = centre + np.where(read, scale, 0) * share * ((values - centre) / scale).mean(0)
+    assert found.shift + found.weights @ middle == pytest.approx(plain.shift)
+
+
 def test_a_strong_prior_leaves_the_shift_alone() -> None:
     labels, p, pooled = clips(30)
     plain, firm = (adapted(KNOWN, p, pooled, some, penalty=1e9) for some in (UNKNOWN[:30], labels))

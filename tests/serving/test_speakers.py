@@ -277,3 +277,11 @@ def test_what_the_command_promises_is_what_was_measured() -> None:
     assert f"{gain['unlabelled 1']} points of UA from 8 clips" in command.UNLABELLED
     assert command.UNLABELLED.endswith(f"and {gain['unlabelled 4']} from 30")
     assert f"{gain['labelled 1']} points of UA from 8 labelled clips and {gain['labelled 4']} from 30" == command.LABELLED
+
+
+def test_a_profile_of_another_model_with_the_same_classes_is_refused(folder: Path) -> None:
+    model, waves = Recogniser(folder), [small.sound(1, seed) for seed in range(4)]
+    found = model.enroll(waves, sample_rate=RATE).profile
+    model.predict(waves[0], RATE, speaker=found)
+    with pytest.raises(SerError, match="made with another model"):
+        model.predict(waves[0], RATE, speaker=found.model_copy(update={"bundle": "0" * 64}))

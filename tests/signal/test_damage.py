@@ -160,3 +160,11 @@ def test_a_million_empty_chunks_are_not_looked_through():
     stream = Counted(b"RIFF" + bytes(4) + b"WAVE" + (b"junk" + bytes(4)) * 1_000_000)
     assert damage(stream, 1.0) is None
     assert stream.reads < 20_000
+
+
+def test_a_page_that_is_missing_in_an_ogg_is_noticed():
+    """All that is left is right by its checksum."""
+    data = coded("OGG", "VORBIS", 33)
+    starts = [place for place in range(len(data)) if data.startswith(b"OggS", place)]
+    assert len(starts) > 6
+    assert "pages are missing" in str(damage(io.BytesIO(data[: starts[4]] + data[starts[5] :]), 30.0))
