@@ -37,7 +37,7 @@ lint: .venv/.installed-dev  ## style and types
 	$(RUN) mypy
 
 test: lint  ## style, types and all tests but the slow ones
-	$(RUN) pytest -n 2 --dist loadfile
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
 
 test-slow: .venv/.installed-dev  ## slow tests, and property tests on new random inputs
 	$(RUN) pytest -n 2 --dist loadfile -m slow

@@ -12,6 +12,14 @@ settings.register_profile("same", deadline=None, derandomize=True)  # neither a 
 settings.register_profile("anew", deadline=None, max_examples=1000)  # make test-slow: draws that nobody has seen yet
 settings.load_profile("same")
 
+LONGEST = ("test_pipeline.py", "test_pretrained.py", "test_data_parallel.py", "test_emulated.py")
+"""Files that take minutes each. Those that begin last would be waited for by one worker alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:

@@ -47,7 +47,7 @@ def write(project: Project, changes: dict[str, object]) -> None:
         pytest.param("linear", {"features.normalise": "speaker"}, marks=pytest.mark.slow),
         ("encoder_only", {}),
         pytest.param("pretrained", {}, marks=pytest.mark.slow),
-        ("pretrained", {"model.fusion": "hierarchical_coattention", "features.normalise": "speaker"}),
+        pytest.param("pretrained", {"model.fusion": "hierarchical_coattention", "features.normalise": "speaker"}, marks=pytest.mark.slow),
     ],
 )
 def test_encode_train_evaluate(encoded: tuple[Project, Path], name: str, changes: dict[str, object]) -> None:

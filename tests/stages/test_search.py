@@ -55,6 +55,7 @@ def rows(out: str) -> list[str]:
     return sorted(row for row in out.splitlines() if row.startswith("| ") and not row.startswith("| trial"))
 
 
+@pytest.mark.slow
 def test_killed_search_goes_on_and_ends_in_the_trials_of_an_undisturbed_one(root: Path) -> None:
     words = ("--space", "space.yaml", "--folds", "1")
     with start(root, *words, "--trials", "3") as process:

@@ -123,6 +123,7 @@ def fails() -> None:
     raise RuntimeError("Connection reset by peer")
 
 
+@pytest.mark.slow
 def test_an_error_in_one_process_ends_all_and_a_rerun_gives_the_same_bytes(tmp_path):
     whole, cut = (job(tmp_path / name, 1, train__batch_size=3, train__augment__mixup_alpha=0.4) for name in ("whole", "cut"))
     with pytest.raises(SerError, match="the second process cannot go on"):
@@ -145,6 +146,7 @@ def test_the_death_of_one_process_ends_all(tmp_path, monkeypatch, ends):
         jobs.train([failing(job(tmp_path, 1, train__batch_size=3), ends)], runtime(2), tmp_path / "log")
 
 
+@pytest.mark.slow
 def test_a_failure_that_no_death_explains_is_told_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "DEATH_SEEN_WITHIN", 0.1)
     with pytest.raises(RuntimeError, match=r"^Connection reset by peer$"):
