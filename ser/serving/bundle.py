@@ -10,7 +10,7 @@ import json
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
@@ -22,7 +22,7 @@ from ser.params.preprocess import Preprocess
 MODEL, ENCODER, FACTS, CARD, LICENCE = "model.onnx", "encoder.onnx", "bundle.json", "README.md", "LICENSE"
 """Files of a bundle; ``encoder.onnx`` only where a pretrained encoder is read, ``LICENSE`` only in the package."""
 LENGTHS, STATES, POOLED, PROBABILITIES = "lengths", "encoder", "pooled", "probabilities"
-"""What ``model.onnx`` may take beside the views, and what it gives."""
+"""What ``model.onnx`` may take beside the views, and what it gives first."""
 VERSION: Literal[2] = 2
 """Of ``bundle.json``. Version 1 had networks without an encoder only, and no checksum of its facts; it is still read."""
 MOST_FACTS, MOST_GRAPH = 1 << 20, 1 << 30
@@ -30,11 +30,17 @@ MOST_FACTS, MOST_GRAPH = 1 << 20, 1 << 30
 
 Precision = Literal["float32", "float16", "int8"]
 Commercial = Literal["yes", "no", "unclear"]
+Side = Annotated[str, Field(pattern=r"^[a-z0-9_+]{1,80}$")]
 Family = Literal["whisper", "wav2vec2", "hubert", "wavlm", "data2vec-audio"]
 
 
 class BundleError(SerError):
     """A bundle that is missing, damaged or of another version."""
+
+
+def attention_of(side: str) -> str:
+    """The output of ``model.onnx`` with the attention of one side of the fusion."""
+    return f"attention_{side}"
 
 
 class Member(Section):
@@ -129,6 +135,8 @@ class Bundle(Section):
     """Why it could not; empty where it was."""
     reads: list[str]
     """Inputs of ``model.onnx`` in their order: views by name, then hidden states of the encoder, pooled ones, and lengths in frames."""
+    attention: list[Side] = Field(default_factory=list)
+    """Sides of the fusion over whose frames ``model.onnx`` gives attention; none for a fusion without and in older bundles."""
     encoder: BundledEncoder | None
     """null: nothing is read from a pretrained encoder."""
     preprocess: Preprocess

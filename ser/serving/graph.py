@@ -78,6 +78,14 @@ class Graph:
         """The graph's first output.
 
         Raises:
+            BundleError: as of ``outputs``.
+        """
+        return self.outputs(feeds, seconds)[0]
+
+    def outputs(self, feeds: Mapping[str, np.ndarray], seconds: float = SECONDS) -> list[np.ndarray]:
+        """All of the graph's outputs, in their order.
+
+        Raises:
             BundleError: when it fails, or takes longer than ``seconds``.
         """
         options = onnxruntime.RunOptions()
@@ -85,7 +93,7 @@ class Graph:
         timer.daemon = True
         timer.start()
         try:
-            result: np.ndarray = self._session.run(None, dict(feeds), options)[0]
+            result: list[np.ndarray] = self._session.run(None, dict(feeds), options)
         except Exception as error:  # onnxruntime raises many kinds, all of its own
             why = f"did not end within {seconds:g} s" if options.terminate else f"fails: {_one_line(error)}"
             raise BundleError(f"{self._where} {why}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,11 +15,11 @@ import numpy as np
 from ser.evaluation.calibration import softmax_at
 from ser.runtime.workers import in_order
 from ser.serving import bundle as bundles
-from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES
-from ser.serving.encoder import Encoder, States, together
-from ser.serving.graph import FLOAT, Graph, Port
+from ser.serving.bundle import MODEL, POOLED, STATES
+from ser.serving.encoder import Encoder, together
 from ser.serving.heard import Heard
-from ser.serving.model_graph import Standard, standard, takes
+from ser.serving.model_graph import Standard, standard
+from ser.serving.networks import Networks
 from ser.serving.prediction import Prediction
 from ser.serving.speakers.adaptation import Adaptation
 from ser.serving.speakers.profile import Profile
@@ -32,13 +31,9 @@ from ser.signal.preprocessing import Prepared, applied
 from ser.signal.stream import MINUTES, parts
 from ser.views.features import extract
 from ser.views.normalise import Statistics, scales, statistics
-from ser.views.spectrum import frame_count
-from ser.views.windows import windows
 
 Found = TypeVar("Found")
 Recording = TypeVar("Recording")
-BATCH = 32
-"""Windows given to the networks at once."""
 
 
 class Predictor:
@@ -63,11 +58,9 @@ class Predictor:
         self.least, self.minutes, self._folder = least, minutes, Path(folder)
         self._adaptation: Adaptation | None = None
         self.bundle = bundles.read(folder)
-        model = bundles.graph(folder, MODEL, self.bundle.model_sha256)
         encoder = self.bundle.encoder
         self._encoder = Encoder.opened(folder, bundles.graph(folder, bundles.ENCODER, encoder.sha256), encoder) if encoder else None
-        gives = {PROBABILITIES: Port(FLOAT, (len(self.bundle.networks), None, len(self.bundle.classes)))}
-        self._graph = Graph(Path(folder) / MODEL, model, takes(self.bundle), gives)
+        self._networks = Networks(folder, self.bundle)
 
     def hearing_by(self, encoder: Encoder) -> Predictor:
         """The same with another encoder, to compare the two."""
@@ -200,23 +193,29 @@ class Predictor:
         """
         if self.bundle.features.normalise == "speaker" and speaker is None:
             raise ValueError("speaker: normalise is 'speaker', so the statistics of the speaker's clips are needed")
-        pooled = {}
-        if heard.pooled is not None:
-            vector = heard.pooled[None]
-            pooled[POOLED] = speaker[POOLED].apply(vector) if speaker and self.bundle.features.normalise == "speaker" else vector
-        if self.bundle.kind == "linear":
-            return self._graph.run(pooled)[:, 0].astype(np.float64)
-        frames = frame_count(len(heard.prepared.pcm), self.bundle.features.frames)
-        _, first, length = windows(np.array([frames]), self.bundle.max_frames)
-        found = []
-        for start in range(0, len(first), BATCH):
-            chosen = slice(start, start + BATCH)
-            feeds = {view: self._cut(values, view, first[chosen], int(length[0]), speaker) for view, values in heard.views.items()}
-            if heard.states is not None and STATES in self.bundle.reads:
-                feeds[STATES] = self._tokens(heard.states, first[chosen], int(length[0]), speaker)
-            feeds |= {name: np.repeat(vector, len(first[chosen]), axis=0) for name, vector in pooled.items()}
-            found.append(self._graph.run({**feeds, LENGTHS: length[chosen].astype(np.int64)}))  # (networks, windows, classes)
-        return np.concatenate(found, axis=1).astype(np.float64).mean(axis=1)
+        return self._networks.probabilities(heard, speaker)
+
+    def attention(self, heard: Heard, speaker: dict[str, Statistics] | None = None) -> dict[str, np.ndarray]:
+        """Where in time the networks' fusion looked: for each side of it weights over the frames of the clip, float64 (frames,) with sum 1.
+
+        Empty for a fusion without attention over time, a regression, and a bundle that was exported without it.
+
+        Args:
+            heard, speaker: as of ``networks``.
+        """
+        return self._networks.attention(heard, speaker)
+
+    def alone(self, stream: IO[bytes]) -> dict[str, Statistics] | None:
+        """Statistics of a recording that is all there is of its speaker, None where they are not needed; the stream is rewound.
+
+        Raises:
+            AudioError: if the recording cannot be judged.
+        """
+        if self.bundle.features.normalise != "speaker":
+            return None
+        found = self.speaker(list(self.heard(stream)))
+        stream.seek(0)
+        return found
 
     def average(self, networks: np.ndarray) -> np.ndarray:
         """Mean over the networks, each calibrated by its temperature if it has one: (networks, classes) → (classes,)."""
@@ -231,22 +230,6 @@ class Predictor:
         """
         p = self.average(self.networks(heard, speaker))
         return p if self._adaptation is None else self._adaptation.applied(p[None], None if heard.pooled is None else heard.pooled[None])[0]
-
-    def _cut(self, values: np.ndarray, view: str, first: np.ndarray, length: int, speaker: dict[str, Statistics] | None) -> np.ndarray:
-        """Windows of one view, float32 (windows, length, rows), normalised as far as the networks do not do it themselves."""
-        cut = np.stack([values[start : start + length] for start in first]).astype(np.float32)
-        if self.bundle.features.normalise == "clip":
-            return np.stack([statistics(window).apply(window) for window in cut])
-        return speaker[view].apply(cut) if speaker and self.bundle.features.normalise == "speaker" else cut
-
-    def _tokens(self, states: States, first: np.ndarray, length: int, speaker: dict[str, Statistics] | None) -> np.ndarray:
-        """Hidden states of windows of frames, float32 (windows, tokens, layers, width); the last is repeated where a window has fewer."""
-        per_frame = self.bundle.features.frames.hop_length * states.per_sample
-        most = max(1, math.ceil((length - 1) * per_frame))
-        starts = [min(math.floor(int(start) * per_frame), states.tokens - 1) for start in first]
-        parts = [states.part(start, min(start + most, states.tokens)) for start in starts]
-        cut = np.stack([np.pad(part, ((0, most - len(part)), (0, 0), (0, 0)), mode="edge") for part in parts]).astype(np.float32)
-        return speaker[STATES].apply(cut) if speaker and self.bundle.features.normalise == "speaker" else cut
 
     def _all(self, opening: Callable[[], IO[bytes]]) -> list[Heard]:
         with opening() as stream:

@@ -13,7 +13,7 @@ from ser.signal import audio, vad
 from ser.signal.audio import AudioError
 from ser.signal.preprocessing import checked
 
-SECONDS = 300.0
+SECONDS = 120.0
 """Length of a part. A shorter recording is one part, decoded as ``preprocessing.prepare`` does it."""
 MINUTES = 600.0
 """Longest recording that is read, unless another limit is asked for."""

@@ -11,5 +11,5 @@ from tests.serving import small
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small bundle made by hand."""
-    return small.write(tmp_path_factory.mktemp("bundle") / "made")
+    """A small bundle made by hand, with attention."""
+    return small.write(tmp_path_factory.mktemp("bundle") / "made", attention=["cnn", "transformer"])

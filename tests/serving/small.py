@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,8 +36,8 @@ def facts(model: bytes, **changes: Any) -> bundle.Bundle:
     return bundle.sealed(bundle.Bundle(**{**values, **changes}))
 
 
-def network(classes: int = len(CLASSES), columns: int = 64) -> bytes:
-    """Two networks that weigh the mean of each band of log-mel over time; they ignore MFCC."""
+def network(classes: int = len(CLASSES), columns: int = 64, attention: Sequence[str] = ()) -> bytes:
+    """Two networks that weigh the mean of each band of log-mel over time; they ignore MFCC. Attention goes to loud frames."""
     random = np.random.default_rng(0)
     nodes = [
         helper.make_node("ReduceMean", ["log_mel", "time"], ["mean"], keepdims=0),
@@ -50,8 +51,19 @@ def network(classes: int = len(CLASSES), columns: int = 64) -> bytes:
     rows = widths(load(ROOT / "params.yaml").features) | {"log_mel": columns}
     inputs = [helper.make_tensor_value_info(view, TensorProto.FLOAT, ["batch", "frames", count]) for view, count in rows.items()]
     inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]))
-    output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [2, "batch", classes])
-    graph = helper.make_graph(nodes, "made", inputs, [output], tensors)
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [2, "batch", classes])]
+    if attention:
+        nodes += [
+            helper.make_node("ReduceMean", ["log_mel", "band"], ["loudness"], keepdims=0),
+            helper.make_node("Softmax", ["loudness"], ["weights"], axis=1),
+            helper.make_node("Unsqueeze", ["weights", "first"], ["one"]),
+            *(helper.make_node("Concat", ["one", "one"], [bundle.attention_of(side)], axis=0) for side in attention),
+        ]
+        tensors.append(numpy_helper.from_array(np.array([2]), "band"))
+        outputs += [
+            helper.make_tensor_value_info(bundle.attention_of(side), TensorProto.FLOAT, [2, "batch", "frames"]) for side in attention
+        ]
+    graph = helper.make_graph(nodes, "made", inputs, outputs, tensors)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     onnx.checker.check_model(made)
     return made.SerializeToString()
@@ -60,7 +72,7 @@ def network(classes: int = len(CLASSES), columns: int = 64) -> bytes:
 def write(folder: Path, **changes: Any) -> Path:
     """A whole bundle of these networks."""
     folder.mkdir(parents=True)
-    model = network()
+    model = network(attention=changes.get("attention", ()))
     (folder / bundle.MODEL).write_bytes(model)
     (folder / bundle.FACTS).write_text(facts(model, **changes).model_dump_json(indent=1))
     return folder

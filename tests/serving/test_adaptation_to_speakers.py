@@ -191,7 +191,7 @@ def test_the_travelling_model_says_of_the_average_clip_what_its_standard_says() 
     predictor = Predictor(references.PACKAGED / "ravdess")
     known = predictor.standard()
     assert known.centre is not None
-    said = predictor.average(predictor._graph.run({"pooled": known.centre[None].astype(np.float32)})[:, 0].astype(np.float64))
+    said = predictor.average(predictor._networks._graph.run({"pooled": known.centre[None].astype(np.float32)})[:, 0].astype(np.float64))
     assert known.answer == pytest.approx(np.log(said), abs=1e-3)
 
 

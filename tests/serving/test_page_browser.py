@@ -79,6 +79,9 @@ def test_a_chosen_file_is_shown_judged(person, page, sounds, width, dark):
     assert person.value("document.querySelectorAll('#stretches tr').length") >= 1
     colours = "new Set(document.getElementById('mel').getContext('2d').getImageData(0, 0, 200, 64).data).size"
     assert person.value(colours) > 20
+    assert person.value("document.querySelectorAll('#attention .looked').length") == 2
+    assert "cnn (solid), transformer (dashed)" in text(person, "looked")
+    assert person.value("document.querySelector('#attention').getAttribute('aria-label')").startswith("Attention over time: cnn most at ")
     assert person.value("document.documentElement.scrollWidth") <= width
     assert person.value("document.activeElement.id") == "answer"
     assert person.complaints == []

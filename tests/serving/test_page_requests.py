@@ -18,12 +18,16 @@ import psutil
 import pytest
 
 from ser import load
+from ser.params import load as load_params
 from ser.serving import cli
 from ser.serving.page.limits import Limits
+from ser.serving.page.picture import picture
+from ser.serving.predict import Predictor
 from ser.views.spectrum import frame_count
 from tests.serving import small
 from tests.serving.served import Served, served
 
+ROOT = Path(__file__).parents[2]
 RECORDING = small.wav(small.sound(4)).read()
 SMALL = Limits(megabytes=0.3, minutes=0.1, jobs=0, waiting=2, upload_seconds=1.0)
 TOKEN = "abcdefghijkl"
@@ -66,7 +70,30 @@ def test_the_picture_fits_the_recording(page, folder):
     bands, columns = features.log_mel.n_mels, frame_count(4 * 16000, features.frames)
     assert (found["log_mel"]["bands"], found["log_mel"]["columns"]) == (bands, columns)
     assert len(base64.b64decode(found["log_mel"]["values"])) == bands * columns
+    assert {side: len(weights) for side, weights in found["attention"].items()} == {"cnn": columns, "transformer": columns}
     assert set(page.predict(RECORDING).json) == {"bundle", "predictions"}
+
+
+@pytest.mark.parametrize("keep", ["trim", "concatenate", "mask"])
+def test_attention_lies_where_the_sound_was_judged(tmp_path, keep):
+    silence = np.zeros(16000)
+    words = [small.sound(1, seed) for seed in (1, 2)]
+    signal = np.concatenate([silence, words[0], silence, 3 * words[1], silence])
+    settings = load_params(ROOT / "params.yaml").preprocess
+    preprocess = settings.model_copy(update={"vad": settings.vad.model_copy(update={"keep": keep})})
+    predictor = Predictor(small.write(tmp_path / "made", attention=["cnn"], preprocess=preprocess))
+    (looked,) = picture(predictor, small.wav(signal))["attention"].values()
+    per_second = np.array(looked[:250]).reshape(5, 50).mean(axis=1)  # 20 ms a frame
+    assert len(looked) == 251
+    assert per_second[3] == max(per_second) > 1  # the louder word, to which these networks attend
+    if keep != "mask":  # which judges the silence too
+        assert max(per_second[[0, 4]]) < 0.2
+    judged = [one for one in looked if one > 0]
+    assert np.mean(judged) == pytest.approx(1, abs=0.05)
+
+
+def test_a_model_without_attention_shows_none(tmp_path):
+    assert picture(Predictor(small.write(tmp_path / "made")), small.wav(small.sound(1)))["attention"] == {}
 
 
 def shaped(value: Any, schema: dict[str, Any], components: dict[str, Any]) -> bool:

@@ -46,6 +46,7 @@ from ser.training.inference import Trained, describe, load_network, new_network,
 from ser.views import extraction
 from ser.views.features import widths
 from ser.views.normalise import statistics
+from ser.views.windows import windows
 from tests.serving import small
 from tests.views.test_features import store
 
@@ -165,6 +166,7 @@ def test_speaker_normalisation_without_a_speaker_is_an_error(made: Path) -> None
 
 
 def check_lengths(networks: list[Any], model: bytes) -> None:
+    """The graph's probabilities and attention are the networks' own, and padding changes neither."""
     assert operators(model) <= OPERATORS
     session = onnxruntime.InferenceSession(model)
     rows = networks[0].widths
@@ -173,11 +175,16 @@ def check_lengths(networks: list[Any], model: bytes) -> None:
     for lengths in ([1], [7], [250], [61, 17, 3], [400, 399, 1, 128, 2]):
         views = {view: rng.normal(-20, 20, (len(lengths), max(lengths), count)).astype(np.float32) for view, count in rows.items()}
         counts = np.array(lengths, dtype=np.int64)
-        found = session.run(None, {**views, "lengths": counts})[0]
+        found, *looked = session.run(None, {**views, "lengths": counts})
         with torch.no_grad():
-            tensors = {view: torch.from_numpy(values) for view, values in views.items()}
-            expected = [network(tensors, torch.from_numpy(counts)).softmax(1).numpy() for network in networks]
+            inputs = {view: torch.from_numpy(values) for view, values in views.items()}, torch.from_numpy(counts)
+            expected = [network(*inputs).softmax(1).numpy() for network in networks]
+            sides = [network.attention(*inputs) for network in networks]
         np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert [value.name for value in session.get_outputs()][1:] == [f"attention_{side}" for side in sides[0]]
+        for side, weights in zip(sides[0], looked, strict=True):
+            np.testing.assert_allclose(weights, np.stack([one[side].numpy() for one in sides]), atol=1e-5)
+            assert not weights[:, np.arange(max(lengths)) >= counts[:, None]].any()
         for clip, length in enumerate(lengths):  # padding changes nothing
             alone = {view: values[clip, None, :length] for view, values in views.items()} | {"lengths": counts[clip : clip + 1]}
             np.testing.assert_allclose(session.run(None, alone)[0][:, 0], found[:, clip], atol=1e-5)
@@ -413,6 +420,30 @@ def test_a_long_recording_is_the_mean_of_its_windows(predictor: Predictor) -> No
         for start in range(0, frames, longest)
     ]
     np.testing.assert_allclose(predictor.networks(heard(views, predictor)), np.mean(parts, axis=0), atol=1e-5)
+
+
+def test_attention_of_a_clip_is_that_of_its_windows(predictor: Predictor, made: Path) -> None:
+    assert predictor.bundle.attention == ["cnn", "transformer"]
+    clip = small.heard(predictor, next(path for path in sorted((made / "recordings").rglob("*")) if path.is_file()))
+    frames, longest = len(clip.views["log_mel"]), predictor.bundle.max_frames
+    _, first, _ = windows(np.array([frames]), longest)
+    assert len(first) > 2
+    parts = [heard({name: values[start : start + longest] for name, values in clip.views.items()}, predictor) for start in first]
+    for side, weights in predictor.attention(clip).items():
+        expected = np.zeros(frames)
+        for start, part in zip(first, parts, strict=True):
+            expected[start : start + longest] += predictor.attention(part)[side] / len(parts)
+        assert weights.sum() == pytest.approx(1)
+        assert weights.std() > 0
+        np.testing.assert_allclose(weights, expected, atol=1e-6)
+
+
+def test_a_graph_that_gives_less_than_its_facts_say_is_refused(tmp_path: Path) -> None:
+    folder = small.write(tmp_path / "made", attention=["cnn"])
+    facts = bundle.read(folder)
+    (folder / bundle.FACTS).write_text(bundle.sealed(facts.model_copy(update={"attention": ["cnn", "transformer"]})).model_dump_json())
+    with pytest.raises(BundleError, match=r"attention_transformer"):
+        Predictor(folder)
 
 
 def heard(views: dict[str, np.ndarray], predictor: Predictor) -> Heard:

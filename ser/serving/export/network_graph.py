@@ -14,8 +14,8 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from ser import SerError
-from ser.model.network import Network
-from ser.serving.bundle import LENGTHS, PROBABILITIES, STATES
+from ser.model.network import Network, evaluating
+from ser.serving.bundle import LENGTHS, PROBABILITIES, STATES, attention_of
 
 
 def inputs(network: Network) -> list[str]:
@@ -23,17 +23,26 @@ def inputs(network: Network) -> list[str]:
     return [*network.widths, *([STATES] if network.encoder else []), LENGTHS]
 
 
-class _Probabilities(nn.Module):
-    """A network that takes its views, hidden states and lengths one after the other, as a graph does."""
+class _Traced(nn.Module):
+    """A network that takes views, hidden states and lengths one after the other, as a graph does, and gives probabilities and attention."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         *self.names, _ = inputs(network)
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        *views, lengths = inputs
-        return self.network(dict(zip(self.names, views, strict=True)), lengths).softmax(1)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        *each, lengths = inputs
+        views = dict(zip(self.names, each, strict=True))
+        # Both compute the fusion, which onnxruntime finds to be the same and computes once.
+        return self.network(views, lengths).softmax(1), *self.network.attention(views, lengths).values()
+
+
+def attended(network: Network) -> list[str]:
+    """The sides of the fusion over whose frames it has attention, in the order of the graph's outputs; none for a fusion without."""
+    views, lengths = _example(network)
+    with evaluating(network), torch.no_grad():
+        return list(network.attention(dict(zip(inputs(network), views, strict=False)), lengths))
 
 
 def to_onnx(networks: list[Network]) -> bytes:
@@ -41,8 +50,9 @@ def to_onnx(networks: list[Network]) -> bytes:
 
     Inputs are each view by its name, (B, T, columns) float32; with the branch ``encoder`` hidden states of this name,
     (B, N, layers, width) float32; and ``lengths`` (B,) int64, frames, for any B, T and N ≥ 1. The output ``probabilities`` is
-    (networks, B, K) float32. One network is traced and its graph repeated with the others' weights, which
-    takes seconds where tracing all of them takes a minute.
+    (networks, B, K) float32; after it comes ``attention_<side>`` for each of ``attended``, (networks, B, T) float32: zero where padded, and
+    summing to 1 over each clip. One network is traced and its graph repeated with the others' weights, which takes seconds where tracing
+    all of them takes a minute.
 
     Raises:
         SerError: if a network's weights do not fit the traced graph.
@@ -55,22 +65,27 @@ def to_onnx(networks: list[Network]) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def _trace(network: Network) -> ModelProto:
-    wrapped = _Probabilities(network).eval()
-    # any shape does that has several clips, of which one is padded
-    frames = torch.full((2,), 128)
+def _example(network: Network) -> tuple[list[Tensor], Tensor]:
+    """Views, hidden states and lengths of two clips: any shape does that has several."""
     views = [torch.zeros(2, 128, width) for width in network.widths.values()]
-    batch, time, tokens = (torch.export.Dim(name) for name in ("batch", "frames", "tokens"))
-    shapes = [{0: batch, 1: time} for _ in views]
     if network.encoder is not None:
         views.append(torch.zeros(2, 131, network.encoder.layers, network.encoder.width))
+    return views, torch.full((2,), 128)
+
+
+def _trace(network: Network) -> ModelProto:
+    wrapped = _Traced(network).eval()
+    views, frames = _example(network)
+    batch, time, tokens = (torch.export.Dim(name) for name in ("batch", "frames", "tokens"))
+    shapes = [{0: batch, 1: time} for _ in network.widths]
+    if network.encoder is not None:
         shapes.append({0: batch, 1: tokens})
     with _quiet():
         program = torch.onnx.export(
             wrapped,
             (*views, frames),
             input_names=inputs(network),
-            output_names=[PROBABILITIES],
+            output_names=[PROBABILITIES, *map(attention_of, attended(network))],
             dynamic_shapes={"inputs": (*shapes, {0: batch})},
             dynamo=True,
             optimize=False,  # so that every weight keeps its name
@@ -97,14 +112,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _side_by_side(graph: GraphProto, weights: list[dict[str, np.ndarray]]) -> GraphProto:
-    """The graph once for each set of weights, all fed by the same inputs, the outputs stacked along a new first axis."""
+    """The graph once for each set of weights, all fed by the same inputs, each output stacked along a new first axis."""
     taken = {value.name for value in graph.input}
     own = {initializer.name for initializer in graph.initializer if initializer.name in weights[0]}
     shared = [initializer for initializer in graph.initializer if initializer.name not in own]
     common = taken | {initializer.name for initializer in shared} | {""}
     nodes: list[NodeProto] = []
     tensors = list(shared)
-    stacked = []
+    names = [output.name for output in graph.output]
     for number, state in enumerate(weights):
         prefix = f"{number}/"
         for node in graph.node:
@@ -119,10 +134,14 @@ def _side_by_side(graph: GraphProto, weights: list[dict[str, np.ndarray]]) -> Gr
             if state[name].shape != weights[0][name].shape:
                 raise SerError(f"export: {name} has shape {state[name].shape} in one network and {weights[0][name].shape} in another")
             tensors.append(numpy_helper.from_array(state[name], prefix + name))
-        nodes.append(helper.make_node("Unsqueeze", [prefix + PROBABILITIES, "first"], [f"{prefix}stacked"], f"{prefix}stack"))
-        stacked.append(f"{prefix}stacked")
+        for name in names:
+            nodes.append(helper.make_node("Unsqueeze", [prefix + name, "first"], [f"{prefix}stacked/{name}"], f"{prefix}stack/{name}"))
     tensors.append(numpy_helper.from_array(np.array([0], dtype=np.int64), "first"))
-    nodes.append(helper.make_node("Concat", stacked, [PROBABILITIES], "concat", axis=0))
+    for name in names:
+        stacked = [f"{number}/stacked/{name}" for number in range(len(weights))]
+        nodes.append(helper.make_node("Concat", stacked, [name], f"concat/{name}", axis=0))
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    output = helper.make_tensor_value_info(PROBABILITIES, onnx.TensorProto.FLOAT, [len(weights), "batch", classes])
-    return helper.make_graph(nodes, "ser", list(graph.input), [output], tensors)
+    wide = [classes if name == PROBABILITIES else "frames" for name in names]
+    sizes = [(name, [len(weights), "batch", columns]) for name, columns in zip(names, wide, strict=True)]
+    outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in sizes]
+    return helper.make_graph(nodes, "ser", list(graph.input), outputs, tensors)

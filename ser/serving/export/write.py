@@ -68,13 +68,14 @@ def export(
     trained = describe(models)
     refused = _refused(trained, encoder)
     again = (clips, encoded) if settings.model == "refit" else None
-    model, reads = (b"", []) if refused else _graph(models, trained, again)
+    model, reads, attention = (b"", [], []) if refused else _graph(models, trained, again)
     typical = None if refused or clips is None else typical_of(clips, trained.preprocess.sample_rate)
 
     def facts(packed: BundledEncoder | None) -> Bundle:
         found = _facts(trained, source, result, model, reads, refused, packed)
         members = _refitted(result) if again and not refused else found.networks
-        return sealed(found.model_copy(update={"made": settings.model, "networks": members, "worse": _worse(result), "typical": typical}))
+        more = {"attention": attention, "made": settings.model, "networks": members, "worse": _worse(result), "typical": typical}
+        return sealed(found.model_copy(update=more))
 
     with written_whole(folder) as partial:
         if model:
@@ -97,8 +98,11 @@ def _refused(trained: Trained, encoder: Chosen | None) -> str:
     return f"of the encoder {trained.encoder.name}: {reason}" if reason else ""
 
 
-def _graph(models: Path, trained: Trained, again: tuple[Path | None, Path | None] | None) -> tuple[bytes, list[str]]:
-    """``model.onnx`` and the names of its inputs; with folders of clips and hidden states, of one regression refitted on all of them."""
+def _graph(models: Path, trained: Trained, again: tuple[Path | None, Path | None] | None) -> tuple[bytes, list[str], list[str]]:
+    """``model.onnx``, the names of its inputs, and the sides of the fusion of which it gives attention.
+
+    With folders of clips and hidden states it holds one regression refitted on all of them.
+    """
     cpu = torch.device("cpu")
     each = [load_network(models, trained, fold, seed, cpu) for fold in trained.folds for seed in trained.seeds]
     if trained.model.kind == "linear":
@@ -110,11 +114,11 @@ def _graph(models: Path, trained: Trained, again: tuple[Path | None, Path | None
             if clips is None or encoded is None:
                 raise SerError("export.model: refit needs the clips and hidden states of the corpus, and none are given")
             regressions = [refit(regressions, trained, clips, encoded)]
-        return linear_graph.to_onnx(regressions, columns), [POOLED]
+        return linear_graph.to_onnx(regressions, columns), [POOLED], []
     if again is not None:
         raise SerError(f"export.model: refit fits a regression, and the model is a {trained.model.kind}; choose folds")
     networks = [one for one in each if isinstance(one, Network)]
-    return to_onnx(networks), network_graph.inputs(networks[0])
+    return to_onnx(networks), network_graph.inputs(networks[0]), network_graph.attended(networks[0])
 
 
 def _with_encoder(

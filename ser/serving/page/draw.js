@@ -103,6 +103,29 @@ function drawMel(picture) {
   context.putImageData(image, 0, 0);
 }
 
+// Where the fusion looked, over the log-mel: a line for each of its sides, and one for equal weights. Returns what the picture shows.
+function drawAttention(attention) {
+  const sides = Object.entries(attention).slice(0, 2);
+  const { svg, width, height } = cleared("attention");
+  svg.toggleAttribute("hidden", !sides.length);
+  if (!sides.length) return "This model has no attention over time.";
+  const most = Math.max(2, ...sides.flatMap(([, weights]) => weights));
+  const y = value => (height - 2 - value / most * (height - 6)).toFixed(1);
+  shape(svg, "line", { x1: 0, x2: width, y1: y(1), y2: y(1), class: "even" });
+  const told = sides.map(([side, weights], number) => {
+    const points = weights.map((value, place) => `${((place + 0.5) * width / weights.length).toFixed(1)},${y(value)}`).join(" ");
+    shape(svg, "polyline", { points, class: "halo" });
+    shape(svg, "polyline", { points, class: number ? "looked second" : "looked" });
+    return `${side.replace(/_/g, " ")} (${number ? "dashed" : "solid"})`;
+  }).join(", ");
+  const peaks = sides.map(([side, weights]) => {
+    const peak = weights.indexOf(Math.max(...weights));
+    return `${side.replace(/_/g, " ")} most at ${seconds((peak + 0.5) / weights.length * shown.picture.seconds)}, ${weights[peak].toFixed(1)} times the mean`;
+  });
+  svg.setAttribute("aria-label", `Attention over time: ${peaks.join("; ")}`);
+  return `The lines are the attention of the fusion's sides, ${told}; dotted: equal weights.`;
+}
+
 function drawAxis(length) {
   const { svg, width } = cleared("axis");
   const steps = [0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];

@@ -90,11 +90,12 @@ def _schemas(shares: Json) -> Json:
         moments={"type": "array", "items": moment},
     )
     levels: Json = {"type": "array", "items": _number(-1, 1)}
+    looked: Json = {"type": "object", "additionalProperties": {"type": "array", "items": _number(0)}}
     log_mel = _object(bands={"type": "integer"}, columns={"type": "integer"}, values={"type": "string", "contentEncoding": "base64"})
     answer = _object(
         bundle=_object(corpus=text, notice=text, protocol=text, normalise=text), predictions={"type": "array", "items": prediction}
     )
-    more = {"timeline": timeline, "picture": _object(seconds=_number(0), low=levels, high=levels, log_mel=log_mel)}
+    more = {"timeline": timeline, "picture": _object(seconds=_number(0), low=levels, high=levels, log_mel=log_mel, attention=looked)}
     return {"Answer": {**answer, "properties": {**_properties(answer), **more}}, "Problem": _object(reason=text, problem=text)}
 
 

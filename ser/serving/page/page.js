@@ -101,6 +101,7 @@ function draw() {
   drawWave(shown.picture, shown.timeline.speech);
   drawShares(shown.timeline, facts.colours);
   drawMel(shown.picture);
+  part("looked").textContent = drawAttention(shown.picture.attention);
   drawAxis(shown.picture.seconds);
 }
 

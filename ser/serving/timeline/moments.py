@@ -117,10 +117,7 @@ def timeline(
         raise ValueError(f"hop {hop:g} and window {window:g}: 0.05 ≤ hop ≤ window ≤ 300 s is needed")
     if window < settings.min_seconds or not 0 <= smooth <= 60:
         raise ValueError(f"window {window:g} s must be at least {settings.min_seconds:g} s, and smooth {smooth:g} from 0 to 60 s")
-    speaker = None
-    if predictor.bundle.features.normalise == "speaker":
-        speaker = predictor.speaker(list(predictor.heard(stream)))
-        stream.seek(0)
+    speaker = predictor.alone(stream)
     found: list[tuple[float, float, np.ndarray | None]] = []
     speech: list[tuple[float, float]] = []
     peaks: list[float] = []
