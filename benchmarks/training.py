@@ -1,12 +1,13 @@
 """Clips per second in training: ours and the reference network in plain eager torch, on the same batch.
 
-The batch holds random clips of 5 s, the only length that the reference network accepts. A step is forward,
-loss, backward and optimiser. Each network uses the machine as in real use. Ours runs as in the train stage:
-one process and one thread per core, with a fold each. The reference runs in one process with torch's choice
-of threads, once in its authors' memory layout and once channels-last. Ours uses portable kernels, the default
-(``train.kernels``), and native ones in turns; ``portable_time_ratio`` is the time of the former relative to
-the latter. Two queued experiments are twice as many processes of ours; ``queued_ratio`` is their time relative
-to one experiment. A GPU, where there is one, is measured too, in fp32 and bf16.
+The batch has as many random clips as one of training (``train.batch_size``), each of 5 s, the only length that
+the reference network accepts. A step is forward, loss, backward and optimiser. Each network uses the machine
+as in real use. Ours runs as in the train stage: one process and one thread per core, with a fold each. The
+reference runs in one process with torch's choice of threads, once in its authors' memory layout and once
+channels-last. Ours uses portable kernels, the default (``train.kernels``), and native ones in turns;
+``portable_time_ratio`` is the time of the former relative to the latter. Two queued experiments are twice as
+many processes of ours; ``queued_ratio`` is their time relative to one experiment. A GPU, where there is one, is
+measured too, in fp32 and bf16.
 
     python -m benchmarks.training
 """
@@ -50,12 +51,12 @@ PATIENCE = 300.0
 def main() -> None:
     """Command line: see ``python -m benchmarks.training --help``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=32, help="clips per step (default: 32)")
+    parser.add_argument("--batch", type=int, help="clips per step (default: train.batch_size)")
     parser.add_argument("--steps", type=int, default=12, help="steps measured in each process, after two that are not (default: 12)")
     options = parser.parse_args()
     try:
         params = load()
-        record("training", *measure(params, options.batch, options.steps), params=params)
+        record("training", *measure(params, options.batch or params.train.batch_size, options.steps), params=params)
     except SerError as error:
         sys.exit(f"error: {error}")
 

@@ -21,7 +21,7 @@ NAMED = "<img src=x onerror=alert(1)> ä.wav"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small bundle made by hand, where there is a browser."""
     chromium()
-    return small.write(tmp_path_factory.mktemp("bundle") / "made")
+    return small.write(tmp_path_factory.mktemp("bundle") / "made", attention=["cnn", "transformer"])
 
 
 @pytest.fixture(scope="module")
