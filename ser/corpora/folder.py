@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ser import SerError
 from ser.corpora.archives import Archive, pack, readable
 from ser.corpora.labels import AUDIO, Recording, Reject, not_audio
-from ser.corpora.names import check_spellings, clean
+from ser.corpora.names import EMOTIONS, check_spellings, clean
 from ser.params.corpora import Folder
 
 ARCHIVE = "recordings.zip"
@@ -123,6 +124,7 @@ def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Rec
         labelled = tree(recordings, rooted=True)
         if not labelled:
             raise SerError(f"{name}: {root} holds {len(recordings)} recordings, none of them as label/speaker/recording. {HOW}")
+        check_order(labelled.values(), str(root))
     else:
         table = root / source.table
         labelled = read_table(_text(table, name), str(table), root)
@@ -140,12 +142,13 @@ def labelled_members(archive: Archive) -> dict[str, Recording]:
     from ``label/speaker/…``.
 
     Raises:
-        SerError: if the table cannot be read, or two labels or two speakers differ in spelling only.
+        SerError: if the table cannot be read, two labels or two speakers differ in spelling only, or the folders are the wrong way round.
     """
     names = [member.name for member in archive.members() if member.problem is None]
     tables = sorted((name for name in names if PurePosixPath(name).name == TABLE), key=lambda name: (name.count("/"), name))
     if not tables:
         labelled = tree(names)
+        check_order(labelled.values(), str(archive.path))
     else:
         top = tables[0].removesuffix(TABLE)
         text = archive.read(tables[0]).decode("utf-8-sig", errors="replace")
@@ -180,6 +183,25 @@ def tree(members: Iterable[str], rooted: bool = False) -> dict[str, Recording]:
         shared += 1
     named = {member: (clean(parts[shared]), clean(parts[shared + 1])) for member, parts in paths.items() if len(parts) >= shared + 3}
     return {member: Recording(emotion=label, speaker=speaker) for member, (label, speaker) in named.items() if label and speaker}
+
+
+def check_order(labelled: Collection[Recording], where: str) -> None:
+    """Refuse folders that look like ``speaker/label/``: a network would learn who speaks.
+
+    Raises:
+        SerError: if two or more speakers are all called like emotions, and no label is.
+    """
+    labels, speakers = ({getattr(one, what) for one in labelled} for what in ("emotion", "speaker"))
+    called = {name for name in labels | speakers if EMOTIONS & set(re.split(r"[\W\d_]+", name.casefold()))}
+    if len(speakers) > 1 and speakers <= called and not labels & called:
+        raise SerError(
+            f"{where}: folders are read as label/speaker/, so the labels would be {_some(labels)} and the speakers {_some(speakers)}: "
+            f"this looks like speaker/label/. Exchange the two levels; or, if it is right as it is, name both in a table ({TABLE})"
+        )
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")
 
 
 def read_table(text: str, where: str, root: Path | None = None) -> dict[str, Recording]:

@@ -18,6 +18,18 @@ _TOOL_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume informatio
 Those that begin with a dot are hidden anyway.
 """
 
+EMOTIONS = frozenset(
+    (
+        "afraid", "amused", "anger", "angry", "annoyed", "anxious", "awe", "bored", "boredom", "calm", "contempt",
+        "delighted", "desire", "disgust", "disgusted", "disappointed", "excited", "excitement", "fear", "fearful",
+        "frustrated", "frustration", "happiness", "happy", "hate", "joy", "joyful", "laughter", "love", "neutral",
+        "pain", "panic", "pleased", "pleasure", "pride", "proud", "relief", "relaxed", "sad", "sadness", "scared",
+        "scream", "shame", "stress", "stressed", "surprise", "surprised", "sympathy", "tense", "terror", "tired",
+        "worried",
+    )
+)  # fmt: skip
+"""Words by which people call labels, and hardly ever a speaker."""
+
 
 def clean(name: str) -> str:
     """A label or speaker in normal form: Unicode NFC, visible characters only, single blanks, trimmed."""

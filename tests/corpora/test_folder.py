@@ -108,11 +108,36 @@ def test_a_table_that_is_not_there_or_not_in_utf8(tmp_path: Path) -> None:
         (("notes.txt",), r"no recording in .* \(of 1 files\)"),
         (("a.wav", "happy/b.wav"), "holds 2 recordings, none of them as label/speaker/recording"),
         (("happy/ada/a.wav", "happy/ben/b.wav", "c.wav"), "one label only"),
+        (
+            ("ada/Angry/a.wav", "ada/very sad/b.wav", "ben/Angry/c.wav", "ben/02_calm/d.wav"),
+            "the labels would be ada, ben and the speakers 02_calm, Angry, very sad: this looks like speaker/label/",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path, names: tuple[str, ...], message: str) -> None:
     with pytest.raises(SerError, match=message):
         packed(made(tmp_path / "mine", *names))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("yes/ada/a.wav", "no/joy/b.wav"),  # one of the speakers has such a name
+        ("happy/joy/a.wav", "sad/joy/b.wav", "sad/grace/c.wav"),
+        ("sad/joy/a.wav", "happy/love/b.wav"),  # the labels are emotions too
+        ("a/joy/1.wav", "b/joy/2.wav"),  # a single speaker
+    ],
+)
+def test_speakers_with_such_names_are_no_mistake(tmp_path: Path, names: tuple[str, ...]) -> None:
+    assert set(packed(made(tmp_path / "mine", *names))) == set(names)
+
+
+def test_folders_the_wrong_way_round_in_an_archive_are_named_too(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("ada/angry/a.wav", "ben/sad/b.wav"):
+            archive.writestr(name, name)
+    with open_archive(tmp_path / "x.zip") as opened, pytest.raises(SerError, match=r"x\.zip: .*speaker/label/"):
+        folder.labelled_members(opened)
 
 
 def test_the_same_folder_gives_the_same_bytes(tmp_path: Path) -> None:
