@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro verify test test-slow lint format setup deps experiment reset show sweep benchmarks doctor clean help
+.PHONY: repro verify test test-slow lint format audit setup deps experiment reset show sweep benchmarks doctor clean help
 
 SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
@@ -23,6 +23,10 @@ setup: .venv/.installed  ## make .venv and install what the pipeline needs
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	@touch $@
 
+.venv/.installed-slow: .venv/.installed-dev requirements-slow.txt
+	$(BIN)/pip install --quiet -r requirements.txt -r requirements-dev.txt -r requirements-slow.txt
+	@touch $@
+
 repro: setup  ## run the pipeline for the corpora in params.yaml and print the scores
 	@$(RUN) python -m stages.download --changed
 	$(RUN) dvc repro
@@ -39,13 +43,17 @@ lint: .venv/.installed-dev  ## style and types
 test: lint  ## style, types and all tests but the slow ones
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder  # in the order of tests/conftest.py
 
-test-slow: .venv/.installed-dev  ## slow tests, and property tests on new random inputs
+test-slow: .venv/.installed-slow  ## slow tests, and property tests on new random inputs
 	$(RUN) pytest -n 2 --dist loadfile -m slow
 	$(RUN) pytest -n 2 --dist loadfile --hypothesis-profile anew $$(grep -rl '^@given' tests)
 
 format: .venv/.installed-dev  ## reformat the code
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
+
+audit: .venv/.installed-dev  ## known vulnerabilities, licences, credentials in the repository
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet 'pip-audit==2.10.1'; } || true
+	$(RUN) python -m tests.audit .venv/audit/bin/pip-audit
 
 deps: .venv/.installed-dev  ## write the dependencies of every stage on code into dvc.yaml
 	$(RUN) python -m tests.dependencies

@@ -94,7 +94,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     write(paths.predictions, text)
     curves = tables.curves(history)
     for plot, content in {**evaluation.plots, "loss": curves, "robustness": tables.robustness(result.robustness)}.items():
-        write(paths.plots / f"{plot}.csv", content.to_csv(None, index=False, lineterminator="\n"))
+        write(paths.plots / f"{plot}.csv", tables.to_text(content))
     views = features.read(paths.features, trained.features)
     attend = attention.attender(paths.models, paths.features, table, device, paths.encoded)
     examples.write(paths.examples, examples.collect(evaluation.test, chosen, packed, views, attend))

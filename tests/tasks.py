@@ -56,6 +56,11 @@ def arrays(number: int) -> list[Any]:
     return [kinds[number % len(kinds)], {"grid": grid, "text": "é", "none": None}, np.full(number, number, np.int16)]
 
 
+def bytes_of(outcomes: list[Any]) -> bytes:
+    """What ``prepare_chunk`` found, as bytes that two runs can be compared by."""
+    return repr([(one.pcm.tobytes(), vars(one) | {"pcm": None}) if hasattr(one, "pcm") else one for one in outcomes]).encode()
+
+
 if __name__ == "__main__":
     from ser.params import load
     from ser.runtime.workers import spread

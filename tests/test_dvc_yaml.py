@@ -96,6 +96,7 @@ def test_every_stage_script_is_a_stage():
         "paths",
         "preset",
         "recordings",
+        "remote",
         "search",
         "show",
         "table",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.exceptions import (
@@ -23,6 +24,7 @@ from requests.exceptions import (
 from urllib3.exceptions import NewConnectionError
 
 from ser.runtime.disk import BLOCK, TransferError, bar, check_room, no_room_told, verify
+from ser.runtime.text import printable
 
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect, and to wait for the next bytes, in a transfer."""
@@ -180,7 +182,8 @@ def _attempt(url: str, part: Path, size: int | None, title: str) -> None:
 @contextmanager
 def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIMEOUT) -> Iterator[requests.Response]:
     try:
-        response = requests.get(url, headers=headers, stream=True, timeout=timeout)
+        with _Session() as session:
+            response = session.get(url, headers=headers, stream=True, timeout=timeout)
     except (InvalidURL, ValueError) as error:
         raise TransferError(f"{url} is not an address: {error}") from None
     except SSLError as error:
@@ -198,6 +201,32 @@ def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIME
         if response.status_code not in (200, 206, 416):
             raise TransferError(status, status=response.status_code)
         yield response
+
+
+class _Session(requests.Session):
+    """Follows a redirect only where ``_may_lead`` allows it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where an answer leads, or None where it is no redirect.
+
+        Raises:
+            TransferError: if it leads where no bytes are taken from.
+        """
+        target = super().get_redirect_target(resp)
+        if target is not None and not _may_lead(resp.url, urljoin(resp.url, target)):
+            raise TransferError(
+                f"{_host(resp.url)} redirects to {printable(target)[:200]}, which is not https: nothing is fetched from there"
+            )
+        return target
+
+
+def _may_lead(here: str, there: str) -> bool:
+    """Whether a redirect is followed: to https, or within the one http server that was asked for.
+
+    Who can change what passes over http could send anything. So https is never left, and http only for https.
+    """
+    old, new = urlsplit(here), urlsplit(there)
+    return new.scheme == "https" or (old.scheme == new.scheme == "http" and (old.hostname, old.port) == (new.hostname, new.port))
 
 
 def _receive(response: requests.Response, part: Path, have: int, whole: int | None, title: str) -> None:

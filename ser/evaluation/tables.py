@@ -9,6 +9,18 @@ from ser.evaluation import metrics
 from ser.evaluation.calibration import Reliability
 from ser.evaluation.sections import DIGITS, Robustness
 
+_NO_MARKUP = "\uff1c"
+"""``＜``, which stands for ``<``. No label can hold both: labels that differ only in width are refused."""
+
+
+def to_text(table: pd.DataFrame) -> str:
+    """The CSV of one table, with ``＜`` for ``<``.
+
+    ``dvc plots`` puts the cells into a ``<script>`` element as they are, and labels come from folders and tables of any
+    origin: ``</script>`` would end the element, and what follows it would be run or shown.
+    """
+    return table.to_csv(None, index=False, lineterminator="\n").replace("<", _NO_MARKUP)
+
 
 def normalised(counts: np.ndarray) -> np.ndarray:
     """A confusion matrix with rows divided by their sum, shape (K, K); NaN in the row of a class without

@@ -42,7 +42,6 @@ class Provenance:
 
 def provenance() -> Provenance:
     """Where this process runs: revision, machine, libraries, in its working directory."""
-    versions = {name: _version(name) for name in LIBRARIES}
     return Provenance(
         revision=_output("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"),
         cpu=_cpu(),
@@ -50,8 +49,14 @@ def provenance() -> Provenance:
         # The driver is asked, so that torch need not be imported.
         gpu=_output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines(),
         python=platform.python_version(),
-        libraries={name: version for name, version in versions.items() if version},
+        libraries=versions(),
     )
+
+
+def versions() -> dict[str, str]:
+    """Version of each package of ``LIBRARIES`` that is installed."""
+    found = {name: _version(name) for name in LIBRARIES}
+    return {name: version for name, version in found.items() if version}
 
 
 def _cpu() -> str:

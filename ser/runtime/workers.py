@@ -5,7 +5,6 @@ Results come in the order of the tasks and are the same bytes in each case.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import multiprocessing.forkserver
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ser import SerError
 from ser.params.runtime import Runtime
-from ser.runtime import kernels
+from ser.runtime import cluster
 from ser.runtime.machine import cause_of_death, end_with_the_parent, keep_freed_memory, workers
 
 if TYPE_CHECKING:
@@ -41,9 +40,9 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
     """Yield ``function(task)`` for each task, in the order of the tasks.
 
     With ``runtime.scheduler`` the tasks run on that Dask cluster. Its workers must see the same files and
-    have the same ``ser``; the tasks of a worker that dies run again on another. Otherwise they run in
-    ``ser.runtime.machine.workers`` local processes, where 1 means this process, without a pool. Numerical
-    libraries always use one thread.
+    have the same code and libraries (``ser.runtime.cluster``); the tasks of a worker that dies run again on
+    another. Otherwise they run in ``ser.runtime.machine.workers`` local processes, where 1 means this
+    process, without a pool. Numerical libraries always use one thread.
 
     Args:
         function: defined at the top of a module; it and the tasks are pickled.
@@ -56,8 +55,8 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
     """
     call = functools.partial(_on_one_thread, function)
     if runtime.scheduler is not None:
-        there = functools.partial(_with_kernels, kernels.environment(), call)
-        with _cluster(runtime.scheduler) as (executor, count):
+        there = functools.partial(cluster.run_there, cluster.side(), call)
+        with cluster.cluster(runtime.scheduler) as (executor, count):
             yield from in_order(executor, there, tasks, AHEAD * count)
     elif (count := workers(runtime)) == 1:
         yield from map(call, tasks)
@@ -155,18 +154,6 @@ def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:
         return function(task)
 
 
-def _with_kernels(chosen: dict[str, str], call: Callable[[Task], Result], task: Task) -> Result:
-    """Run a task on a cluster, where the worker was started with the kernels that this process has chosen.
-
-    Raises:
-        SerError: if it was not: they cannot be changed once numpy is imported.
-    """
-    if chosen != kernels.environment():
-        variables = " ".join(f"{name}='{value}'" for name, value in chosen.items())
-        raise SerError(f"a Dask worker uses other kernels than this process; start it with: env {variables} dask worker ADDRESS")
-    return call(task)
-
-
 @functools.cache
 def _tune_malloc() -> None:
     """Keep up to 64 MB of the arrays of a clip for the next one.
@@ -200,22 +187,3 @@ def _remove(folders: list[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
         if not any(map(os.path.exists, folders)):
             return
-
-
-@contextlib.contextmanager
-def _cluster(address: str) -> Iterator[tuple[Executor, int]]:
-    """Executor of the Dask cluster at ``address`` and the number of its threads."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise SerError("runtime.scheduler needs an optional package: pip install 'distributed>=2024.8', or set it to null") from None
-    try:
-        client = Client(address, timeout=20)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise SerError(f"runtime.scheduler: no Dask scheduler answers at {address} ({error}); start one, or set it to null") from None
-    with client:
-        threads = sum(client.ncores().values())
-        if threads == 0:
-            raise SerError(f"runtime.scheduler: the Dask scheduler at {address} has no workers; start some: dask worker {address}")
-        with client.get_executor(pure=False) as executor:
-            yield executor, threads

@@ -25,8 +25,10 @@ RATES = (1_000, 768_000)
 """Plausible source rates in Hz. A recording that claims 1 Hz would grow 16,000-fold when resampled."""
 
 MAX_POINTS = 1 << 28
-"""Maximum number of decoded values (1 GiB; 4.6 hours of mono at 16 kHz): a small FLAC can claim to hold
-years.
+"""Maximum number of decoded values (4.6 hours of mono at 16 kHz): a small FLAC can claim to hold years.
+
+As float32 they are 1 GiB. ``read`` takes that and one block; ``decode`` and ``to_pcm`` take up to 2 GiB, for the
+signal before and after resampling. Detection of speech comes on top.
 """
 
 FULL_SCALE = 0.99
@@ -69,7 +71,9 @@ def decode(data: bytes, sample_rate: int) -> np.ndarray:
             value at ``sample_rate``.
     """
     channels, rate = read(data)
-    return resample(to_mono(channels), rate, sample_rate)
+    mono = to_mono(channels)
+    del channels  # a view of it, or not needed any more
+    return resample(mono, rate, sample_rate)
 
 
 def read(data: bytes) -> tuple[np.ndarray, int]:
@@ -79,15 +83,25 @@ def read(data: bytes) -> tuple[np.ndarray, int]:
     Raises:
         AudioError: ``unreadable``, ``empty``, ``nonfinite`` or ``too_long``.
     """
-    found: list[np.ndarray] = []
+    channels: np.ndarray | None = None
+    length = strange = 0
     for block, rate in blocks(io.BytesIO(data)):
-        if found and len(found) * _BLOCK * block.shape[1] >= MAX_POINTS:
+        if block.dtype != np.int16:
+            strange += block.size - int(np.count_nonzero(np.isfinite(block)))
+        if channels is None:
+            channels, length = block, len(block)
+            continue
+        if length * block.shape[1] >= MAX_POINTS:
             minutes = MAX_POINTS / block.shape[1] / rate / 60
             raise AudioError("too_long", f"longer than the {minutes:.0f} minutes that are read at {rate} Hz")
-        found.append(block)
-    channels = found[0] if len(found) == 1 else np.concatenate(found)
-    if channels.dtype != np.int16 and not np.isfinite(channels).all():
-        raise AudioError("nonfinite", f"{np.count_nonzero(~np.isfinite(channels))} of {channels.size} values are NaN or infinite")
+        # Grown in place: a list of blocks would need all of the memory twice when it is joined.
+        channels = channels if channels.flags.owndata else channels.copy()
+        channels.resize((length + len(block), block.shape[1]), refcheck=False)
+        channels[length:] = block
+        length += len(block)
+    assert channels is not None
+    if strange:
+        raise AudioError("nonfinite", f"{strange} of {channels.size} values are NaN or infinite")
     return channels, rate
 
 
@@ -161,7 +175,10 @@ def _read_block(source: sf.SoundFile, kind: str) -> np.ndarray:
 def to_mono(channels: np.ndarray) -> np.ndarray:
     """Mean of the channels as ``read`` gives them: (n, channels) → (n,), float32, 16 bit scaled to [−1, 1)."""
     mono: np.ndarray = channels[:, 0] if channels.shape[1] == 1 else channels.mean(axis=1, dtype=np.float32)
-    return mono.astype(np.float32) / np.float32(32768) if channels.dtype == np.int16 else mono
+    if channels.dtype == np.int16:
+        mono = mono.astype(np.float32, copy=channels.shape[1] == 1)
+        mono /= np.float32(32768)
+    return mono
 
 
 def to_pcm(channels: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
@@ -175,7 +192,11 @@ def to_pcm(channels: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     """
     if channels.dtype == np.int16 and channels.shape[1] == 1 and rate == sample_rate:
         return channels[:, 0]
-    return to_int16(resample(to_mono(channels), rate, sample_rate))
+    signal = resample(to_mono(channels), rate, sample_rate)
+    pcm = np.empty(len(signal), dtype=np.int16)
+    for start in range(0, len(signal), _BLOCK):  # rounding all at once would take the memory of the signal twice more
+        pcm[start : start + _BLOCK] = to_int16(signal[start : start + _BLOCK])
+    return pcm
 
 
 def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
@@ -193,11 +214,12 @@ def resample(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     resampled: np.ndarray = soxr.resample(signal, rate, sample_rate, quality="HQ")
     if len(resampled) == 0:
         raise AudioError("too_short", f"{len(signal)} values at {rate} Hz are less than one at {sample_rate} Hz")
-    return _saturated(resampled)  # the filter overshoots at clipped peaks
+    return _saturated(resampled, own=True)  # the filter overshoots at clipped peaks
 
 
-def _saturated(signal: np.ndarray) -> np.ndarray:
-    return np.clip(signal, -1, 1) if max(signal.max(), -signal.min()) > 1 else signal
+def _saturated(signal: np.ndarray, own: bool = False) -> np.ndarray:
+    """The signal within [−1, 1]; ``own`` says that it may be changed in place."""
+    return np.clip(signal, -1, 1, out=signal if own else None) if max(signal.max(), -signal.min()) > 1 else signal
 
 
 def clipped(channels: np.ndarray) -> float:

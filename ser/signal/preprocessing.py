@@ -88,6 +88,7 @@ def prepare(data: bytes, settings: Preprocess) -> Prepared:
     if found is not None and found.missing > settings.max_missing:
         raise audio.AudioError("damaged", f"{found}; at most {settings.max_missing:.0%} may be missing")
     pcm = checked(channels, rate, audio.clipped(channels), settings, bool(channels.any()))
+    del channels  # a long recording fills much memory, and detection needs some
     return replace(detect(pcm, settings), damage=found)
 
 

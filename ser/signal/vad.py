@@ -112,7 +112,8 @@ def levels_db(signal: np.ndarray, sample_rate: int, frame: int) -> np.ndarray:
     padded[: len(signal)] = signal
     steps = padded.reshape(-1, step)
     ones = np.ones(step, dtype=np.float32)  # sums as products with ones: twice as fast as sum(axis=1)
-    sums, squares = (steps @ ones).astype(np.float64), (np.square(steps) @ ones).astype(np.float64)
+    sums = (steps @ ones).astype(np.float64)
+    squares = (np.square(steps, out=steps) @ ones).astype(np.float64)  # in place: a long recording fills much memory
     reach = max(1, round(sample_rate / 160 / step))
     drift = np.convolve(sums, np.full(2 * reach + 1, 1 / ((2 * reach + 1) * step)))[reach : reach + len(sums)]
     power = np.maximum(squares - 2 * drift * sums + step * drift**2, 0).reshape(frames, -1).sum(axis=1)  # Σ (x − drift)²

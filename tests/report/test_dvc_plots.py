@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,8 @@ from ser.evaluation import scoring, tables
 from tests import browser, predicted
 
 ROOT = Path(__file__).resolve().parents[2]
+LABELS = ("neutral", "</script><b>", "<!--<script>", "</SCRIPT >")
+"""Labels as a table of recordings may hold them."""
 PLOTS = ("loss", "confusion", "reliability", "folds", "robustness")
 
 
@@ -54,8 +58,8 @@ def run(folder: Path, *command: str) -> str:
 
 
 def write(folder: Path, skill: float) -> None:
-    table = predicted.clips()
-    made = predicted.predictions(table, skill=skill)
+    table = predicted.clips(classes=LABELS)
+    made = predicted.predictions(table, skill=skill, classes=LABELS)
     plots = scoring.evaluate(made, table, predicted.FOLDS, predicted.settings(), predicted.RATE).plots
     history = [(1, 0, epoch, 2 / epoch, 2.1 / epoch, 1 - 0.8 / epoch, 0.001) for epoch in (1, 2, 3)]
     columns = ["fold", "seed", "epoch", "train_loss", "valid_loss", "valid_ua", "lr"]
@@ -63,7 +67,7 @@ def write(folder: Path, skill: float) -> None:
     plots["robustness"] = pd.DataFrame({"condition": ["clean", "mp3"], "ua": [0.6, 0.5], "wa": [0.6, 0.5], "lost": [0.0, 0.1]})
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in plots.items():
-        content.to_csv(folder / f"{name}.csv", index=False)
+        (folder / f"{name}.csv").write_text(tables.to_text(content), encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", [("show",), ("diff", "HEAD")], ids=["show", "diff"])
@@ -78,6 +82,17 @@ def test_every_plot_is_drawn_without_a_network(repository, tmp_path, command):
     assert found["requests"] == []
     assert found["rendered"] == len(PLOTS)
     assert sum(width > 200 for width in found["drawn"]) == len(PLOTS)
+
+
+def test_a_label_cannot_end_the_script_that_holds_it(repository):
+    """Whatever a browser makes of ``<`` inside a script, there is none; and the labels can be read."""
+    run(repository, "dvc", "plots", "show")
+    page = (repository / "dvc_plots/index.html").read_text(encoding="utf-8")
+    specifications = re.findall(r"var spec = (.*);\n", page)
+    assert len(specifications) == len(PLOTS)
+    assert not [one[:80] for one in specifications if "<" in one]
+    drawn = {row["actual"] for one in specifications for row in json.loads(one)["data"]["values"] if "actual" in row}
+    assert drawn == {label.replace("<", "＜") for label in LABELS}
 
 
 def test_every_table_has_a_declaration():

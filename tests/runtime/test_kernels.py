@@ -11,7 +11,6 @@ import pytest
 
 from ser import SerError
 from ser.runtime import kernels
-from tests import tasks
 from tests.pipeline import AGAINST, ROOT
 
 FLAGS = "processor\t: 0\nflags\t\t: fpu sse2 avx2 bmi1 bmi2 f16c fma movbe\n"
@@ -108,11 +107,3 @@ def test_elsewhere_nothing_is_chosen(monkeypatch):
     kernels.choose("portable")
     assert kernels.environment() == {}
     assert kernels.now() == "native"
-
-
-def test_a_worker_of_a_cluster_with_other_kernels_is_refused_and_told_how_to_start():
-    from ser.runtime.workers import _with_kernels
-
-    assert _with_kernels(kernels.environment(), tasks.square, 3) == 9
-    with pytest.raises(SerError, match="start it with: env MKL_CBWR='made' dask worker"):
-        _with_kernels({"MKL_CBWR": "made"}, tasks.square, 3)
