@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,7 @@ def tortured(name: str, where: ground.Ground, seed: int, share: Share, lanes: in
             for finding in findings:
                 found.findings.append((trial.label, finding))
                 bar.write(f"{finding.kind}: {trial.label}: {finding.what}\n    {found.again(trial.label)}", file=sys.stdout)
+                sys.stdout.flush()
     found.seconds = time.monotonic() - began
     return found
 
@@ -72,6 +74,7 @@ def main() -> None:
     parser.add_argument("--trial", metavar="LABEL", help="this trial of the one attack only")
     parser.add_argument("--lanes", type=int, default=2, metavar="N", help="processes side by side (default 2)")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folders of trials are cleared away
     if options.trial is not None and len(options.only or []) != 1:
         parser.error("--trial needs one --only")
     names = options.only or list(attacks.ATTACKS)

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import struct
 import tempfile
 import traceback
@@ -124,6 +125,7 @@ def in_lanes(trials: Sequence[Trial], lanes: int, place: Path) -> Iterator[tuple
                 yield trials[told["number"]], [Finding(**one) for one in told["findings"]], Counter(told["outcomes"])
     finally:
         for pid in processes:
+            os.kill(pid, signal.SIGKILL)  # where the torture is stopped; otherwise they have ended
             os.waitpid(pid, 0)
 
 

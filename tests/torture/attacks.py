@@ -40,10 +40,18 @@ def write(results: Sequence[Result]) -> None:
     figures: dict[str, Any] = {FIGURES[found.name]: found.trials for found in results}
     figures |= {PLURALS[kind]: sum(found.of_kind(kind) for found in results) for kind in KINDS}
     figures |= {"seed": results[0].seed, "minutes": round(sum(found.seconds for found in results) / 60, 1)}
-    record("torture", figures, [_row(found) for found in results], params=load(), sections=())
+    rows = [_row(found) for found in results]
+    print("\n".join(map(page_line, rows)), end="\n\n")
+    record("torture", figures, rows, params=load(), sections=())
+
+
+def page_line(row: Mapping[str, Any]) -> str:
+    """A row of the record as docs/reliability.md shows it."""
+    counts = [str(row[PLURALS[kind]]) for kind in KINDS]
+    return f"| `{row['attack']}` | {row['trials']:,} | {' | '.join(counts)} | {row['outcomes']} |"
 
 
 def _row(found: Result) -> dict[str, Any]:
     counts = {PLURALS[kind]: found.of_kind(kind) for kind in KINDS}
-    outcomes = "; ".join(f"{name}: {count}" for name, count in sorted(found.outcomes.items()))
+    outcomes = ", ".join(f"{name} {count:,}" for name, count in sorted(found.outcomes.items()))
     return {"attack": found.name, "trials": found.trials, "seconds": round(found.seconds), **counts, "outcomes": outcomes}

@@ -19,7 +19,7 @@ from tests.torture.ground import STAGES, Ground, differing
 
 EACH = {"ci": 1, "whole": 5}
 """Damages of each file and reader in the whole; the CI share draws some of those with one each."""
-CI = 24
+CI = 12
 HOWS = ("byte", "bit", "cut", "emptied", "zeros", "line lost", "rubbish")
 
 

@@ -24,7 +24,7 @@ from tests.torture.ground import SECONDS, STAGES, Ground, Place, differing
 
 EACH = {"ci": 2, "whole": 10}
 """Trials of each stage and kind."""
-CI = 16
+CI = 8
 
 
 def trials(ground: Ground, seed: int, share: Share) -> list[Trial]:

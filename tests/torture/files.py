@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from ser.corpora.labels import AUDIO
 from tests.torture import child, sounds
 from tests.torture.attack import Finding, Share, Trial, ended_of, random_of
 from tests.torture.child import Ended
@@ -131,8 +132,8 @@ def _as_folder(place: Place) -> None:
 def _two_good(ground: Ground) -> dict[str, bytes]:
     """A recording of each label, so that the corpus is one."""
     with zipfile.ZipFile(next((ground.folder / "data/raw/demo").glob("*.zip"))) as packed:
-        names = [name for name in packed.namelist() if name.endswith(".wav")][:2]
-        return {f"{label}/good/{label}.wav": packed.read(name) for label, name in zip(("happy", "sad"), names, strict=True)}
+        names = [name for name in packed.namelist() if name.lower().endswith(AUDIO)][:2]
+        return {f"{label}/good/{label}{Path(name).suffix}": packed.read(name) for label, name in zip(("happy", "sad"), names, strict=True)}
 
 
 def _column(path: Path, name: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ CASES = {
     "http": 12_000, "answer": 1_200, "sound": 3_000, "result": 3_000,
 }  # fmt: skip
 """Inputs of each reader in the whole."""
-CI = 50
+CI = 100
 """The CI share has a part of them: one in so many."""
 BATCH = 500
 CASE_SECONDS = 10

@@ -38,16 +38,19 @@ SECONDS = 120.0
 BESIDE = {"models/demo.log", "reports/made.json", "reports"}
 """Files that stages write beside their outputs, with times or revisions in them."""
 HEAVY = (
-    "torch.onnx",
-    "onnxscript",
-    "onnx",
+    "torch._dynamo",
+    "torch.export",
+    "torch.onnx._internal.exporter._core",
+    "onnxscript.function_libs.torch_lib.ops",
     "onnxruntime",
+    "networkx",
     "espeakng_loader",
     "jinja2",
     "sklearn.linear_model",
     "sklearn.svm",
     "scipy.signal",
     "ser.serving.cli",
+    "ser.serving.predict",
 )
 """Modules that stages import late, beside those of the project."""
 

@@ -26,6 +26,7 @@ POLITE = {signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGINT: (130, -signal.S
 """Exit status after a signal that a program can hear; before Python's handlers are there, the signal itself."""
 SPREAD = ("preprocess", "features", "train", "evaluate")
 """Stages that use worker processes."""
+CI = 10
 REPRO = {"ci": 0, "whole": 12}
 MOMENTS = {"ci": 1, "whole": 6}
 """Random moments for each stage and share."""
@@ -49,7 +50,7 @@ def trials(ground: Ground, seed: int, share: Share) -> list[Trial]:
                 Trial(f"{stage} {kind.name} after {moment:.3f} s", partial(_at_moment, ground, stage, kind, moment, random.random() < 0.5))
             )
     if share == "ci":
-        return random_of(seed, "kills").sample(made, 24)
+        return random_of(seed, "kills").sample(made, CI)
     for stage in SPREAD:
         for kind in SIGNALS:
             for number in range(2):

@@ -15,9 +15,9 @@ from tests.torture.attack import Finding, Share, Trial, ended_of, random_of
 from tests.torture.child import Ended
 from tests.torture.ground import SECONDS, Ground, Place, differing, hashes, set_params
 
-TRAININGS = {"ci": 2, "whole": 60}
+TRAININGS = {"ci": 1, "whole": 60}
 CORPORA = {"ci": 1, "whole": 26}
-EVALUATIONS = {"ci": 1, "whole": 14}
+EVALUATIONS = {"ci": 0, "whole": 14}
 EXPERIMENTS = {"ci": 0, "whole": 4}
 
 Found = tuple[list[Finding], Counter[str]]

@@ -27,7 +27,9 @@ from tests.torture.ground import STAGES, Ground, set_params
 MISSING = "missing"
 SECONDS = {"ci": 10.0, "whole": 15.0}
 """Of one dry run. A network of the greatest widths would compute for hours, and that is no fault."""
-CI = 12
+CI_KEYS = 40
+DRY = {"ci": 5, "whole": 400}
+"""Accepted values that are run."""
 LONGEST = 4000
 """Characters that a message about one key may have."""
 WRONG: tuple[Any, ...] = (
@@ -65,15 +67,16 @@ KEPT = ("corpora.demo.", "preprocess.", "split.", "features.", "model.", "train.
 
 def trials(ground: Ground, seed: int, share: Share) -> list[Trial]:
     """A trial for each key, which checks all its values; and one for each accepted value, which is run."""
-    values = _values(ground)
-    made = [Trial(f"{key}, checked", partial(_checked, ground, key), len(list(_tries(key, values)))) for key in keys(values)]
+    values, random = _values(ground), random_of(seed, "params")
+    chosen = keys(values) if share == "whole" else random.sample(keys(values), CI_KEYS)
+    made = [Trial(f"{key}, checked", partial(_checked, ground, key), len(list(_tries(key, values)))) for key in chosen]
     dry = []
-    for key in keys(values):
+    for key in chosen:
         if key.startswith(KEPT) and not key.startswith("corpora.demo.split"):
             for said, value in _tries(key, values):
                 if value != _get(values, key) and _accepted(values, key, value):
                     dry.append(Trial(f"{key} = {said}", partial(_run, ground, key, value, SECONDS[share])))
-    return [*made, *random_of(seed, "params").sample(dry, CI)] if share == "ci" else made + dry
+    return made + random.sample(dry, min(DRY[share], len(dry)))
 
 
 def keys(values: Any, path: str = "") -> list[str]:
