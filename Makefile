@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
-.PHONY: repro verify test test-slow lint format audit setup deps experiment reset show sweep benchmarks doctor clean help
+.PHONY: repro verify test test-slow lint format audit setup deps experiment reset show sweep benchmarks torture doctor clean help
 
 SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
 
@@ -77,6 +77,9 @@ sweep: setup  ## all fusions and three known systems on the same clips, queued, 
 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
 	for name in signal model training evaluation encode predict; do $(RUN) python -m benchmarks.$$name || exit 1; done
+
+torture: .venv/.installed-dev  ## kill, damage, fill, fuzz and crowd the pipeline for half an hour; writes metrics/benchmarks/torture.json
+	$(RUN) python -m tests.torture
 
 doctor: setup  ## check the hash of every output in dvc.lock and print repair commands
 	$(RUN) python -m stages.doctor

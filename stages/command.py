@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ser import SerError
 from ser.params import Params, ParamsError, load
-from ser.runtime import kernels
+from ser.params.corpora import Folder
+from ser.runtime import kernels, sums
 from ser.runtime.disk import disk_error
 from stages import changes
+from stages.paths import Paths
+
+LEAVES: dict[str, Callable[[Paths], list[Path]]] = {
+    "download": lambda paths: [paths.raw],
+    "preprocess": lambda paths: [paths.clips],
+    "split": lambda paths: [paths.assignment, paths.folds],
+    "features": lambda paths: [paths.features],
+    "encode": lambda paths: [paths.encoded],
+    "train": lambda paths: [paths.models],
+    "evaluate": lambda paths: [paths.predictions, paths.examples, paths.result, paths.plots],
+}
+"""What each stage leaves for others."""
+READS = {
+    "preprocess": ("download",),
+    "split": ("preprocess",),
+    "features": ("preprocess",),
+    "encode": ("preprocess",),
+    "train": ("preprocess", "split", "features", "encode"),
+    "evaluate": ("preprocess", "split", "features", "encode", "train"),
+    "export": ("preprocess", "encode", "train", "evaluate"),
+    "report": ("preprocess", "evaluate"),
+}
+"""Stages whose files each stage reads; they are compared with their checksums first."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -44,7 +71,8 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         name = getattr(options, "dataset", None)
         if name is not None and name not in params.corpora:
             raise SerError(f"--dataset {name}: not a corpus in params.yaml; known: {', '.join(params.corpora)}")
-        stage(params, options)
+        with _checked(Path(inspect.getfile(stage)).stem, [name] if name is not None else _own(params, stage)):
+            stage(params, options)
     except ParamsError as error:
         sys.exit("\n".join(filter(None, [f"error: {error}", changes.line()])))
     except SerError as error:
@@ -62,3 +90,45 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     except KeyboardInterrupt:
         print("interrupted; a rerun resumes from what is finished", file=sys.stderr)
         sys.exit(130)
+
+
+@contextmanager
+def _checked(stage: str, corpora: Sequence[str]) -> Iterator[None]:
+    """Compare what a stage reads with the checksums that other stages left; afterwards leave its own.
+
+    The records are no outputs: DVC neither tracks nor restores them. Where DVC has brought back other files, its own hashes decide.
+
+    Args:
+        stage: name of the module; nothing is done for one that is no stage.
+        corpora: of this run.
+
+    Raises:
+        ser.runtime.reading.DamagedError: if a file is not as the stage left it.
+    """
+    one_of_many = os.environ.get("RANK", "0") != "0"  # processes that torchrun started train together; the first one writes
+    for corpus in corpora:
+        for writer in READS.get(stage, ()):
+            sums.check(_record(writer, corpus), writer, corpus, _restored)
+        if stage in LEAVES and not one_of_many:
+            _record(stage, corpus).unlink(missing_ok=True)  # a run that ends early leaves files of two runs
+    yield
+    if stage in LEAVES and not one_of_many:
+        for corpus in corpora:
+            sums.leave(_record(stage, corpus), LEAVES[stage](Paths(corpus)))
+
+
+def _own(params: Params, stage: Callable[..., None]) -> list[str]:
+    """Corpora that a stage without ``--dataset`` works on: ``download --changed`` packs own recordings alone."""
+    packs = Path(inspect.getfile(stage)).stem == "download"
+    return [name for name in params.datasets if not packs or isinstance(params.corpora[name].source, Folder)]
+
+
+def _record(stage: str, corpus: str) -> Path:
+    return Path("data/sums", corpus, f"{stage}.json")
+
+
+def _restored(paths: list[Path]) -> set[Path]:
+    """Those of the files that dvc.lock knows with these bytes, as after ``dvc checkout`` or ``dvc exp apply``."""
+    from stages import doctor  # DVC, which takes a second to import
+
+    return doctor.locked(paths)

@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,17 @@ def examine(lock: Path, cache: Path) -> Found:
         elif there is None:
             found.missing.append((file.stage, file.path))
     return found
+
+
+def locked(paths: Collection[Path]) -> set[Path]:
+    """Those of the files that dvc.lock names with the bytes that they have."""
+    try:
+        cache = Path(Repo().cache.local.path)
+        return {
+            file.path for file in _files(Path("dvc.lock"), cache, Found([], [], [])) if file.path in paths and _whole(file.path, file.md5)
+        }
+    except (DvcException, SerError, KeyError, TypeError, ValueError):
+        return set()
 
 
 def advice(found: Found) -> str:

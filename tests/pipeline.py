@@ -60,21 +60,19 @@ class Project:
         shutil.rmtree(folder / "metrics", ignore_errors=True)
         for name in ("corpora", "plots"):
             (folder / "metrics" / name).mkdir(parents=True)
-        self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("SER_", "DVC_", "GIT_"))},
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "SER_CACHE_DIR": str(folder.parent / f"{folder.name}-cache"),
-            "SER_THREADS": "1",
-            "SER_WORKERS": "1",
-            "DVC_NO_ANALYTICS": "1",
-            "DVC_SITE_CACHE_DIR": str(folder.parent / f"{folder.name}-site"),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-        }
+        self.environment = _environment(folder)
         self.run("git", "init", "-q", "-b", "main")
         self.run("git", "config", "user.email", "test@example.org")
         self.run("git", "config", "user.name", "Test")
         self.set(SMALL)
         self.commit("start")
+
+    @classmethod
+    def opened(cls, folder: Path) -> Project:
+        """A project that lies in this folder already, such as a copy of another."""
+        project = cls.__new__(cls)
+        project.folder, project.environment = folder, _environment(folder)
+        return project
 
     def run(self, *command: str, check: bool = True, timeout: float = 1800, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its output is in the error when it fails."""
@@ -112,3 +110,17 @@ class Project:
             section[last] = value
         with open(self.folder / "params.yaml", "w") as stream:
             yaml.dump(values, stream)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Variables of the commands in a project: nothing of the caller's settings, and caches beside the folder."""
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("SER_", "DVC_", "GIT_"))},
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SER_CACHE_DIR": str(folder.parent / f"{folder.name}-cache"),
+        "SER_THREADS": "1",
+        "SER_WORKERS": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(folder.parent / f"{folder.name}-site"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+    }

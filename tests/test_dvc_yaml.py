@@ -45,6 +45,7 @@ def test_only_what_computes_nothing_is_left_out():
         "stages/__init__.py",
         "stages/changes.py",
         "stages/command.py",
+        "stages/doctor.py",
         "stages/paths.py",
         "stages/recordings.py",
         "benchmarks/__init__.py",

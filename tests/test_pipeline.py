@@ -171,6 +171,29 @@ def test_a_docstring_reruns_what_depends_on_its_file(finished, path, first):
     assert set().union(*(AFTER[name] for name in changed)) == AFTER[first]
 
 
+def test_what_dvc_brings_back_is_not_taken_for_damage(finished):
+    """The checksums in data/sums are of the last run, and DVC may bring back files of an earlier one; a flipped bit in them is damage."""
+    before = (finished.folder / "params.yaml").read_bytes()
+    command = ("python", "-m", "stages.features", "--dataset", "demo")
+    try:
+        finished.set({"preprocess.vad.padding_ms": 70})
+        finished.run("dvc", "repro", "preprocess@demo")
+        (finished.folder / "params.yaml").write_bytes(before)
+        assert "is cached" in finished.run("dvc", "repro", "preprocess@demo").stdout
+        finished.run(*command)
+        path = finished.folder / "data/clips/demo/audio.npy"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        failed = finished.run(*command, check=False)
+        assert failed.returncode == 1
+        assert "data/clips/demo/audio.npy is damaged or of another run" in failed.stderr
+    finally:
+        (finished.folder / "params.yaml").write_bytes(before)
+        finished.run("dvc", "checkout", "-q", "--force")
+    finished.run(*command)
+    assert finished.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
 def test_params_survive_an_override_with_a_one_line_diff(finished):
     from dvc.utils.hydra import apply_overrides
 

@@ -19,13 +19,18 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
+MOST_LINES = 20
+"""Faults that a message names; the rest are counted."""
+
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "at least {} entries", "max_length": "at most {} entries"}
 
 
 def explain(error: ValidationError, root: type[BaseModel], where: str) -> str:
     """One line per faulty key, most useful first: ``train.lr: found 'fast' (text); allowed: a number > 0, ≤ 10``."""
     details = error.errors(include_url=False)
-    lines = [_line(detail, root) for detail in details]
+    lines = [_line(detail, root) for detail in details[:MOST_LINES]]
+    if (beyond := len(details) - MOST_LINES) > 0:
+        lines.append(f"… and {beyond:,} more")
     return f"{where} cannot be used:\n" + "\n".join(f"  {line}" for line in dict.fromkeys(lines))
 
 

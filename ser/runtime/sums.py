@@ -1,0 +1,69 @@
+"""Checksums of what a stage wrote, kept beside its outputs, so that a damaged file between two stages is found.
+
+A record is a JSON object: path of each file → its size and SHA-256. It is not an output of the pipeline: DVC keeps hashes of its own, and
+looks at a file again only if its time or size has changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+
+from ser.runtime.disk import file_written_whole, place_named
+from ser.runtime.reading import DamagedError
+
+
+def leave(record: Path, places: Iterable[Path]) -> None:
+    """Write the record of all files in these places.
+
+    Args:
+        record: file to write.
+        places: files and folders; what does not exist is left out.
+    """
+    record.parent.mkdir(parents=True, exist_ok=True)
+    sums = {str(path): _sum(path) for place in places for path in _files(place)}
+    with place_named(record), file_written_whole(record) as part:
+        part.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+
+
+def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]], Collection[Path]]) -> None:
+    """Compare the files with their record. A record that is missing or damaged itself says nothing, nor do missing files.
+
+    Args:
+        record: what ``leave`` wrote.
+        stage: the stage that wrote it.
+        corpus: its corpus.
+        restored: of files that differ, those that somebody put there who checked them; called only if some do.
+
+    Raises:
+        DamagedError: naming the first file that differs.
+    """
+    differing = [path for name, told in _told(record).items() if (path := Path(name)).is_file() and _sum(path) != told]
+    if not differing:
+        return
+    believed = restored(differing)
+    for path in differing:
+        if path not in believed:
+            raise DamagedError(path, stage, corpus, "its SHA-256 is not the one that the stage left")
+
+
+def _told(record: Path) -> dict[str, list[object]]:
+    try:
+        told = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    elif place.is_dir():
+        yield from (path for path in sorted(place.rglob("*")) if path.is_file())
+
+
+def _sum(path: Path) -> list[object]:
+    with open(path, "rb") as stream:
+        return [path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()]

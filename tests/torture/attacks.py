@@ -1,0 +1,57 @@
+"""The table of attacks, and the record of a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.record import record
+from ser.params import load
+from tests.torture import damaged, disk, files, fuzz, kills, pairs, parameters
+from tests.torture.attack import KINDS, Result, Share, Trial
+from tests.torture.ground import Ground
+
+ATTACKS: Mapping[str, Callable[[Ground, int, Share], list[Trial]]] = {
+    "damaged": damaged.trials,
+    "kills": kills.trials,
+    "disk": disk.trials,
+    "files": files.trials,
+    "params": parameters.trials,
+    "fuzz": fuzz.trials,
+    "pairs": pairs.trials,
+}
+"""Name → its trials."""
+FIGURES = {
+    "damaged": "damaged",
+    "kills": "kill_trials",
+    "disk": "disk_full",
+    "files": "bad_files",
+    "params": "bad_params",
+    "fuzz": "fuzz_inputs",
+    "pairs": "pairs",
+}
+"""Name → the figure that counts its trials."""
+PLURALS = {"loss": "losses", "hang": "hangs", "traceback": "tracebacks", "orphan": "orphans", "leftover": "leftovers", "words": "unclear"}
+"""Kind of finding → the figure that counts it."""
+
+
+def write(results: Sequence[Result]) -> None:
+    """Write ``metrics/benchmarks/torture.json``: the counts, and a row for each attack with what came out and its first findings."""
+    figures: dict[str, Any] = {FIGURES[found.name]: found.trials for found in results}
+    figures |= {PLURALS[kind]: sum(found.of_kind(kind) for found in results) for kind in KINDS}
+    figures |= {"seed": results[0].seed, "minutes": round(sum(found.seconds for found in results) / 60, 1)}
+    rows = [_row(found) for found in results]
+    print("\n".join(map(page_line, rows)), end="\n\n")
+    record("torture", figures, rows, params=load(), sections=())
+
+
+def page_line(row: Mapping[str, Any]) -> str:
+    """A row of the record as docs/reliability.md shows it."""
+    counts = [str(row[PLURALS[kind]]) for kind in KINDS]
+    return f"| `{row['attack']}` | {row['trials']:,} | {' | '.join(counts)} | {row['outcomes']} |"
+
+
+def _row(found: Result) -> dict[str, Any]:
+    counts = {PLURALS[kind]: found.of_kind(kind) for kind in KINDS}
+    outcomes = ", ".join(f"{name} {count:,}" for name, count in sorted(found.outcomes.items()))
+    return {"attack": found.name, "trials": found.trials, "seconds": round(found.seconds), **counts, "outcomes": outcomes}
