@@ -137,7 +137,8 @@ def file_written_whole(target: Path, *, shared: bool = False) -> Iterator[Path]:
     """
     part = target.with_name(f"{target.name}.{os.getpid()}.part" if shared else f"{target.name}.part")
     try:
-        yield part
+        with place_named(target):
+            yield part
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(part, target)
@@ -158,7 +159,8 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        yield partial
+        with place_named(folder):
+            yield partial
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -219,7 +221,7 @@ def place_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno in _HINTS:
             error.filename = str(path)
         raise
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
-from ser.runtime.disk import file_written_whole, place_named
+from ser.runtime.disk import file_written_whole
 from ser.runtime.reading import DamagedError
 
 
@@ -24,7 +24,7 @@ def leave(record: Path, places: Iterable[Path]) -> None:
     """
     record.parent.mkdir(parents=True, exist_ok=True)
     sums = {str(path): _sum(path) for place in places for path in _files(place)}
-    with place_named(record), file_written_whole(record) as part:
+    with file_written_whole(record) as part:
         part.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
 
 

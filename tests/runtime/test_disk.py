@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,17 @@ def test_a_lock_is_held_until_it_is_given_back(tmp_path):
     assert held_elsewhere(tmp_path / "study")
     lock.close()
     assert not held_elsewhere(tmp_path / "study")
+
+
+@pytest.mark.parametrize("writing", [file_written_whole, written_whole])
+def test_a_full_disk_has_a_place_and_other_errors_keep_their_words(
+    tmp_path: Path, writing: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    """The system does not say which file it was when a write fails."""
+    with pytest.raises(OSError, match="No space") as told, writing(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(tmp_path / "out")
+    with pytest.raises(TimeoutError) as other, writing(tmp_path / "out"):
+        raise TimeoutError(errno.ETIMEDOUT, "timed out")
+    assert other.value.filename is None
+    assert list(tmp_path.iterdir()) == []
