@@ -23,8 +23,8 @@ class Provenance:
     """Where a result was made.
 
     Attributes:
-        revision: commit of the working tree, with ``-dirty`` when tracked files differ from it; empty outside
-            git.
+        revision: commit of the working tree, with ``-dirty`` when tracked files differ from it, other than the records of
+            benchmarks; empty outside git.
         cpu: processor model as the kernel names it.
         cores: cores that this process may use.
         gpu: models of the graphics cards; empty without one.
@@ -43,7 +43,7 @@ class Provenance:
 def provenance() -> Provenance:
     """Where this process runs: revision, machine, libraries, in its working directory."""
     return Provenance(
-        revision=_output("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"),
+        revision=_revision(),
         cpu=_cpu(),
         cores=cores(),
         # The driver is asked, so that torch need not be imported.
@@ -51,6 +51,13 @@ def provenance() -> Provenance:
         python=platform.python_version(),
         libraries=versions(),
     )
+
+
+def _revision() -> str:
+    commit = _output("git", "describe", "--always", "--abbrev=12", "--exclude=*")
+    # One benchmark's new record is not another code for the next.
+    changed = _output("git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)metrics/benchmarks")
+    return f"{commit}-dirty" if commit and changed else commit
 
 
 def versions() -> dict[str, str]:

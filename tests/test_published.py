@@ -1,0 +1,85 @@
+"""The scores in README and docs are those of the files that the runs wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ser.runtime.text import percent
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = [
+    ("README.md", "corpora/ravdess", "| network of `params.yaml`, one seed |"),
+    ("README.md", "published/ravdess-linear", "| logistic regression on frozen Whisper tiny.en, layers 1–3 |"),
+    ("README.md", "published/ravdess-pretrained", "| co-attention of CNNs and the same frozen Whisper, one seed |"),
+    ("README.md", "published/ravdess-linear-speaker", "| regression on Whisper tiny.en, features normalised by speaker |"),
+    ("docs/results.md", "corpora/ravdess", "| network of `params.yaml` | official: 6 published folds"),
+    ("docs/results.md", "corpora/demo", "| `demo`, 6 classes, 8 voices"),
+    ("docs/results.md", "published/ravdess-linear", "| logistic regression on frozen Whisper tiny.en, layers 1–3 |"),
+    ("docs/results.md", "published/ravdess-linear", "| `linear`: regression on tiny.en |"),
+    ("docs/results.md", "published/ravdess-linear-base", "| `linear-base`: regression on whisper-base |"),
+    ("docs/results.md", "published/ravdess-linear-speaker", "| `linear` with `features.normalise=speaker` |"),
+    ("docs/results.md", "published/ravdess-linear-base-speaker", "| `linear-base` with `features.normalise=speaker` |"),
+    ("docs/results.md", "published/ravdess-pretrained", "| CNNs ∥ frozen Whisper tiny.en, co-attention, one seed |"),
+    ("docs/results.md", "published/ravdess-pretrained", "| `pretrained`: CNNs ∥ tiny.en, co-attention, one seed |"),
+]
+"""Page, file below metrics/, and how the row begins."""
+ADAPTED = [
+    ("corpora/ravdess", "| network of `params.yaml` | official folds, answers speaker-adapted |"),
+    ("published/ravdess-linear", "| `linear`: regression on tiny.en |"),
+    ("published/ravdess-linear-base", "| `linear-base`: regression on whisper-base |"),
+    ("published/ravdess-pretrained", "| `pretrained`: CNNs ∥ tiny.en, co-attention, one seed |"),
+]
+"""Rows of docs/results.md with speaker-adapted answers."""
+NOISE = [
+    ("published/ravdess-linear", 1),
+    ("published/ravdess-pretrained", 2),
+    ("corpora/ravdess", 3),
+]
+"""Columns of its table of bad sound."""
+
+
+def row(page: str, start: str) -> str:
+    found = [line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if line.startswith(start)]
+    assert len(found) == 1, f"{page}: {len(found)} rows begin with {start}"
+    return found[0].replace("**", "")
+
+
+def metrics(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((ROOT / f"metrics/{name}.json").read_text(encoding="utf-8"))
+    return values
+
+
+def shown(values: dict[str, Any], score: str) -> str:
+    low, high = values["ci"][score]
+    return f"| {percent(values[score])} [{percent(low)}, {percent(high)}] |"
+
+
+@pytest.mark.parametrize(("page", "name", "start"), ROWS)
+def test_a_score_is_the_one_that_the_run_wrote(page: str, name: str, start: str) -> None:
+    line, values = row(page, start), metrics(name)
+    assert shown(values, "ua") in line
+    assert shown(values, "wa") in line
+
+
+@pytest.mark.parametrize(("name", "start"), ADAPTED)
+def test_a_speaker_adapted_score_is_the_one_that_the_run_wrote(name: str, start: str) -> None:
+    assert shown(metrics(name)["knowing_speakers"], "ua") in row("docs/results.md", start)
+
+
+@pytest.mark.parametrize(("name", "column"), NOISE)
+def test_what_bad_sound_costs_is_what_the_run_wrote(name: str, column: int) -> None:
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    table = text.split("**What does bad sound cost?**")[1].split("|---|---|---|---|\n")[1].split("\n\n")[0].splitlines()
+    found = [line.split("|")[column + 1].strip() for line in table]
+    assert found == [percent(one["ua"]) for one in metrics(name)["robustness"]["conditions"]]
+
+
+def test_the_demo_in_readme_is_the_committed_one() -> None:
+    values = metrics("corpora/demo")
+    low, high = values["ci"]["ua"]
+    line = f"UA {percent(values['ua'])}% [{percent(low)}%, {percent(high)}%], WA {percent(values['wa'])}%"
+    assert line in (ROOT / "README.md").read_text(encoding="utf-8")
