@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 SPREAD = 0.5
 """Standard deviation of the prior of log T, which is normal around 0."""
@@ -40,6 +39,8 @@ def fit_temperature(probabilities: np.ndarray, actual: np.ndarray) -> float:
     Raises:
         ValueError: if an argument is empty or has a wrong shape; it is named.
     """
+    from scipy.optimize import minimize_scalar  # a good part of a second that a prediction does not need
+
     probabilities, actual = _pair(probabilities, actual)
     if len(actual) == 0:
         raise ValueError("probabilities is empty: a temperature needs validation clips")
