@@ -17,6 +17,8 @@ from tests.torture.attack import Finding, Trial, in_lanes, random_of
 
 SEED = 0
 
+pytestmark = pytest.mark.slow  # of `make test-slow`: its whole is `make torture`
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> ground.Ground:
