@@ -1,6 +1,10 @@
 """A reproducible laboratory for speech emotion recognition. ``from ser import load`` opens a trained model (docs/python.md)."""
 
 import importlib
+import os
+
+# onnxruntime sends reports of its use to its maker, unless this is set before it is imported. Nobody asked the user.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.2.0"
 

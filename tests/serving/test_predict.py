@@ -316,6 +316,19 @@ def test_nothing_is_imported_that_takes_long_and_is_not_needed(made: Path, tmp_p
     subprocess.run(command, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
 
 
+@pytest.mark.parametrize("word", ["predict", "python"])
+def test_nobody_is_told_that_a_model_was_used(tmp_path: Path, word: str) -> None:
+    """onnxruntime reports its use to its maker unless it is told not to, and begins with a number for the device in the cache."""
+    folder, recording = small.write(tmp_path / "made"), tmp_path / "x.wav"
+    recording.write_bytes(small.wav(small.sound(1)).read())
+    said = {"predict": ["-m", "ser", "predict", str(recording), "--bundle", str(folder)]}
+    said["python"] = ["-c", f"from ser import load; load({str(folder)!r}).predict({str(recording)!r})"]
+    others = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, *said[word]], check=True, cwd=tmp_path, env=others | home, capture_output=True)
+    assert [path.name for path in tmp_path.rglob("*Microsoft*")] == []
+
+
 def test_table_of_a_recording(made: Path) -> None:
     recording = first_recording(made)
     done = run_ser("predict", "--bundle", "exports/demo", recording, cwd=made)
