@@ -78,7 +78,7 @@ sweep: setup  ## all fusions and three known systems on the same clips, queued, 
 benchmarks: .venv/.installed-dev  ## speed, memory and cost, printed and written to metrics/benchmarks
 	for name in signal model training evaluation encode predict; do $(RUN) python -m benchmarks.$$name || exit 1; done
 
-torture: .venv/.installed-dev  ## kill, damage, fill, fuzz and crowd the pipeline for half an hour; writes metrics/benchmarks/torture.json
+torture: .venv/.installed-dev  ## kill, damage, fill, fuzz and crowd the pipeline; writes metrics/benchmarks/torture.json
 	$(RUN) python -m tests.torture
 
 doctor: setup  ## check the hash of every output in dvc.lock and print repair commands

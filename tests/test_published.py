@@ -78,6 +78,15 @@ def test_what_bad_sound_costs_is_what_the_run_wrote(name: str, column: int) -> N
     assert found == [percent(one["ua"]) for one in metrics(name)["robustness"]["conditions"]]
 
 
+@pytest.mark.parametrize(("corpus", "start"), [("ravdess", "| RAVDESS, "), ("demo", "| demo, ")])
+def test_what_temperatures_do_is_what_the_run_wrote(corpus: str, start: str) -> None:
+    calibration = metrics(f"corpora/{corpus}")["calibration"]
+    each = [one["temperature"] for one in calibration["temperatures"]]
+    for when, after in (("probabilities of the networks", "before"), (f"with temperatures ({min(each):.2f} … {max(each):.2f})", "after")):
+        found = [float(cell) for cell in row("docs/results.md", f"{start}{when} |").split("|")[2:5]]
+        assert found == pytest.approx([calibration[after][name] for name in ("log_loss", "brier", "ece")], abs=0.00051)
+
+
 def test_the_demo_in_readme_is_the_committed_one() -> None:
     values = metrics("corpora/demo")
     low, high = values["ci"]["ua"]

@@ -21,7 +21,7 @@ from ser.views.windows import windows
 
 BATCH = 8
 """Windows given to the graph at once."""
-Speaker = dict[str, Statistics] | None
+SpeakerStatistics = dict[str, Statistics] | None
 """Statistics over a speaker's clips of all that is standardised by speaker; None: nothing is."""
 
 
@@ -55,13 +55,13 @@ class Networks:
         gives |= {attention_of(side): Port(FLOAT, (len(facts.networks), None, None)) for side in facts.attention}
         self._graph = Graph(Path(folder) / MODEL, model, takes(facts), gives)
 
-    def probabilities(self, heard: Heard, speaker: Speaker) -> np.ndarray:
+    def probabilities(self, heard: Heard, speaker: SpeakerStatistics) -> np.ndarray:
         """Each network's own probabilities of a clip, the mean over its windows: float64 (networks, classes)."""
         if self._facts.kind == "linear":
             return self._graph.run(self._pooled(heard, speaker))[:, 0].astype(np.float64)
         return np.concatenate([some.probabilities for some in self._judged(heard, speaker)], axis=1).astype(np.float64).mean(axis=1)
 
-    def attention(self, heard: Heard, speaker: Speaker) -> dict[str, np.ndarray]:
+    def attention(self, heard: Heard, speaker: SpeakerStatistics) -> dict[str, np.ndarray]:
         """Mean attention of all networks and windows over the frames of a clip, by side: float64 (frames,) with sum 1."""
         found = {side: np.zeros(self._frames(heard)) for side in self._facts.attention}
         if not found:
@@ -72,7 +72,7 @@ class Networks:
                     found[side][first : first + len(window)] += window
         return {side: weights / weights.sum() for side, weights in found.items()}
 
-    def _judged(self, heard: Heard, speaker: Speaker) -> Iterator[Judged]:
+    def _judged(self, heard: Heard, speaker: SpeakerStatistics) -> Iterator[Judged]:
         """The windows of a clip, ``BATCH`` at a time."""
         _, first, length = windows(np.array([self._frames(heard)]), self._facts.max_frames)
         for start in range(0, len(first), BATCH):
@@ -86,20 +86,20 @@ class Networks:
     def _frames(self, heard: Heard) -> int:
         return frame_count(len(heard.prepared.pcm), self._facts.features.frames)
 
-    def _pooled(self, heard: Heard, speaker: Speaker) -> dict[str, np.ndarray]:
+    def _pooled(self, heard: Heard, speaker: SpeakerStatistics) -> dict[str, np.ndarray]:
         """Pooled hidden states of a clip, float32 (1, columns)."""
         assert heard.pooled is not None
         vector = heard.pooled[None]
         return {POOLED: speaker[POOLED].apply(vector) if speaker and self._facts.features.normalise == "speaker" else vector}
 
-    def _cut(self, values: np.ndarray, view: str, first: np.ndarray, length: int, speaker: Speaker) -> np.ndarray:
+    def _cut(self, values: np.ndarray, view: str, first: np.ndarray, length: int, speaker: SpeakerStatistics) -> np.ndarray:
         """Windows of one view, float32 (windows, length, rows), normalised as far as the networks do not do it themselves."""
         cut = np.stack([values[start : start + length] for start in first]).astype(np.float32)
         if self._facts.features.normalise == "clip":
             return np.stack([statistics(window).apply(window) for window in cut])
         return speaker[view].apply(cut) if speaker and self._facts.features.normalise == "speaker" else cut
 
-    def _tokens(self, states: States, first: np.ndarray, length: int, speaker: Speaker) -> np.ndarray:
+    def _tokens(self, states: States, first: np.ndarray, length: int, speaker: SpeakerStatistics) -> np.ndarray:
         """Hidden states of windows of frames, float32 (windows, tokens, layers, width); the last is repeated where a window has fewer."""
         per_frame = self._facts.features.frames.hop_length * states.per_sample
         most = max(1, math.ceil((length - 1) * per_frame))

@@ -7,7 +7,7 @@ from typing import IO
 
 import numpy as np
 
-from ser.serving.networks import Speaker
+from ser.serving.networks import SpeakerStatistics
 from ser.serving.predict import Predictor
 from ser.signal import vad
 from ser.signal.clips import to_float
@@ -63,7 +63,7 @@ def picture(predictor: Predictor, stream: IO[bytes]) -> Json:
     }
 
 
-def attention(part: Part, frames: int, predictor: Predictor, speaker: Speaker) -> dict[str, np.ndarray]:
+def attention(part: Part, frames: int, predictor: Predictor, speaker: SpeakerStatistics) -> dict[str, np.ndarray]:
     """How much each frame of a part of a recording weighs for each side of the fusion, float64 (frames,).
 
     1 is the weight of each if all frames that were judged weighed the same; what voice activity detection left out has 0.
