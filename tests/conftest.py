@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -11,6 +13,9 @@ from tests.pipeline import Project
 settings.register_profile("same", deadline=None, derandomize=True)  # neither a busy machine nor a lucky draw decides whether tests pass
 settings.register_profile("anew", deadline=None, max_examples=1000)  # make test-slow: draws that nobody has seen yet
 settings.load_profile("same")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it puts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # and commands that tests start would never hear of Ctrl-C
 
 LONGEST = ("test_pipeline.py", "test_pretrained.py", "test_data_parallel.py", "test_emulated.py")
 """Files that take minutes each. Those that begin last would be waited for by one worker alone."""

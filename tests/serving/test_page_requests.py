@@ -96,8 +96,10 @@ def test_a_model_without_attention_shows_none(tmp_path):
 
 
 def shaped(value: Any, schema: dict[str, Any], components: dict[str, Any]) -> bool:
-    """Whether a value has exactly the fields that a schema names."""
+    """Whether a value has exactly the fields that a schema names, or any fields of the shape that it names for all."""
     schema = components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if "additionalProperties" in schema:
+        return isinstance(value, dict) and all(shaped(one, schema["additionalProperties"], components) for one in value.values())
     if isinstance(value, dict):
         return set(schema["required"] if "required" in schema else schema["properties"]) <= set(value) <= set(schema["properties"]) and all(
             shaped(one, schema["properties"][name], components) for name, one in value.items()
