@@ -37,7 +37,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
     needed(paths.clips / "clips.csv", f"preprocess@{name}")
     obtained = weights.obtain(settings, mirror=machine.mirror(params.runtime), cache=cache)
     log.info("encoder %s (%s), licence: %s", settings.name, obtained.edition, obtained.terms)
-    encoded = encode.build(paths.clips, paths.encoded, params.preprocess.sample_rate, settings, obtained, params.runtime, cache)
+    rate, copies = params.preprocess.sample_rate, params.features.copies
+    encoded = encode.build(paths.clips, paths.encoded, rate, settings, obtained, params.runtime, cache, copies)
     chosen = ", ".join(map(str, settings.layers))
     log.info(
         "%s: %d tokens of %d clips, hidden states %s, %d wide", name, len(encoded.states), len(encoded), chosen, encoded.states.shape[2]

@@ -1,4 +1,5 @@
-"""Encode a corpus: run a frozen encoder over every clip, by several workers, and resume an interrupted run.
+"""Encode a corpus: run a frozen encoder over every clip and its copies, by several workers, and resume an
+interrupted run.
 
 Clips are encoded one by one. Attention over a padded batch would need masks that Whisper does not have.
 Batches of clips of equal length were not measurably faster on one core (whisper-base to layer 3, 1 to 8 clips
@@ -23,10 +24,12 @@ from tqdm import tqdm
 from ser.encoders import frozen, store
 from ser.encoders.weights import Weights
 from ser.params.encoder import Encoder
+from ser.params.features import Copies
 from ser.params.runtime import Runtime
 from ser.runtime.disk import alone, hashes, written_whole
 from ser.runtime.workers import spread, start_early
-from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table, to_float
+from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table
+from ser.signal.heard import Heard
 
 CHUNK = 8
 """Clips per worker task: at least half a second of work, a few megabytes of states.
@@ -37,12 +40,9 @@ An interruption loses no more.
 
 @dataclass(frozen=True)
 class Chunk:
-    """Clips for one worker task: the start of each in the audio file, its length, and the encoder."""
+    """Clips or copies for one worker task, and the encoder."""
 
-    audio: Path
-    starts: np.ndarray
-    lengths: np.ndarray
-    sample_rate: int
+    heard: Heard
     folder: Path
     sha256: str
     layers: tuple[int, ...]
@@ -50,9 +50,16 @@ class Chunk:
 
 
 def build(
-    clips_folder: Path, folder: Path, sample_rate: int, settings: Encoder, weights: Weights, runtime: Runtime, cache: Path
+    clips_folder: Path,
+    folder: Path,
+    sample_rate: int,
+    settings: Encoder,
+    weights: Weights,
+    runtime: Runtime,
+    cache: Path,
+    copies: Copies | None = None,
 ) -> store.Encoded:
-    """Write the hidden states of every clip of a store (docs/data.md) and return them.
+    """Write the hidden states of every clip of a store (docs/data.md), and of its copies, and return them.
 
     Args:
         clips_folder: ``data/clips/<corpus>``.
@@ -62,6 +69,7 @@ def build(
         weights: the encoder's files; on a Dask cluster every worker must see them at the same path.
         runtime: section ``runtime``.
         cache: folder outside the repository; an interrupted run leaves its states in its folder ``encoding``.
+        copies: section ``features.copies``.
 
     Raises:
         SerError: if the encoder cannot be loaded or the store is damaged.
@@ -73,7 +81,8 @@ def build(
     table = read_table(clips_folder)
     starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
     check_store(clips_folder, starts, lengths)
-    audio, layers = clips_folder.resolve() / "audio.npy", tuple(settings.layers)
+    layers = tuple(settings.layers)
+    every = Heard.every(clips_folder, table, sample_rate, copies)
     facts = {
         "name": settings.name,
         "layers": settings.layers,
@@ -83,21 +92,19 @@ def build(
         "sha256": weights.sha256,
         "licence": weights.terms,
     }
-    work = cache / "encoding" / _fingerprint([facts, sample_rate, lengths.tolist(), hashes(audio)["sha256"]])
+    asked = None if copies is None else copies.model_dump()
+    work = cache / "encoding" / _fingerprint([facts, sample_rate, lengths.tolist(), hashes(every.audio)["sha256"], asked])
     work.mkdir(parents=True, exist_ok=True)
     with alone(work):
-        done = _finished(work, len(table), 2 * len(layers) * width)
+        done = _finished(work, len(every), 2 * len(layers) * width)
         tasks = (
-            Chunk(
-                audio, starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate,
-                weights.folder.resolve(), weights.sha256, layers, settings.silence_seconds,
-            )
-            for i in range(len(done), len(table), CHUNK)
-        )  # fmt: skip
+            Chunk(every.part(first, CHUNK), weights.folder.resolve(), weights.sha256, layers, settings.silence_seconds)
+            for first in range(len(done), len(every), CHUNK)
+        )
         counts = done.tolist()
         with (
             _growing(work, done, (len(layers), width)) as (writer, counted),
-            tqdm(desc="encode", total=len(table), unit="clip") as progress,
+            tqdm(desc="encode", total=len(every), unit="clip") as progress,
         ):
             progress.update(len(done))
             for tokens, states in spread(encode_chunk, tasks, runtime):
@@ -110,7 +117,7 @@ def build(
         with written_whole(folder) as partial:
             shutil.move(work / "states.npy", partial / "states.npy")
             np.save(partial / "offsets.npy", np.cumsum([0, *counts], dtype=np.int64))
-            store.write_facts(partial, facts)
+            store.write_facts(partial, facts, every.copies)
         shutil.rmtree(work)
     encoded = store.read(folder)
     assert encoded is not None
@@ -120,20 +127,17 @@ def build(
 def encode_chunk(chunk: Chunk) -> tuple[list[int], np.ndarray]:
     """Encode the clips of a chunk: tokens of each clip, and all states, float16 (tokens, layers, width)."""
     encoder = frozen.loaded(chunk.folder, chunk.sha256, chunk.layers)
-    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))
-    clips = [
-        frozen.hidden_states(encoder, to_float(audio[start : start + length]), chunk.sample_rate, chunk.silence_seconds)
-        for start, length in zip(chunk.starts, chunk.lengths, strict=True)
-    ]
+    clips = [frozen.hidden_states(encoder, signal, chunk.heard.sample_rate, chunk.silence_seconds) for signal in chunk.heard.signals()]
     return [len(clip) for clip in clips], np.concatenate(clips)
 
 
 def _fingerprint(settings: Any) -> str:
     """Name of an encoding: a hash of the encoder, the parameters, the clips, torch's version and the code of
-    this room.
+    this room and of the copies.
     """
     digest = hashlib.sha256(json.dumps([settings, torch.__version__], sort_keys=True).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    copies = [Path(__file__).parents[1] / "signal" / name for name in ("heard.py", "rooms.py", "spoiling.py")]
+    for path in [*sorted(Path(__file__).parent.glob("*.py")), *copies]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:20]
 

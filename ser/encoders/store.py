@@ -41,17 +41,25 @@ class Encoded:
 
     Attributes:
         states: float16 (tokens, chosen layers, width).
-        offsets: int64 (clips + 1): clip i owns tokens ``offsets[i]:offsets[i + 1]``, in the row order of
-            ``clips.csv``.
+        offsets: int64 (rows + 1): row i owns tokens ``offsets[i]:offsets[i + 1]``. Rows are the clips in the
+            order of ``clips.csv``, then all of them again for each copy.
         facts: name, layers, width, tokens per second, silence, sha256 of the weights, licence.
+        copies: copies of each clip.
     """
 
     states: np.ndarray
     offsets: np.ndarray
     facts: Mapping[str, Any]
+    copies: int = 0
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        """Number of clips; copies do not count."""
+        return (len(self.offsets) - 1) // (1 + self.copies)
+
+    def without_copies(self) -> Encoded:
+        """The clips alone."""
+        offsets = self.offsets[: len(self) + 1]
+        return Encoded(self.states[: int(offsets[-1])], offsets, self.facts)
 
     @property
     def about(self) -> EncoderFacts:
@@ -59,7 +67,7 @@ class Encoded:
         return EncoderFacts.model_validate(dict(self.facts))
 
     def clip(self, row: int) -> np.ndarray:
-        """Hidden states of clip number ``row``, float16 (tokens, chosen layers, width)."""
+        """Hidden states of a row, float16 (tokens, chosen layers, width)."""
         return self.states[int(self.offsets[row]) : int(self.offsets[row + 1])]
 
 
@@ -71,17 +79,21 @@ def read(folder: str | Path) -> Encoded | None:
     """
     folder = Path(folder)
     corpus = folder.name
-    facts = read_json(folder / FACTS, "encode", corpus, ["encoder"])["encoder"]
+    content = read_json(folder / FACTS, "encode", corpus, ["encoder"])
+    facts = content["encoder"]
     if facts is None:
         return None
     with written_by("encode", corpus, folder / FACTS):
         row = len(facts["layers"]), int(facts["width"])
+        copies = int(content.get("copies", 0))
     states = read_array(folder / "states.npy", "encode", corpus, np.float16, row)
     offsets = read_offsets(folder / "offsets.npy", "encode", corpus)
     if len(states) != offsets[-1]:
         reason = f"it holds {len(states)} tokens, offsets.npy counts {offsets[-1]}"
         raise DamagedError(folder / "states.npy", "encode", corpus, reason)
-    return Encoded(states, offsets, facts)
+    if copies < 0 or (len(offsets) - 1) % (1 + copies):
+        raise DamagedError(folder / "offsets.npy", "encode", corpus, f"{len(offsets) - 1} rows are not clips and {copies} copies of each")
+    return Encoded(states, offsets, facts, copies)
 
 
 def about(folder: str | Path | None) -> EncoderFacts | None:
@@ -98,9 +110,11 @@ def about(folder: str | Path | None) -> EncoderFacts | None:
     return encoded.about
 
 
-def write_facts(folder: Path, facts: Mapping[str, Any] | None) -> None:
+def write_facts(folder: Path, facts: Mapping[str, Any] | None, copies: int = 0) -> None:
     """Write the description of the states in a folder; None: nothing was encoded."""
     content: dict[str, Any] = {"encoder": facts}
+    if copies:
+        content["copies"] = copies
     if facts is None:
         content["note"] = "features.encoder is null: nothing is encoded and nothing was downloaded"
     (folder / FACTS).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

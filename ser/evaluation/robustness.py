@@ -1,4 +1,4 @@
-"""How much the score drops on degraded recordings: noise, level, telephone, lossy coding.
+"""How much the score drops on degraded recordings: noise, babble, level, room, telephone, lossy coding.
 
 The clips are perturbed as they are stored (after VAD), go through the same features (openSMILE's functionals and the frozen encoder too,
 where the model reads them) and networks, and are scored beside the same clips untouched. The networks come as a callable, so that nothing
@@ -7,18 +7,15 @@ here knows torch.
 
 from __future__ import annotations
 
-import io
+import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.signal
-import soundfile
-import soxr
 from tqdm import tqdm
 
 from ser.encoders.frozen import Chosen
@@ -30,14 +27,24 @@ from ser.params.runtime import Runtime
 from ser.runtime.workers import spread
 from ser.signal.clips import read_table, to_float, to_int16
 from ser.signal.noise import with_noise
+from ser.signal.rooms import box, reverberant
+from ser.signal.spoiling import coded, mixed, telephone
 from ser.views.extraction import clip_features
 from ser.views.features import Views, pack
 
 CHUNK = 32
 """Clips of a task; small enough to share out a few hundred among many cores."""
-TELEPHONE_RATE = 8000
 TELEPHONE_BAND = (300.0, 3400.0)
 """Hz; the band of a voice channel (ITU-T G.712)."""
+TELEPHONE_ORDER = 4
+"""Of the Butterworth filter."""
+ROOM = (4.0, 3.0, 2.5), (1.0, 1.0, 1.5), (3.0, 2.0, 1.2)
+"""Size of the small room, place of the voice and of the microphone in it, in m."""
+REFLECTION = 0.8
+"""Of its walls, as a share of the pressure: a reverberation time of 0.26 s."""
+ROOM_SECONDS = 0.4
+VOICES = 4
+"""Other clips that talk at once in the babble."""
 MP3_LEVEL = 0.9
 """libsndfile's compression level (0 best, 1 smallest); variable rate, about 20 kbit/s for speech at 16 kHz."""
 
@@ -49,7 +56,9 @@ PredictFolds = Callable[[Views, pd.DataFrame, pd.DataFrame], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Condition:
-    """One way to spoil a recording: ``clean``, ``noise`` (value: SNR in dB), ``gain`` (dB), ``telephone`` or ``mp3``."""
+    """One way to spoil a recording: ``clean``, ``noise`` and ``babble`` (value: SNR in dB), ``gain`` (dB), ``room``, ``telephone``,
+    ``mp3``.
+    """
 
     kind: str
     value: float | None = None
@@ -57,8 +66,8 @@ class Condition:
     @property
     def name(self) -> str:
         """For people and tables."""
-        if self.kind == "noise":
-            return f"noise {self.value:g} dB SNR"
+        if self.kind in ("noise", "babble"):
+            return f"{self.kind} {self.value:g} dB SNR"
         if self.kind == "gain":
             return f"gain {self.value:+g} dB"
         return self.kind
@@ -69,13 +78,17 @@ def conditions(settings: Robustness) -> list[Condition]:
     return [
         Condition("clean"),
         *(Condition("noise", snr) for snr in sorted(set(settings.snr_db), reverse=True)),
+        *(Condition("babble", snr) for snr in sorted(set(settings.babble_snr_db), reverse=True)),
         *(Condition("gain", gain) for gain in sorted(set(settings.gain_db))),
+        *([Condition("room")] if settings.room else []),
         *([Condition("telephone")] if settings.telephone else []),
         *([Condition("mp3")] if settings.mp3 else []),
     ]
 
 
-def perturb(signal: np.ndarray, condition: Condition, sample_rate: int, key: tuple[int, ...]) -> np.ndarray:
+def perturb(
+    signal: np.ndarray, condition: Condition, sample_rate: int, key: tuple[int, ...], others: Sequence[np.ndarray] = ()
+) -> np.ndarray:
     """The signal under the condition, as it would be stored: int16 steps, saturated at full scale.
 
     Args:
@@ -83,6 +96,7 @@ def perturb(signal: np.ndarray, condition: Condition, sample_rate: int, key: tup
         condition: what to do.
         sample_rate: in Hz.
         key: of the random generator (seed, clip).
+        others: signals of other clips, of which babble is made.
 
     Returns:
         float32 in [−1, 1), shape (samples,).
@@ -99,12 +113,33 @@ def perturb(signal: np.ndarray, condition: Condition, sample_rate: int, key: tup
     if condition.kind == "gain":
         spoilt = signal * 10 ** (_value(condition) / 20)
     elif condition.kind == "telephone":
-        spoilt = _telephone(signal, sample_rate)
+        spoilt = telephone(signal, sample_rate, *TELEPHONE_BAND, TELEPHONE_ORDER)
     elif condition.kind == "mp3":
-        spoilt = _mp3(signal, sample_rate)
+        spoilt = coded(signal, sample_rate, "MP3", "MPEG_LAYER_III", MP3_LEVEL, "VARIABLE")
+    elif condition.kind == "room":
+        spoilt = reverberant(signal, small_room(sample_rate))
+    elif condition.kind == "babble":
+        spoilt = mixed(signal.astype(np.float64), babble(len(signal), others, key), _value(condition))
     else:
-        raise ValueError(f"condition.kind must be clean, noise, gain, telephone or mp3, is {condition.kind!r}")
+        raise ValueError(f"condition.kind must be clean, noise, babble, gain, room, telephone or mp3, is {condition.kind!r}")
     return to_float(to_int16(spoilt))
+
+
+@functools.cache
+def small_room(sample_rate: int) -> np.ndarray:
+    """Impulse response of the study's room; another model of rooms than the one that ``features.copies`` is made with."""
+    return box(*ROOM, REFLECTION, ROOM_SECONDS, sample_rate)
+
+
+def babble(samples: int, others: Sequence[np.ndarray], key: tuple[int, ...]) -> np.ndarray:
+    """Several other clips at once, each equally strong and repeated from a place of its own; silence without other clips."""
+    random = np.random.default_rng((*key, 8))
+    total = np.zeros(samples)
+    for number in random.permutation(len(others))[:VOICES].tolist():
+        voice = np.roll(others[number].astype(np.float64), int(random.integers(len(others[number]))))
+        power = float(np.mean(np.square(voice)))
+        total += np.resize(voice, samples) / np.sqrt(power) if power > 0 else 0.0
+    return total
 
 
 def chosen_clips(test: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -208,14 +243,16 @@ class Chunk:
 
 
 def extract_chunk(chunk: Chunk) -> list[dict[str, np.ndarray]]:
-    """The features of each spoilt clip, in order; noise is keyed by seed and clip and is the same at every level."""
+    """The features of each spoilt clip, in order; noise is keyed by seed and clip and is the same at every level.
+
+    Babble is made of the other clips of the chunk.
+    """
     audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain view: slices of a memmap are slow
-    spoilt = (
-        perturb(to_float(audio[start : start + length]), chunk.condition, chunk.sample_rate, (chunk.seed, int(start)))
-        for start, length in zip(chunk.starts, chunk.lengths, strict=True)
-    )
+    clips = [to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True)]
     found = []
-    for signal in spoilt:
+    for number, start in enumerate(chunk.starts.tolist()):
+        others = clips[:number] + clips[number + 1 :]
+        signal = perturb(clips[number], chunk.condition, chunk.sample_rate, (chunk.seed, start), others)
         clip = clip_features(signal, chunk.sample_rate, chunk.features)
         if chunk.encoder is not None:
             clip["encoder"] = chunk.encoder.states(signal, chunk.sample_rate)
@@ -260,26 +297,3 @@ def _value(condition: Condition) -> float:
     if condition.value is None:
         raise ValueError(f"condition.value is missing: {condition.kind} needs a level in dB")
     return condition.value
-
-
-def _telephone(signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """300–3400 Hz at 8 kHz and back; length is kept."""
-    narrow = soxr.resample(signal.astype(np.float32), sample_rate, TELEPHONE_RATE, quality="HQ")
-    band = scipy.signal.butter(4, TELEPHONE_BAND, btype="bandpass", fs=TELEPHONE_RATE, output="sos")
-    back = soxr.resample(scipy.signal.sosfilt(band, narrow).astype(np.float32), TELEPHONE_RATE, sample_rate, quality="HQ")
-    return _of_length(back, len(signal))
-
-
-def _mp3(signal: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Encoded and decoded again through libsndfile; length is kept."""
-    coded = io.BytesIO()
-    soundfile.write(
-        coded, signal, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=MP3_LEVEL, bitrate_mode="VARIABLE"
-    )
-    coded.seek(0)
-    decoded, _ = soundfile.read(coded, dtype="float32")
-    return _of_length(decoded, len(signal))
-
-
-def _of_length(signal: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(signal[:length], (0, max(0, length - len(signal))))

@@ -93,6 +93,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def copies_can_be_heard(self) -> Params:
+        augment = self.train.augment
+        if self.features.copies is None:
+            return self
+        if self.features.normalise == "speaker":
+            raise ValueError("features.copies: a speaker's scale is that of clean clips; set features.normalise to corpus or clip")
+        if self.model.kind == "network" and augment.noise_snr_db is not None and augment.noise_domain == "waveform":
+            raise ValueError("features.copies: noise on recordings would replace the copies; set train.augment.noise_snr_db to null")
+        return self
+
+    @model_validator(mode="after")
     def regressions_are_refitted(self) -> Params:
         if self.export.model == "refit" and self.model.kind != "linear":
             raise ValueError(

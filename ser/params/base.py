@@ -15,6 +15,9 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Decibels = Annotated[float, Field(ge=-100, le=100)]
 """A ratio of powers or levels in dB. Beyond ±100 dB float32 and int16 hold nothing of the smaller one."""
 
+Range = Annotated[list[Decibels], Field(min_length=2, max_length=2)]
+"""[low, high], in dB."""
+
 _ROOT = Path(__file__).resolve().parents[2]
 
 

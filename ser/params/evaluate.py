@@ -34,8 +34,12 @@ class Robustness(Section):
 
     snr_db: list[Decibels] = Field(max_length=20)
     """Signal-to-noise ratios, in dB, of white noise added to the test clips."""
+    babble_snr_db: list[Decibels] = Field([10.0], max_length=20)
+    """Signal-to-noise ratios, in dB, of babble: four other clips of the corpus at once."""
     gain_db: list[Decibels] = Field(max_length=20)
     """Gains applied to the test clips, in dB; values are clipped at full scale."""
+    room: bool = True
+    """In a small room, 4 × 3 × 2.5 m, with a reverberation time of 0.26 s (image method)."""
     telephone: bool
     """Band-limited to 300–3400 Hz, resampled to 8 kHz and back."""
     mp3: bool

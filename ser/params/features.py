@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ser.params.base import Section
+from ser.params.base import Range, Section, Seed
 from ser.params.encoder import Encoder
 
 FunctionalSet = Literal["egemaps", "compare"]
@@ -73,6 +73,26 @@ class Mfcc(ViewSection):
         return self.n_mels == features.log_mel.n_mels and not features.deltas
 
 
+class Copies(Section):
+    """Spoilt copies of every clip (``ser/signal/spoiling.py``). Only those of training clips are used, and only in training."""
+
+    count: int = Field(ge=1, le=20)
+    """Copies of each clip; they take as much time and disk again as the clips themselves, each."""
+    room_share: float = Field(ge=0, le=1)
+    """Share of the copies that are in a small room."""
+    noise_share: float = Field(ge=0, le=1)
+    """Share of the copies with a background."""
+    babble_share: float = Field(ge=0, le=1)
+    """Share of the backgrounds that are voices, made of the clip itself; the others are noise between white and brown."""
+    snr_db: Range
+    """The background's signal-to-noise ratio is drawn from [low, high] dB."""
+    line_share: float = Field(ge=0, le=1)
+    """Share of the copies that went through a telephone's band, MP3 or Opus."""
+    gain_db: float = Field(ge=0, le=40)
+    """Level changed by up to ± this many dB."""
+    seed: Seed
+
+
 class Features(Section):
     backend: Literal["native", "librosa"]
     """native: numpy + scipy.fft; librosa: slow reference implementation with the same results."""
@@ -86,6 +106,8 @@ class Features(Section):
     them. egemaps: eGeMAPSv02, 88 for each clip. compare: ComParE_2016, 6,373. null: none."""
     encoder: Encoder | None = None
     """A frozen pretrained speech encoder, read by the stage encode. null: none, and nothing is downloaded."""
+    copies: Copies | None = None
+    """Spoilt copies, so that a model hears more than clean recordings. null: none."""
     normalise: Literal["corpus", "speaker", "clip"]
     """Read by train and evaluate, not by features. corpus: statistics of the training clips. speaker: each speaker by the
     speaker's own unlabelled clips (a protocol of its own). clip: each clip by itself."""

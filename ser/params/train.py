@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ser.params.base import Decibels, Section, Seed
-
-Range = Annotated[list[Decibels], Field(min_length=2, max_length=2)]
+from ser.params.base import Range, Section, Seed
 
 
 class Augment(Section):
@@ -41,6 +39,9 @@ class Augment(Section):
     """SpecAugment: number of masked time spans."""
     time_width: float = Field(ge=0, le=0.5)
     """SpecAugment: maximum width of a masked time span, as a share of the clip."""
+    copies_share: float = Field(0.7, ge=0, le=1)
+    """Share of the clips that an epoch of a network hears as one of their copies (``features.copies``). The regression and the SVM have no
+    epochs, and hear all of them."""
     mixup_alpha: float = Field(ge=0, le=10)
     """Beta(α, α) of mixup; 0: none."""
 

@@ -24,19 +24,23 @@ from ser.views.normalise import SMALLEST_SCALE, Statistics, statistics
 class Corpus:
     """All frames of a corpus on one device, with what is known of each clip.
 
+    Rows are the clips and then, for training, all of them again for each spoilt copy (``features.copies``): with n clips, row k·n + i is
+    copy k of clip i.
+
     Attributes:
-        views: of each view by its name (frames, columns) float16, all clips back to back.
-        start: (clips,) first frame of each clip.
-        length: (clips,) number of frames of each clip.
-        target: (clips,) class numbers.
-        group: (clips,) number of the clip's speaker; with ``normalise=speaker`` the row of ``group_statistics``.
+        views: of each view by its name (frames, columns) float16, all rows back to back.
+        start: (rows,) first frame of each row.
+        length: (rows,) number of frames of each row.
+        target: (rows,) class numbers.
+        group: (rows,) number of the clip's speaker; with ``normalise=speaker`` the row of ``group_statistics``.
         group_statistics: for each view mean and scale of shape (groups, columns), only with ``normalise=speaker``.
         silence: for each view (columns,) a frame of silence.
         per_db: for each view (columns,) what is added when a clip becomes 1 dB louder.
         from_log_mel: (bands, columns) for each view that can be computed from log-mel.
         normalise: corpus, speaker or clip.
-        functionals: (clips, n) float32 of openSMILE, with ``normalise=speaker`` standardised already; None where there are none.
+        functionals: (rows, n) float32 of openSMILE, with ``normalise=speaker`` standardised already; None where there are none.
         hidden: states of a frozen encoder, where the model reads them.
+        copies: copies of each clip.
     """
 
     views: dict[str, Tensor]
@@ -51,6 +55,12 @@ class Corpus:
     normalise: str
     functionals: Tensor | None = None
     hidden: Hidden | None = None
+    copies: int = 0
+
+    @property
+    def clips(self) -> int:
+        """Number of clips, without copies."""
+        return len(self.start) // (1 + self.copies)
 
     @property
     def device(self) -> torch.device:
@@ -84,7 +94,9 @@ def load(
         raise SerError(f"{where} holds {len(views)} clips, clips.csv {len(table)}: run the features stage again")
     if params.functionals is not None and views.functionals is None:
         raise SerError(f"{where} holds no functionals.npy: run the features stage again")
+    times = 1 + views.copies
     speakers, group = np.unique(table["speaker"].to_numpy(str), return_inverse=True)
+    group = np.tile(group, times)
     numbers = {name: number for number, name in enumerate(classes)}
     each_speaker: dict[str, tuple[Tensor, Tensor]] = {}
     if params.normalise == "speaker":
@@ -95,7 +107,7 @@ def load(
         views=_on(device, {name: np.array(frames) for name, frames in views.frames.items()}),
         start=torch.from_numpy(views.offsets[:-1].copy()).to(device),
         length=torch.from_numpy(np.diff(views.offsets)).to(device),
-        target=torch.tensor([numbers[emotion] for emotion in table["emotion"]], device=device),
+        target=torch.tensor([numbers[emotion] for emotion in table["emotion"]] * times, device=device),
         group=torch.from_numpy(group).to(device),
         group_statistics=each_speaker,
         silence=_on(device, features.silence(params)),
@@ -104,7 +116,26 @@ def load(
         normalise=params.normalise,
         functionals=None if views.functionals is None else states.by_speaker(views.functionals, group, params.normalise).to(device),
         hidden=hidden,
+        copies=views.copies,
     )
+
+
+def with_copies(rows: np.ndarray, clips: int, copies: int) -> np.ndarray:
+    """Clips and their copies: row numbers (n,) → (n · (1 + copies),), all clips first.
+
+    >>> with_copies(np.array([0, 2]), clips=3, copies=2)
+    array([0, 2, 3, 5, 6, 8])
+    """
+    return (rows + clips * np.arange(1 + copies)[:, None]).ravel()
+
+
+def one_of_each(rows: np.ndarray, clips: int, copies: int, share: float, key: tuple[int, ...]) -> np.ndarray:
+    """For an epoch: each clip as it is, or, with probability ``share``, one of its copies, drawn by ``key``; row numbers (n,)."""
+    if not copies:
+        return rows
+    random = np.random.default_rng((*key, 6))
+    chosen = np.where(random.random(clips) < share, random.integers(1, 1 + copies, clips), 0)
+    return rows + clips * chosen[rows]
 
 
 def _on(device: torch.device, arrays: dict[str, np.ndarray]) -> dict[str, Tensor]:

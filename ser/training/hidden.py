@@ -22,10 +22,10 @@ class Hidden:
 
     Attributes:
         rate: tokens per frame of the views.
-        start: (clips,) first token of each clip in ``states``.
-        length: (clips,) own tokens of each clip.
+        start: (rows,) first token of each row in ``states``; rows are clips, then copies of all clips.
+        length: (rows,) own tokens of each row.
         states: float16 (tokens, layers, width), for the branch ``encoder``; else None.
-        pooled: float32 (clips, layers · 2 · width), for ``model.kind: linear``, with ``normalise=speaker`` standardised already; else None.
+        pooled: float32 (rows, layers · 2 · width), for ``model.kind: linear``, with ``normalise=speaker`` standardised already; or None.
         group_statistics: mean and scale of each speaker's own tokens, (groups, layers, width), with ``normalise=speaker``; else None.
     """
 
@@ -50,7 +50,7 @@ def load(
     """Read what the model needs from the output of the encode stage, clip by clip to save memory.
 
     Args:
-        encoded: hidden states of the corpus.
+        encoded: hidden states of the corpus, and of the copies where training hears them.
         samples: (clips,) length of each clip.
         speakers: (clips,) text.
         sample_rate: of the clips, in Hz.
@@ -65,9 +65,10 @@ def load(
     if len(encoded) != len(samples):
         raise SerError(f"hidden states of {len(encoded)} clips, clips.csv {len(samples)}: run the encode stage again")
     per_second = float(encoded.facts["tokens_per_second"])
-    length = own_tokens(np.diff(encoded.offsets), samples, sample_rate, per_second)
+    times = 1 + encoded.copies
+    length = own_tokens(np.diff(encoded.offsets), np.tile(samples, times), sample_rate, per_second)
     start = np.concatenate([[0], np.cumsum(length)[:-1]])
-    group = np.unique(speakers, return_inverse=True)[1]
+    group = np.tile(np.unique(speakers, return_inverse=True)[1], times)
     rate = TokenRate.of(hop_length, per_second, sample_rate)
     found = Hidden(rate, torch.from_numpy(start).to(device), torch.from_numpy(length).to(device))
     if reads == "pooled":

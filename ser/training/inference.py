@@ -144,7 +144,12 @@ def load_network(folder: str | Path, trained: Trained, fold: int, seed: int, dev
 
 
 def load_corpus(
-    trained: Trained, source: Views | str | Path, encoded: str | Path | None, table: pd.DataFrame, device: torch.device
+    trained: Trained,
+    source: Views | str | Path,
+    encoded: str | Path | None,
+    table: pd.DataFrame,
+    device: torch.device,
+    copies: bool = False,
 ) -> batches.Corpus:
     """All that a model reads of a corpus, on the device.
 
@@ -154,21 +159,26 @@ def load_corpus(
         encoded: with a folder as ``source``, the one that ``encode`` wrote; opened only where the model reads hidden states.
         table: ``clips.csv``.
         device: torch device.
+        copies: whether the spoilt copies are read too; only training hears them.
 
     Raises:
         SerError: if features, hidden states and clips do not belong together, or the hidden states are of another encoder than the
             model's.
     """
     reads = trained.model.reads_encoder
+    views = source if isinstance(source, Views) else read(source, trained.features, encoded if reads is not None else None)
+    if not copies:
+        views = views.without_copies()
     if reads is None:
-        return batches.load(source, table, trained.classes, trained.features, device)
-    views = source if isinstance(source, Views) else read(source, trained.features, encoded)
+        return batches.load(views, table, trained.classes, trained.features, device)
     if views.encoded is None:
         raise SerError("the model reads hidden states and none are given: run the encode stage")
     if views.encoded.about != trained.encoder:
         raise SerError(
             f"the hidden states are of {views.encoded.about}, the model was made for {trained.encoder}: run encode and train again"
         )
+    if views.encoded.copies != views.copies:
+        raise SerError(f"hidden states of {views.encoded.copies} copies of each clip, features of {views.copies}: run encode and features")
     states = hidden.load(
         views.encoded, table["samples"].to_numpy(), table["speaker"].to_numpy(str), trained.preprocess.sample_rate,
         trained.features.frames.hop_length, trained.features.normalise, reads, device,

@@ -221,7 +221,7 @@ def _train_one(job: Job, runtime: Runtime, say: Callable[[str], None]) -> list[d
     place = device.set_up(runtime, deterministic=not params.fast)
     table = read_table(job.clips)
     split = assignment.read(job.assignment, table["clip"])
-    corpus = inference.load_corpus(job.trained, job.features, job.encoded, table, place)
+    corpus = inference.load_corpus(job.trained, job.features, job.encoded, table, place, copies=True)
     row_of = pd.Series(range(len(table)), index=table["clip"])
     part = split[split["fold"] == job.fold]
     train, valid = (row_of[part.loc[part["part"] == kind, "clip"].sort_values()].to_numpy() for kind in ("train", "valid"))

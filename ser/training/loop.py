@@ -114,9 +114,10 @@ def warm_start(state: State, corpus: batches.Corpus, fold: Fold, trained: Traine
     is the regression alone. With ``keep: best`` it is the first candidate.
     """
     assert trained.encoder is not None
-    rows = np.concatenate([fold.train, fold.valid])
+    heard = batches.with_copies(fold.train, corpus.clips, corpus.copies)
+    rows = np.concatenate([heard, fold.valid])
     known = _pooled_states(state.network, corpus, rows)
-    parts = np.arange(len(fold.train)), np.arange(len(fold.train), len(rows))
+    parts = np.arange(len(heard)), np.arange(len(heard), len(rows))
     target = corpus.target.cpu().numpy()[rows]
     found = linear.fit(known, target, *parts, trained.encoder.layers, len(trained.classes), trained.model.linear)
     state.network.set_linear(found.machine.to(corpus.device))
@@ -152,7 +153,8 @@ def run_epoch(state: State, corpus: batches.Corpus, fold: Fold, trained: Trained
     draws = draw(params.augment, len(target), fold.seed, epoch, corpus.device)
     if recordings is not None:
         corpus = with_noisy_recordings(corpus, recordings, fold.train, draws, params.augment, (fold.seed, epoch))
-    cut = batches.epoch_batches(fold.train, params.batch_size, target if params.sampling == "balanced" else None, (fold.seed, epoch))
+    heard = batches.one_of_each(fold.train, corpus.clips, corpus.copies, params.augment.copies_share, (fold.seed, epoch))
+    cut = batches.epoch_batches(heard, params.batch_size, target if params.sampling == "balanced" else None, (fold.seed, epoch))
     network.train()
     torch.manual_seed(_key(fold.seed, epoch) + data_parallel.rank())  # dropout
     total = 0.0

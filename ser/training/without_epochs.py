@@ -32,7 +32,7 @@ class Fold:
 
 def train_svm(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Callable[[str], None]) -> tuple[dict[str, Tensor], list[dict]]:
     """The baseline in place of a network; takes and returns what ``train_fold`` does, with one row of history."""
-    rows = torch.tensor(fold.train, device=corpus.device)
+    rows = torch.tensor(batches.with_copies(fold.train, corpus.clips, corpus.copies), device=corpus.device)
     known = _clip_statistics(corpus, rows) if corpus.functionals is None else corpus.functionals[rows]
     machine = fit(known.cpu().double().numpy(), corpus.target[rows].cpu().numpy(), len(trained.classes)).to(corpus.device)
     train_loss, _ = score(machine, corpus, fold.train, trained)
@@ -48,7 +48,8 @@ def train_linear(corpus: batches.Corpus, fold: Fold, trained: Trained, say: Call
     assert corpus.hidden is not None
     assert corpus.hidden.pooled is not None
     known, target = corpus.hidden.pooled.cpu().numpy(), corpus.target.cpu().numpy()
-    found = linear.fit(known, target, fold.train, fold.valid, trained.encoder.layers, len(trained.classes), trained.model.linear)
+    heard = batches.with_copies(fold.train, corpus.clips, corpus.copies)
+    found = linear.fit(known, target, heard, fold.valid, trained.encoder.layers, len(trained.classes), trained.model.linear)
     machine = found.machine.to(corpus.device)
     train_loss, _ = score(machine, corpus, fold.train, trained)
     valid_loss, valid_ua = score(machine, corpus, fold.valid, trained)

@@ -1,4 +1,5 @@
-"""Compute and store the features of a corpus: views and openSMILE's functionals of every clip, in parallel.
+"""Compute and store the features of a corpus: views and openSMILE's functionals of every clip and its copies,
+in parallel.
 
 This module is separate from ``ser/views/features.py``, so that training does not depend on how the work is
 distributed.
@@ -17,7 +18,8 @@ from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.disk import written_whole
 from ser.runtime.workers import spread, start_early
-from ser.signal.clips import check_store, growing_array, read_table, to_float
+from ser.signal.clips import check_store, growing_array, read_table
+from ser.signal.heard import Heard
 from ser.views.features import extract, frames_of, widths
 from ser.views.functionals import SETS, functionals, load
 
@@ -27,17 +29,15 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Chunk:
-    """Clips that one worker task reads: the start of each in the audio file, and its length."""
+    """Clips or copies of one worker task, and what is computed of them."""
 
-    audio: Path
-    starts: np.ndarray
-    lengths: np.ndarray
-    sample_rate: int
+    heard: Heard
     features: Features
 
 
 def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features, runtime: Runtime) -> int:
-    """Write the features of every clip of a store (docs/data.md) and return the number of frames.
+    """Write the features of every clip of a store (docs/data.md), and of its copies, and return the number of
+    frames, without those of the copies.
 
     Args:
         clips_folder: ``data/clips/<corpus>``.
@@ -52,10 +52,8 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
     table = read_table(clips_folder)
     starts, lengths = table["offset"].to_numpy(), table["samples"].to_numpy()
     check_store(clips_folder, starts, lengths)
-    tasks = (
-        Chunk(clips_folder.resolve() / "audio.npy", starts[i : i + CHUNK], lengths[i : i + CHUNK], sample_rate, features)
-        for i in range(0, len(table), CHUNK)
-    )
+    every = Heard.every(clips_folder, table, sample_rate, features.copies)
+    tasks = (Chunk(every.part(first, CHUNK), features) for first in range(0, len(every), CHUNK))
     frames: list[int] = []
     with written_whole(folder) as partial, contextlib.ExitStack() as files:
         writers = {
@@ -65,7 +63,7 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
         if features.functionals is not None:
             count = SETS[features.functionals][1]
             writers["functionals"] = files.enter_context(growing_array(partial / "functionals.npy", np.float32, (count,)))
-        progress = files.enter_context(tqdm(desc="features", total=len(table), unit="clip"))
+        progress = files.enter_context(tqdm(desc="features", total=len(every), unit="clip"))
         for counts, values in spread(extract_chunk, tasks, runtime):
             for name, writer in writers.items():
                 writer.append(values[name])
@@ -73,7 +71,7 @@ def build(clips_folder: Path, folder: Path, sample_rate: int, features: Features
             progress.update(len(counts))
         offsets = np.cumsum([0, *frames], dtype=np.int64)
         np.save(partial / "offsets.npy", offsets)
-    return int(offsets[-1])
+    return int(offsets[len(table)])
 
 
 def extract_chunk(chunk: Chunk) -> tuple[list[int], dict[str, np.ndarray]]:
@@ -83,9 +81,7 @@ def extract_chunk(chunk: Chunk) -> tuple[list[int], dict[str, np.ndarray]]:
         The number of frames of each clip; and all features by name, back to back: a view (all frames,
         columns), functionals (clips, n).
     """
-    audio = np.asarray(np.load(chunk.audio, mmap_mode="r", allow_pickle=False))  # a plain array: slices of a memmap are slow
-    signals = (to_float(audio[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True))
-    clips = [clip_features(signal, chunk.sample_rate, chunk.features) for signal in signals]
+    clips = [clip_features(signal, chunk.heard.sample_rate, chunk.features) for signal in chunk.heard.signals()]
     return [frames_of(clip) for clip in clips], {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
 
 

@@ -34,22 +34,32 @@ class Views:
 
     Attributes:
         frames: of each view by its name, float16 (frames, columns).
-        offsets: int64 (clips + 1): clip i owns frames ``offsets[i]:offsets[i + 1]``, in the row order of
-            ``clips.csv``.
-        functionals: float32 (clips, n) of openSMILE, where ``features.functionals`` asks for them.
-        encoded: hidden states of the same clips, where a model reads them.
+        offsets: int64 (rows + 1): row i owns frames ``offsets[i]:offsets[i + 1]``. Rows are the clips in the
+            order of ``clips.csv``, then all of them again for each copy.
+        functionals: float32 (rows, n) of openSMILE, where ``features.functionals`` asks for them.
+        encoded: hidden states of the same rows, where a model reads them.
+        copies: copies of each clip (``features.copies``).
     """
 
     frames: dict[str, np.ndarray]
     offsets: np.ndarray
     functionals: np.ndarray | None = None
     encoded: Encoded | None = None
+    copies: int = 0
 
     def __len__(self) -> int:
-        return len(self.offsets) - 1
+        """Number of clips; copies do not count."""
+        return (len(self.offsets) - 1) // (1 + self.copies)
+
+    def without_copies(self) -> Views:
+        """The clips alone."""
+        offsets = self.offsets[: len(self) + 1]
+        frames = {name: values[: int(offsets[-1])] for name, values in self.frames.items()}
+        functionals = None if self.functionals is None else self.functionals[: len(self)]
+        return Views(frames, offsets, functionals, None if self.encoded is None else self.encoded.without_copies())
 
     def clip(self, row: int) -> dict[str, np.ndarray]:
-        """The views of clip number ``row``, (frames, columns) each."""
+        """The views of a row, (frames, columns) each."""
         own = slice(int(self.offsets[row]), int(self.offsets[row + 1]))
         return {name: frames[own] for name, frames in self.frames.items()}
 
@@ -69,6 +79,9 @@ def read(folder: str | Path, features: Features, encoded: str | Path | None = No
     folder = Path(folder)
     corpus = folder.name
     offsets = read_offsets(folder / "offsets.npy", "features", corpus)
+    copies = features.copies.count if features.copies is not None else 0
+    if (len(offsets) - 1) % (1 + copies):
+        raise DamagedError(folder / "offsets.npy", "features", corpus, f"{len(offsets) - 1} rows are not clips and {copies} copies of each")
     frames = {
         name: read_array(folder / f"{name}.npy", "features", corpus, np.float16, (width,)) for name, width in widths(features).items()
     }
@@ -80,14 +93,14 @@ def read(folder: str | Path, features: Features, encoded: str | Path | None = No
     if (folder / "functionals.npy").exists():
         functionals = read_array(folder / "functionals.npy", "features", corpus, np.float32, (None,))
         if len(functionals) != len(offsets) - 1:
-            reason = f"it holds {len(functionals)} clips, offsets.npy counts {len(offsets) - 1}"
+            reason = f"it holds {len(functionals)} rows, offsets.npy counts {len(offsets) - 1}"
             raise DamagedError(folder / "functionals.npy", "features", corpus, reason)
     hidden = None
     if encoded is not None:
         hidden = store.read(encoded)
         if hidden is None:
             raise SerError(f"{encoded} holds no hidden states (features.encoder was null): run encode again")
-    return Views(frames, offsets, functionals, hidden)
+    return Views(frames, offsets, functionals, hidden, copies)
 
 
 def pack(clips: Iterable[dict[str, np.ndarray]], encoder: EncoderFacts | None = None) -> Views:

@@ -44,6 +44,29 @@ def test_silence_stays_silent_under_noise():
     assert not perturb(np.zeros(800, np.float32), Condition("noise", 0), RATE, (0,)).any()
 
 
+@pytest.mark.parametrize("snr", [20.0, 0.0])
+def test_babble_is_made_of_others_and_has_the_asked_level(snr):
+    clean, others = (
+        tone(440, 2, level=0.1),
+        [tone(hertz, seconds) for hertz, seconds in ((300, 0.5), (700, 3), (900, 1), (1100, 1), (1300, 1))],
+    )
+    background = perturb(clean, Condition("babble", snr), RATE, (0, 1), others) - clean
+    assert 10 * np.log10(power(clean) / power(background)) == pytest.approx(snr, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(background))
+    heard = [hertz for hertz in (300, 700, 900, 1100, 1300) if spectrum[2 * hertz - 4 : 2 * hertz + 5].max() > 0.2 * spectrum.max()]
+    assert len(heard) == robustness.VOICES
+    np.testing.assert_allclose(perturb(clean, Condition("babble", snr), RATE, (0, 1), []), clean, atol=2e-5)  # nobody else is there
+
+
+def test_a_room_rings_after_the_sound_and_is_as_loud():
+    click = np.zeros(RATE, np.float32)
+    click[100:200] = 0.5
+    wet = perturb(click, Condition("room"), RATE, ())
+    assert power(wet) == pytest.approx(power(click), rel=0.01)
+    assert power(wet[200:2000]) > 0.01 * power(click)
+    assert power(wet[:90]) == 0
+
+
 def test_gain_changes_the_level_and_saturates_instead_of_wrapping():
     quiet = tone(440, level=0.1)
     assert 10 * np.log10(power(perturb(quiet, Condition("gain", 12), RATE, ())) / power(quiet)) == pytest.approx(12, abs=0.01)
@@ -91,9 +114,9 @@ def test_wrong_inputs_are_named(signal, condition, name):
 
 
 def test_conditions_are_those_asked_for():
-    asked = Robustness(snr_db=[0.0, 20.0, 20.0], gain_db=[12.0], telephone=False, mp3=True, max_clips=1)
+    asked = Robustness(snr_db=[0.0, 20.0, 20.0], babble_snr_db=[5.0], gain_db=[12.0], room=True, telephone=False, mp3=True, max_clips=1)
     names = [condition.name for condition in robustness.conditions(asked)]
-    assert names == ["clean", "noise 20 dB SNR", "noise 0 dB SNR", "gain +12 dB", "mp3"]
+    assert names == ["clean", "noise 20 dB SNR", "noise 0 dB SNR", "babble 5 dB SNR", "gain +12 dB", "room", "mp3"]
 
 
 def test_clips_are_drawn_by_seed():
@@ -174,5 +197,7 @@ def test_the_study_scores_the_clips_drawn_and_with_speakers_known_hears_all(stor
     assert set(heard) == {8 if normalise == "corpus" else 16}
     assert all(clips == scored[0] for clips in scored)
     assert set(scored[0]) <= set(table["clip"][:12])
-    off = predicted.settings(robustness=Robustness(snr_db=[], gain_db=[], telephone=False, mp3=False, max_clips=0))
+    off = predicted.settings(
+        robustness=Robustness(snr_db=[], babble_snr_db=[], gain_db=[], room=False, telephone=False, mp3=False, max_clips=0)
+    )
     assert robustness.measure(folder, folds, off, *arguments) is None

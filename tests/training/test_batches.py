@@ -137,3 +137,14 @@ def test_mfcc_can_be_computed_again_from_the_bands():
     views = features.extract(random.normal(0, 0.1, 8000).astype(np.float32), 16000, params)
     cosines = dct_matrix(params.log_mel.n_mels, params.mfcc.n_mfcc).T
     np.testing.assert_allclose(views["log_mel"].astype(np.float64) @ cosines, views["mfcc"].astype(np.float64), atol=0.3)
+
+
+def test_an_epoch_hears_each_clip_once_as_it_is_or_as_one_of_its_copies():
+    rows = np.array([0, 3, 4])
+    drawn = np.array([batches.one_of_each(rows, 5, 2, 0.6, (0, epoch)) for epoch in range(200)])
+    np.testing.assert_array_equal(drawn % 5, np.tile(rows, (200, 1)))
+    assert set(np.unique(drawn // 5)) == {0, 1, 2}
+    assert np.mean(drawn >= 5) == pytest.approx(0.6, abs=0.06)
+    np.testing.assert_array_equal(drawn[7], batches.one_of_each(rows, 5, 2, 0.6, (0, 7)))
+    np.testing.assert_array_equal(batches.one_of_each(rows, 5, 0, 0.6, (0, 1)), rows)
+    np.testing.assert_array_equal(batches.one_of_each(rows, 5, 2, 0.0, (0, 1)), rows)

@@ -14,6 +14,7 @@ from ser.encoders.pooled import STATISTICS
 from ser.model.linear import Linear, fit
 from ser.signal.clips import read_table
 from ser.training import hidden
+from ser.training.batches import with_copies
 from ser.training.inference import Trained
 
 
@@ -46,7 +47,9 @@ def refit(folds: Sequence[Linear], trained: Trained, clips: Path, encoded: Path)
     assert read.pooled is not None
     layers = shared_layers(folds, trained.encoder.layers, trained.encoder.width)
     settings = trained.model.linear.model_copy(update={"layers": layers})
-    return fit(read.pooled.numpy(), target, rows, rows, trained.encoder.layers, len(trained.classes), settings).machine
+    target = np.tile(target, 1 + found.copies)
+    heard = with_copies(rows, len(table), found.copies)
+    return fit(read.pooled.numpy(), target, heard, rows, trained.encoder.layers, len(trained.classes), settings).machine
 
 
 def shared_layers(folds: Sequence[Linear], stored: Sequence[int], width: int) -> list[int]:
