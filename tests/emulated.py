@@ -25,11 +25,14 @@ import soxr
 from ser.encoders import whisper_mel
 from ser.evaluation import calibration, intervals
 from ser.model import baseline, linear
+from ser.params.features import Copies
 from ser.runtime import kernels
-from ser.signal import vad
+from ser.signal import spoiling, vad
 from ser.training import device, loop, without_epochs
 from ser.views import features
 from tests import made
+
+COPIES = Copies(count=8, room_share=0.5, noise_share=0.8, babble_share=0.5, snr_db=[0.0, 30.0], line_share=0.7, gain_db=6.0, seed=0)
 
 
 def main() -> None:
@@ -42,6 +45,8 @@ def main() -> None:
     signal = ((random.random(12_000) - 0.5) * np.sin(np.arange(12_000) * 0.01)).astype(np.float32)
     for name, values in features.exact(signal, 16_000, params.features).items():
         told(f"features {name}", values)
+    for number in range(8):
+        told(f"copy {number}", spoiling.copy(signal, 16_000, COPIES, (number,)))
     told("whisper's log-mel", whisper_mel.log_mel(signal, 80))
     told("resampled", soxr.resample(signal, 22_050, 16_000, quality="HQ"))
     told("speech", vad.segments(signal, 16_000, params.preprocess.vad))

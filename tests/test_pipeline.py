@@ -256,7 +256,7 @@ def test_functionals_go_all_the_way_to_the_report(finished, tmp_path):
     assert metrics["normalise"] == "speaker"
     assert 'features.functionals = "egemaps"' in metrics["parameters"]
     assert metrics["ua"] > 2 * metrics["baselines"]["chance"]["ua"]
-    assert len(metrics["robustness"]["conditions"]) == 8
+    assert len(metrics["robustness"]["conditions"]) == 10
     assert "the model card only" in said
     card = (tmp_path / "exports/demo/README.md").read_text()
     assert "the 88 functionals of openSMILE's eGeMAPSv02 (normalised by each speaker's own recordings)" in card

@@ -74,12 +74,32 @@ def test_encode_train_evaluate(encoded: tuple[Project, Path], name: str, changes
         for level in one.get("layer_weights", []):
             assert len(level) == 3
             assert abs(sum(level) - 1) < 0.001
-    assert len(metrics["robustness"]["conditions"]) == 8
+    assert len(metrics["robustness"]["conditions"]) == 10
     assert len({condition["wa"] for condition in metrics["robustness"]["conditions"]}) > 1, "spoilt recordings are encoded again"
     history = pd.read_csv(project.folder / "models/demo/history.csv")
     assert history["epoch"].unique().tolist() == {"linear": [1], "encoder_only": [1], "pretrained": [0, 1]}[name]
     assert ("hidden states" in (project.folder / "models/demo.log").read_text()) == (name != "encoder_only")
     assert metrics["n"] == 36
+
+
+def test_spoilt_copies_are_encoded_and_heard_in_training_alone(encoded: tuple[Project, Path]) -> None:
+    project, _ = encoded
+    before = (project.folder / "params.yaml").read_bytes()
+    preset_values = {key: value for key, value in of_preset("linear").items() if key != "features.encoder"}
+    copies = {"count": 1, "room_share": 0.5, "noise_share": 1.0, "babble_share": 0.5, "snr_db": [0.0, 30.0], "line_share": 0.5}
+    try:
+        write(project, {**preset_values, "features.copies": {**copies, "gain_db": 6.0, "seed": 0}})
+        for stage in ("features", "encode", "train", "evaluate", "export"):
+            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+        assert json.loads((project.folder / "data/encoded/demo/encoder.json").read_text())["copies"] == 1
+        metrics = json.loads((project.folder / "metrics/corpora/demo.json").read_text())
+        assert (metrics["n"], metrics["robustness"]["n"]) == (36, 6)
+        facts = json.loads((project.folder / "exports/demo/bundle.json").read_text())
+        assert "copies" not in facts["encoder"]
+    finally:
+        (project.folder / "params.yaml").write_bytes(before)
+        for stage in ("features", "encode"):
+            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
 
 
 def test_other_weights_are_refused_for_spoilt_recordings(encoded: tuple[Project, Path]) -> None:

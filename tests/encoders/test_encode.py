@@ -19,6 +19,8 @@ from ser.encoders import store as stores
 from ser.encoders.weights import Weights, obtain
 from ser.params import Params, load
 from ser.params.encoder import Encoder
+from ser.params.features import Copies
+from ser.runtime.reading import DamagedError
 from ser.signal.clips import growing_array, to_float
 from tests.encoders import tiny
 from tests.runtime.test_workers import cluster, needs_dask
@@ -26,6 +28,7 @@ from tests.runtime.test_workers import cluster, needs_dask
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS: Params = load(ROOT / "params.yaml")
 RATE = 16_000
+COPIES = Copies(count=1, room_share=0.3, noise_share=0.7, babble_share=0.3, snr_db=[0.0, 30.0], line_share=0.3, gain_db=6.0, seed=0)
 LENGTHS = [1600, 4000, 8000, 1601, 320, 5000, 3000, 2000, 1000, 60 * RATE, 700, 3, 2222, 4096, 1234, 800, 900, 1000]
 """More than two tasks of a worker; one clip of a minute, which the tiny encoder hears in pieces, and one of three values."""
 
@@ -35,7 +38,15 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SER_WORKERS", raising=False)
 
 
-def built(tmp_path: Path, name: str, workers: int = 1, scheduler: str | None = None, rate: int = RATE, **changes: object) -> Path:
+def built(
+    tmp_path: Path,
+    name: str,
+    workers: int = 1,
+    scheduler: str | None = None,
+    rate: int = RATE,
+    copies: Copies | None = None,
+    **changes: object,
+) -> Path:
     """A corpus encoded by the tiny Whisper; the folder of its states."""
     clips = tmp_path / "clips"
     if not clips.exists():
@@ -45,7 +56,7 @@ def built(tmp_path: Path, name: str, workers: int = 1, scheduler: str | None = N
         tiny.whisper(tmp_path / "mine")
     found = obtain(settings, mirror=None, cache=tmp_path / "cache")
     runtime = PARAMS.runtime.model_copy(update={"workers": workers, "scheduler": scheduler})
-    encode.build(clips, tmp_path / name, rate, settings, found, runtime, tmp_path / "cache")
+    encode.build(clips, tmp_path / name, rate, settings, found, runtime, tmp_path / "cache", copies)
     return tmp_path / name
 
 
@@ -69,6 +80,36 @@ def test_each_clip_has_its_states_in_the_order_of_the_clips(tmp_path):
     assert encoded.facts["layers"] == [1, 3]
     assert encoded.facts["sha256"] == hashlib.sha256((tmp_path / "mine/model.safetensors").read_bytes()).hexdigest()
     assert not list((tmp_path / "cache/encoding").glob("*/*"))
+
+
+def test_copies_come_after_the_clips_and_an_interrupted_run_goes_on_among_them(tmp_path, monkeypatch):
+    alone = stores.read(built(tmp_path, "alone"))
+    whole = built(tmp_path, "whole", copies=COPIES)
+    both = stores.read(whole)
+    assert alone is not None
+    assert both is not None
+    assert (len(both), both.copies, len(both.offsets) - 1) == (len(LENGTHS), 1, 2 * len(LENGTHS))
+    np.testing.assert_array_equal(both.without_copies().states, alone.states)
+    np.testing.assert_array_equal(np.diff(both.offsets), np.tile(np.diff(alone.offsets), 2))
+    row = len(LENGTHS) + 2
+    assert not np.array_equal(both.clip(row), both.clip(2))
+    hidden_states, heard = frozen.hidden_states, []
+
+    def counted(*arguments):
+        if len(heard) == 2 * encode.CHUNK + len(LENGTHS):
+            raise KeyboardInterrupt
+        heard.append(1)
+        return hidden_states(*arguments)
+
+    monkeypatch.setattr(encode.frozen, "hidden_states", counted)
+    with pytest.raises(KeyboardInterrupt):
+        built(tmp_path, "resumed", copies=COPIES)
+    heard.clear()
+    assert content(built(tmp_path, "resumed", copies=COPIES)) == content(whole)
+    assert len(heard) < len(LENGTHS)
+    (whole / "encoder.json").write_text((whole / "encoder.json").read_text().replace('"copies": 1', '"copies": 4'))
+    with pytest.raises(DamagedError, match="36 rows are not clips and 4 copies of each"):
+        stores.read(whole)
 
 
 def test_workers_give_the_same_bytes(tmp_path):

@@ -19,15 +19,19 @@ from threadpoolctl import threadpool_limits
 
 from ser import SerError
 from ser.params import load
-from ser.params.features import Features
+from ser.params.features import Copies, Features
 from ser.params.runtime import Runtime
+from ser.runtime.reading import DamagedError
 from ser.signal import audio, clips
+from ser.signal.heard import Heard
 from ser.views import extraction, features
 from ser.views.mfcc import dct_matrix
 from ser.views.spectrum import frame_count, mel_filterbank
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 DEFAULT = PARAMS.features
+COPIES = Copies(count=2, room_share=0.3, noise_share=0.7, babble_share=0.3, snr_db=[0.0, 30.0], line_share=0.3, gain_db=6.0, seed=0)
+COPIED = DEFAULT.model_copy(update={"copies": COPIES})
 RATE = 16000
 
 
@@ -280,6 +284,21 @@ def test_store_is_the_same_bytes_again_and_from_two_processes(tmp_path):
         written.append({path.name: path.read_bytes() for path in (tmp_path / str(run)).iterdir()})
     assert set(written[0]) == {"log_mel.npy", "mfcc.npy", "offsets.npy"}
     assert written[0] == written[1] == written[2]
+
+
+def test_copies_come_after_the_clips_and_nothing_else_changes(tmp_path):
+    source = store(tmp_path / "clips", [4000, 300, 7000])
+    extraction.build(source, tmp_path / "alone", RATE, DEFAULT, RUNTIME)
+    frames = extraction.build(source, tmp_path / "both", RATE, COPIED, RUNTIME)
+    alone, both = features.read(tmp_path / "alone", DEFAULT), features.read(tmp_path / "both", COPIED)
+    assert (len(both), both.copies, len(both.offsets) - 1, frames) == (3, 2, 9, alone.offsets[-1])
+    for name, values in both.without_copies().frames.items():
+        np.testing.assert_array_equal(values, alone.frames[name])
+    signals = list(Heard.every(source, clips.read_table(source), RATE, COPIED.copies).signals())
+    for row in (5, 8):
+        np.testing.assert_array_equal(both.clip(row)["mfcc"], features.extract(signals[row], RATE, COPIED)["mfcc"])
+    with pytest.raises(DamagedError, match="3 rows are not clips and 1 copies of each"):
+        features.read(tmp_path / "alone", DEFAULT.model_copy(update={"copies": COPIES.model_copy(update={"count": 1})}))
 
 
 def test_a_store_that_does_not_fit_its_table_is_refused_and_nothing_is_left(tmp_path):
