@@ -20,7 +20,7 @@ from ser.search.space import put
 from stages.changes import by_key, since_commit
 
 FOLDER = Path("docs/presets")
-WHOLE = ("features.encoder",)
+WHOLE = ("features.encoder", "features.copies")
 """Sections that params.yaml may hold as null: a preset gives such a section whole."""
 
 

@@ -91,6 +91,7 @@ class Copies(Section):
     gain_db: float = Field(ge=0, le=40)
     """Level changed by up to ± this many dB."""
     seed: Seed
+    """Of the random numbers, with the number of the copy and the clip's place in the store."""
 
 
 class Features(Section):

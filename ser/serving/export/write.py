@@ -17,6 +17,7 @@ from ser.model.linear import Linear
 from ser.model.network import Network
 from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
 from ser.params.export import Export
+from ser.params.features import Copies
 from ser.runtime.disk import written_whole
 from ser.serving.bundle import CARD, ENCODER, FACTS, MODEL, POOLED, VERSION, Bundle, BundledEncoder, Member, Score, Typical, sealed
 from ser.serving.export import linear_graph, network_graph
@@ -26,6 +27,7 @@ from ser.serving.export.network_graph import to_onnx
 from ser.serving.export.refit import refit
 from ser.serving.unlike import measure
 from ser.signal.clips import read
+from ser.signal.heard import Heard
 from ser.training.inference import Trained, describe, load_network
 
 SHARE = 99
@@ -181,15 +183,16 @@ def _refitted(result: Result | None) -> list[Member]:
     return [Member(fold=None, seed=0, temperature=round(float(np.exp(np.mean(np.log(each)))), 4) if each else None)]
 
 
-def typical_of(clips: Path, sample_rate: int) -> Typical:
-    """What the clips of a store have in common.
+def typical_of(clips: Path, sample_rate: int, copies: Copies | None = None) -> Typical:
+    """What the clips of a store have in common, or, where a model has heard copies of them too, clips and copies.
 
     Args:
         clips: ``data/clips/<corpus>``.
         sample_rate: of the clips, in Hz.
+        copies: section ``features.copies``.
     """
-    store = read(clips, sample_rate)
-    each = [measure(store.signal(row), sample_rate) for row in range(len(store))]
+    every = Heard.every(clips, read(clips, sample_rate).table, sample_rate, copies)
+    each = [measure(signal, sample_rate) for signal in every.signals()]
     low, high = 100 - SHARE, SHARE
     return Typical(
         clips=len(each),
