@@ -1,6 +1,6 @@
 """What is a profile of a speaker worth (``ser enroll``)? UA on test speakers of RAVDESS after 0 to 30 of their clips.
 
-    dvc exp run $(python -m stages.preset linear) -S 'datasets=[ravdess]' -S evaluate.robustness.max_clips=0 evaluate@ravdess
+    dvc exp run $(python -m stages.preset linear_robust) -S 'datasets=[ravdess]' -S evaluate.robustness.max_clips=0 evaluate@ravdess
     python -m benchmarks.speakers
 
 It reads the regressions, hidden states and folds of the run in the working tree. Each test speaker is judged by the
@@ -80,7 +80,7 @@ def opened(corpus: str) -> Study:
     table, encoded = read_table(paths.clips), store.read(needed(paths.encoded, f"encode@{corpus}"))
     assert encoded is not None
     read = hidden.load(
-        encoded, table["samples"].to_numpy(), table["speaker"].to_numpy(str), trained.preprocess.sample_rate,
+        encoded.without_copies(), table["samples"].to_numpy(), table["speaker"].to_numpy(str), trained.preprocess.sample_rate,
         trained.features.frames.hop_length, "corpus", "pooled", torch.device("cpu"),
     )  # fmt: skip
     assert read.pooled is not None
