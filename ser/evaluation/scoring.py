@@ -77,7 +77,7 @@ def evaluate(predictions: pd.DataFrame, table: pd.DataFrame, folds: dict[str, An
     by_seed = test.counts().sum(axis=1)
     by_fold = _by_fold(test)
     weights = intervals.resamples(len(test.speakers), settings.bootstrap, settings.seed)
-    scaled, temperatures = _temperature_scaled(predictions, test, settings)
+    scaled, temperatures = _temperature_scaled(predictions, test, table)
     before, after = (calibration.reliability(values, test.actual, settings.bins) for values in (test.probabilities, scaled))
     measured = Measured(
         scores=metrics.of_seeds(by_seed),
@@ -193,22 +193,24 @@ def _mean_and_sd(each: list[dict[str, float]]) -> tuple[dict[str, float], dict[s
     return mean, sd
 
 
-def _temperature_scaled(predictions: pd.DataFrame, test: OutOfFold, settings: Evaluate) -> tuple[np.ndarray, list[Temperature]]:
-    """Test probabilities after temperature scaling, each network (fold, seed) by the temperature of its own
-    validation clips.
+def _temperature_scaled(predictions: pd.DataFrame, test: OutOfFold, table: pd.DataFrame) -> tuple[np.ndarray, list[Temperature]]:
+    """Test probabilities after temperature scaling, each network (fold, seed) by a temperature of its own.
 
-    A network without validation clips keeps its probabilities; its temperature is None.
+    It is fitted on the validation clips of all folds of the seed, but for those of the fold's test speakers: two
+    validation speakers alone are too few. A network without any keeps its probabilities; its temperature is None.
     """
     scaled = test.probabilities.copy()
     temperatures: list[Temperature] = []
     number = {name: index for index, name in enumerate(classes_of(predictions))}
     valid = predictions[predictions["part"] == "valid"]
+    speaker = valid["clip"].map(dict(zip(table["clip"], table["speaker"], strict=True)))
     pairs = test.rows[["fold", "seed"]].drop_duplicates().sort_values(["fold", "seed"])
     for fold, seed in pairs.itertuples(index=False):
         rows = ((test.rows["fold"] == fold) & (test.rows["seed"] == seed)).to_numpy()
-        held_out = valid[(valid["fold"] == fold) & (valid["seed"] == seed)]
+        own = valid["fold"] == fold  # where speakers are shared (random protocol), these are allowed as they always were
+        held_out = valid[(valid["seed"] == seed) & (own | ~speaker.isin(set(test.rows["speaker"][rows])))]
         temperature = None
-        if settings.calibration == "temperature" and len(held_out):
+        if len(held_out):
             actual = held_out["emotion"].map(number).to_numpy(dtype=np.int64)
             temperature = calibration.fit_temperature(probabilities(held_out), actual)
             scaled[rows] = calibration.softmax_at(test.probabilities[rows], temperature)

@@ -197,7 +197,7 @@ class ProbabilityScores(Section):
 
 
 class Temperature(Section):
-    """Temperature of one network; None where it has no validation clips."""
+    """Temperature of one network and the clips that it was fitted on; None where there are none."""
 
     fold: int
     seed: int
@@ -206,7 +206,7 @@ class Temperature(Section):
 
 
 class Calibration(Section):
-    """Probabilities before and after temperature scaling."""
+    """Probabilities before and after temperature scaling; the exported model is scaled where ``method`` is temperature."""
 
     method: str
     before: ProbabilityScores

@@ -56,7 +56,8 @@ class Evaluate(Section):
     seed: Seed
     """Seed of the resamples, of the noise and of drawn clips."""
     calibration: Literal["temperature", "none"]
-    """temperature: one per network, fitted on its validation clips."""
+    """Both measure what a temperature for each network does, fitted on validation clips of all folds, without the fold's test speakers.
+    temperature: the exported model applies it. none: it does not."""
     bins: int = Field(ge=2, le=100)
     """Bins of the reliability diagram."""
     examples: int = Field(ge=0, le=50)

@@ -116,13 +116,32 @@ def test_temperature_helps_where_probabilities_are_too_bold(table):
     assert all(entry["temperature"] > 1.5 for entry in values["temperatures"])
 
 
-def test_without_validation_clips_or_by_choice_nothing_is_scaled(table):
+def test_temperatures_are_of_all_folds_validation_clips_but_never_of_the_test_speakers(table, made, found):
+    values = found.measured.plain()["calibration"]["temperatures"]
+    speaker = dict(zip(table["clip"], table["speaker"], strict=True))
+    valid = made[made["part"] == "valid"]
+    for entry in values:
+        tested = {speaker[clip] for clip in made["clip"][(made["part"] == "test") & (made["fold"] == entry["fold"])]}
+        own = valid[(valid["seed"] == entry["seed"]) & ~valid["clip"].map(speaker).isin(tested)]
+        assert entry["valid_clips"] == len(own) > 0
+        turned = made.copy()  # other answers for validation clips of the test speakers change nothing
+        others = (turned["part"] == "valid") & turned["clip"].map(speaker).isin(tested)
+        columns = [f"p_{name}" for name in predicted.CLASSES]
+        turned.loc[others, columns] = turned.loc[others, columns].to_numpy()[:, ::-1]
+        again = evaluated(table, turned).measured.plain()["calibration"]["temperatures"]
+        assert [one for one in again if (one["fold"], one["seed"]) == (entry["fold"], entry["seed"])] == [entry]
+        if entry["fold"] == 2:
+            break
+
+
+def test_without_validation_clips_nothing_is_scaled_and_by_choice_it_is_measured_all_the_same(table):
     made = predicted.predictions(table)
     alone = evaluated(table, made[made["part"] == "test"]).measured.plain()["calibration"]
     assert alone["before"] == alone["after"]
     assert {entry["temperature"] for entry in alone["temperatures"]} == {None}
     off = evaluated(table, made, calibration="none").measured.plain()["calibration"]
-    assert off["before"] == off["after"]
+    assert off["method"] == "none"
+    assert off["after"] == evaluated(table, made).measured.plain()["calibration"]["after"]
 
 
 def test_intervals_hold_the_scores(found):

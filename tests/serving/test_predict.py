@@ -222,11 +222,12 @@ def test_every_choice_of_branches_through_onnx(branches: list[str]) -> None:
     check_lengths(networks, to_onnx(networks))
 
 
-def evaluated() -> Result:
+def evaluated(method: str = "temperature") -> Result:
     """The committed result of the demo with scores and temperatures of its own."""
     values = json.loads((ROOT / "metrics/corpora/demo.json").read_text())
     values |= {"ua": 0.61, "wa": 0.62, "macro_f1": 0.6885}
     values["ci"]["ua"] = [0.5, 0.7]
+    values["calibration"]["method"] = method
     values["calibration"]["temperatures"] = [
         {"fold": 1, "seed": 0, "temperature": 2.0, "valid_clips": 18},
         {"fold": 2, "seed": 0, "temperature": None, "valid_clips": 0},
@@ -239,6 +240,8 @@ def test_temperatures_and_scores_travel_with_the_bundle(made: Path, tmp_path: Pa
     facts = export(made / "models", tmp_path / "demo", DEMO, evaluated(), PACKED)
     predictor = Predictor(tmp_path / "demo")
     assert predictor.bundle == facts
+    plain = export(made / "models", tmp_path / "plain", DEMO, evaluated("none"), PACKED)
+    assert [member.temperature for member in plain.networks] == [None, None]
     assert [member.temperature for member in facts.networks] == [2.0, None]
     rows = np.array([[0.7, 0.2, 0.1, 0.0, 0.0, 0.0], [0.1, 0.3, 0.1, 0.3, 0.1, 0.1]])
     np.testing.assert_allclose(predictor.average(rows), (softmax_at(rows[:1], 2.0)[0] + rows[1]) / 2)

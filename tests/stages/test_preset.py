@@ -71,7 +71,7 @@ def test_dvc_makes_of_the_overrides_what_the_preset_says(tmp_path: Path, name: s
 
 
 def test_unknown_preset_names_the_others() -> None:
-    with pytest.raises(SerError, match=r"no preset 'papr'.*cnn_transformer, default, encoder_only, linear, linear_robust, paper, pretrained, zenkov"):
+    with pytest.raises(SerError, match=rf"no preset 'papr'.*{', '.join(PRESETS)}"):
         preset.checked("papr")
     with pytest.raises(SerError, match="no preset"):
         preset.checked("../presets/paper")

@@ -111,8 +111,7 @@ def _whose(bundle: Bundle) -> str:
     return (
         "\n\n**The score is that of the regressions of cross-validation.** The one in this bundle was fitted in the same way, on all "
         "clips, so no clip is left to score it on. Its training included every speaker of the corpus: it does better on the corpus' own "
-        "recordings than on new ones. It reads the layers that at least half of the folds chose, and its temperature is the geometric "
-        "mean of theirs."
+        "recordings than on new ones. It reads the layers that at least half of the folds chose."
     )
 
 

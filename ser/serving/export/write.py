@@ -13,6 +13,7 @@ from ser import SerError
 from ser.encoders.frozen import Chosen
 from ser.encoders.pooled import STATISTICS
 from ser.evaluation.result import Result
+from ser.evaluation.sections import Temperature
 from ser.model.linear import Linear
 from ser.model.network import Network
 from ser.params.corpora import SYNTHETIC_NOTICE, Source, Synthetic
@@ -178,8 +179,8 @@ def _worse(result: Result | None) -> dict[str, float]:
 
 
 def _refitted(result: Result | None) -> list[Member]:
-    """The one member of a refitted bundle. No clip is left to calibrate it on; its temperature is the geometric mean of the folds'."""
-    each = [one.temperature for one in result.calibration.temperatures if one.temperature is not None] if result else []
+    """The one member of a refitted bundle. No clip is left to calibrate it on; a temperature is the geometric mean of the folds'."""
+    each = [one.temperature for one in _temperatures(result) if one.temperature is not None]
     return [Member(fold=None, seed=0, temperature=round(float(np.exp(np.mean(np.log(each)))), 4) if each else None)]
 
 
@@ -203,8 +204,12 @@ def typical_of(clips: Path, sample_rate: int, copies: Copies | None = None) -> T
 
 
 def _temperature(result: Result | None, fold: int, seed: int) -> float | None:
-    temperatures = result.calibration.temperatures if result else []
-    return next((one.temperature for one in temperatures if (one.fold, one.seed) == (fold, seed)), None)
+    return next((one.temperature for one in _temperatures(result) if (one.fold, one.seed) == (fold, seed)), None)
+
+
+def _temperatures(result: Result | None) -> list[Temperature]:
+    """Those that the model is to apply."""
+    return result.calibration.temperatures if result and result.calibration.method == "temperature" else []
 
 
 def _score(result: Result | None) -> Score | None:
