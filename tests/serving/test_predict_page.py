@@ -17,9 +17,7 @@ from ser.serving import cli
 from tests.serving import small
 
 PAGE = (small.ROOT / "docs" / "predict.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(
-    r"^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S
-)  # with the language, or the end of one block is taken for the start of another
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.M | re.S)  # any language: each end has its start
 LINES = [line for language, block in BLOCKS if not language for line in block.splitlines() if line.startswith("ser ")]
 
 
