@@ -217,6 +217,42 @@ def test_an_experiment_reruns_training_only_and_its_metrics_stand_beside(finishe
     finally:
         finished.run("git", "checkout", "-q", ".")
         finished.run("dvc", "checkout", "-q")
+        finished.run("dvc", "exp", "remove", "concat", check=False)
+
+
+@pytest.mark.slow
+def test_an_experiment_is_run_and_compared_as_its_page_says(finished):
+    """The first block of docs/experiments.md, `make show` and `make reset`; the rows of the page's example are those of the output."""
+    page = (ROOT / "docs/experiments.md").read_text(encoding="utf-8")
+    lines = page.split("```")[1].strip().splitlines()
+    shown = page[page.index("\n## Compare two runs") :].split("```")[0]
+    assert [line.split()[:3] for line in lines] == [
+        ["dvc", "exp", "run"], ["dvc", "metrics", "diff"], ["dvc", "plots", "diff"], ["python", "-m", "stages.compare"]
+    ]  # fmt: skip
+    (finished.folder / ".venv").mkdir()
+    (finished.folder / ".venv/.installed").touch()  # for make: this Python stands first on PATH
+    try:
+        run, metrics, plots, compare = (finished.run("bash", "-c", line).stdout for line in lines)
+        assert ran(run) == {"train", "evaluate", "export", "report"}
+        assert metrics.split()[:5] == ["Path", "Metric", "main", "concat", "Change"]
+        assert "ua" in {line.split()[1] for line in metrics.splitlines()}
+        assert "index.html" in plots
+        assert (finished.folder / "dvc_plots/index.html").exists()
+        assert cells(compare) == cells(shown.split("Options choose")[0].replace("> |", "|"))
+        table = finished.run("make", "show").stdout
+        assert [words[1] for words in map(str.split, table.splitlines()[2:]) if words[:1] == ["|"]] == ["HEAD", "workspace", "concat"]
+        assert "model.fusion was concat" in finished.run("make", "reset").stdout
+        assert finished.run("git", "status", "--porcelain", "params.yaml").stdout == ""
+    finally:
+        finished.run("git", "checkout", "-q", ".")
+        finished.run("dvc", "checkout", "-q")
+        finished.run("dvc", "exp", "remove", "concat", check=False)
+        shutil.rmtree(finished.folder / ".venv")
+
+
+def cells(markdown: str) -> list[str]:
+    """The first cell of each row of the tables."""
+    return [line.split("|")[1].strip() for line in markdown.splitlines() if line.startswith("|") and not line.startswith(("|-", "| -"))]
 
 
 @pytest.mark.slow

@@ -198,7 +198,7 @@ def read(folder: str | Path) -> Bundle:
     folder = Path(folder)
     text = _read(folder / FACTS, MOST_FACTS)
     if text is None:
-        raise BundleError(f"{folder} is not an exported model ({FACTS} not found): run `dvc repro export@{folder.name}`, or name another")
+        raise BundleError(f"{folder} is not an exported model ({FACTS} not found): `ser bundles` lists those there are")
     facts = _parse(text, folder / FACTS)
     if not facts.networks:
         raise BundleError(f"{folder} holds no network ({facts.not_exported}): export another model")

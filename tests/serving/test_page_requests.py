@@ -110,6 +110,7 @@ def shaped(value: Any, schema: dict[str, Any], components: dict[str, Any]) -> bo
 def test_the_description_is_of_what_is_sent(page):
     document = page.ask("GET", "/openapi.json").json
     assert document["openapi"].startswith("3.1")
+    assert document["paths"]["/predict"]["post"]["description"].startswith("At most 50 MB and ")
     responses = document["paths"]["/predict"]["post"]["responses"]
     for answered in (page.predict(RECORDING, "?timeline=1&picture=1"), page.predict(RECORDING), page.predict(b"x"), page.predict(b"")):
         schema = responses[str(answered.status)]["content"]["application/json"]["schema"]

@@ -511,7 +511,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_judged(made: Path, tmp_pat
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "bundle.json").unlink(), "is not an exported model .*dvc repro export@demo"),
+        (lambda folder: (folder / "bundle.json").unlink(), "is not an exported model .*: `ser bundles` lists those there are"),
         (lambda folder: (folder / "model.onnx").unlink(), "model.onnx not found"),
         (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "does not belong to its bundle.json"),
         (lambda folder: (folder / "bundle.json").write_text("{}"), r"cannot be used \(version: Field required\)"),

@@ -30,13 +30,14 @@ def description(bundle: Bundle, limits: Limits, token: bool) -> Json:
         limits: of requests.
         token: whether a client has to send one.
     """
+    said = limits.said()
     shares: Json = {"type": "object", "properties": {name: _number(0, 1) for name in bundle.classes}}
     responses: Json = {number: _response(words, "#/components/schemas/Problem") for number, words in ERRORS.items()}
     responses["200"] = _response("What `ser predict --json` prints for this recording", "#/components/schemas/Answer")
     predict: Json = {
         "operationId": "predict",
         "summary": "The emotion of a recording",
-        "description": f"{limits.said().capitalize()}. The recording is judged in memory and not kept.",
+        "description": f"{said[0].upper()}{said[1:]}. The recording is judged in memory and not kept.",
         "parameters": [
             _query("timeline", "1: emotion over time as well"),
             _query("picture", "1: waveform and log-mel as well, as the page draws them"),
