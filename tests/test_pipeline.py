@@ -208,16 +208,16 @@ def test_params_survive_an_override_with_a_one_line_diff(finished):
 
 
 def test_an_experiment_reruns_training_only_and_its_metrics_stand_beside(finished):
-    done = finished.run("dvc", "exp", "run", "--name", "concat", "-S", "model.fusion=concat")
+    done = finished.run("dvc", "exp", "run", "--name", "sum", "-S", "model.fusion=sum")
     try:
         assert ran(done.stdout) == {"train", "evaluate", "export", "report"}
         diff = json.loads(finished.run("dvc", "metrics", "diff", "--json", "--all").stdout)
         assert {"old", "new"} <= set(diff["metrics/corpora/demo.json"]["ua"])
-        assert "concat" in finished.run("dvc", "exp", "show", "--csv").stdout
+        assert "sum" in finished.run("dvc", "exp", "show", "--csv").stdout
     finally:
         finished.run("git", "checkout", "-q", ".")
         finished.run("dvc", "checkout", "-q")
-        finished.run("dvc", "exp", "remove", "concat", check=False)
+        finished.run("dvc", "exp", "remove", "sum", check=False)
 
 
 @pytest.mark.slow
