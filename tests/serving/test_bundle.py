@@ -20,7 +20,6 @@ from ser.serving.bundle import BundleError
 from ser.serving.predict import Predictor
 from tests.serving import small
 
-
 SCORE = {"ua": 0.5, "ua_interval": [0.4, 0.6], "confidence": 0.95, "wa": 0.5, "macro_f1": 0.5, "clips": 9, "chance_ua": 0.3}
 
 

@@ -73,8 +73,10 @@ def listening(host: str, port: int) -> socket.socket:
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
-    except OSError as error:
-        raise SerError(f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another --port or --host") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
+        raise SerError(
+            f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}; choose another --port or --host"
+        ) from None
     return found
 
 
