@@ -219,7 +219,8 @@ def test_a_good_one_is_read(speakers: Path) -> None:
             {"version": 2}, {"more": 1}, {"bundle": "x"}, {"classes": ["a"]}, {"shift": [0.5]}, {"shift": [0.5, "x"]},
             {"shift": [0.5, 1e300]},
             {"shift": [0.5, float("nan")]}, {"weights": [[1.0, 2.0]]}, {"weights": [[1.0, 2.0], [1.0]]}, {"weights": [[1.0], [1.0]]},
-            {"reads": "audio"}, {"clips": 0}, {"labelled": {"a": -1}}, {"sha256": "0" * 64}, {"weights": [[0.0] * 200_001] * 2, "reads": "pooled"},
+            {"reads": "audio"}, {"clips": 0}, {"labelled": {"a": -1}},
+            {"sha256": "0" * 64}, {"weights": [[0.0] * 200_001] * 2, "reads": "pooled"},
         )),
     ],
 )  # fmt: skip
