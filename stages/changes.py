@@ -19,10 +19,15 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ser import SerError
+from ser.runtime.text import printable
 
 FILE = Path("params.yaml")
 LISTED = 6
 """Changed keys that one line names; the rest are counted."""
+DEEPEST = 6
+"""Levels of sections and lists that are looked into: with anchors and aliases a short file can nest without end."""
+_NO_YAML = (YAMLError, AttributeError, RecursionError, ValueError, KeyError)
+"""What ruamel.yaml raises on what is no YAML, or is none of its values."""
 
 
 def main() -> None:
@@ -44,7 +49,7 @@ def line(path: Path = FILE) -> str | None:
     found = since_commit(path)
     if not found:
         return None
-    way = f"Commit {', '.join(fresh)} before `make reset`." if (fresh := new_sections(path)) else "`make reset` restores it."
+    way = f"Commit {printable(', '.join(fresh))} before `make reset`." if (fresh := new_sections(path)) else "`make reset` restores it."
     return f"{path} differs from the last commit in: {', '.join(named(found, LISTED))}. {way}"
 
 
@@ -57,14 +62,14 @@ def new_sections(path: Path = FILE) -> list[str]:
     try:
         old, new = yaml.load(before), yaml.load(path.read_bytes())
         return [f"{part}.{key}" for part in ("corpora", "features") for key in new[part] if key not in old[part]]
-    except (YAMLError, TypeError, KeyError):  # the file is not a mapping of these sections
+    except (*_NO_YAML, TypeError):  # the file is not a mapping of these sections
         return []
 
 
 def named(values: dict[str, Any], most: int) -> list[str]:
     """``key = value`` for the first values, and how many more there are."""
     more = [f"and {len(values) - most} more"] if len(values) > most else []
-    return [f"{key} = {_short(value)}" for key, value in list(values.items())[:most]] + more
+    return [f"{printable(key)} = {_short(value)}" for key, value in list(values.items())[:most]] + more
 
 
 def since_commit(path: Path = FILE) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def changed(now: bytes, before: bytes) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     try:
         old, new = by_key(yaml.load(before)), by_key(yaml.load(now))
-    except (YAMLError, AttributeError):  # AttributeError: the file is not a mapping
+    except _NO_YAML:  # AttributeError: the file is not a mapping
         return {}
     return {key: new.get(key) for key in [*new, *(key for key in old if key not in new)] if key not in old or old[key] != new.get(key)}
 
@@ -106,7 +111,7 @@ def reset(path: Path = FILE) -> str:
         )
     lost = since_commit(path)
     path.write_bytes(before)
-    undone = [f"  {key} was {_short(value)}" for key, value in lost.items()] or ["  only its layout or comments differed"]
+    undone = [f"  {printable(key)} was {_short(value)}" for key, value in lost.items()] or ["  only its layout or comments differed"]
     after = f"{path} is again as in the last commit; nothing else was touched. `dvc repro` brings the results that belong to it."
     return "\n".join([*undone, after])
 
@@ -125,15 +130,20 @@ def by_key(values: dict[str, Any], prefix: str = "", whole: Collection[str] = ()
     found: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        found |= by_key(value, f"{path}.", whole) if isinstance(value, dict) and path not in whole else {path: value}
+        section = isinstance(value, dict) and path not in whole and prefix.count(".") < DEEPEST
+        found |= by_key(value, f"{path}.", whole) if section else {path: value}
     return found
 
 
-def _short(value: Any) -> str:
-    """A value as YAML users write it, cut where it is long."""
+def _short(value: Any, level: int = 0) -> str:
+    """A value as YAML users write it, cut where it is long or deep."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    text = f"[{','.join(map(_short, value))}]" if isinstance(value, list) else str(value)
+    if isinstance(value, dict | set | list) and (not isinstance(value, list) or level > DEEPEST // 2):
+        return "…"
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return f"a number of {value.bit_length()} bits"  # Python would refuse to write it
+    text = f"[{','.join(_short(one, level + 1) for one in value[:20])}]" if isinstance(value, list) else printable(str(value))
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 

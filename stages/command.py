@@ -17,6 +17,7 @@ from ser.params import Params, ParamsError, load
 from ser.params.corpora import Folder
 from ser.runtime import kernels, sums
 from ser.runtime.disk import disk_error
+from ser.runtime.text import printable
 from stages import changes
 from stages.paths import Paths
 
@@ -74,9 +75,9 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         with _checked(Path(inspect.getfile(stage)).stem, [name] if name is not None else _own(params, stage)):
             stage(params, options)
     except ParamsError as error:
-        sys.exit("\n".join(filter(None, [f"error: {error}", changes.line()])))
+        sys.exit("\n".join(filter(None, [_error(error), changes.line()])))
     except SerError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(_error(error))
     except FileNotFoundError as error:
         if error.filename is None and str(error.strerror).startswith("No usable temporary directory"):
             sys.exit(f"error: {error.strerror}: set TMPDIR to a folder that can be written")
@@ -86,10 +87,15 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     except OSError as error:
         if (told := disk_error(error)) is None:
             raise
-        sys.exit(f"error: {told}")
+        sys.exit(_error(told))
     except KeyboardInterrupt:
         print("interrupted; a rerun resumes from what is finished", file=sys.stderr)
         sys.exit(130)
+
+
+def _error(said: object) -> str:
+    """A message with its control characters written out: names from archives and tables must not command the terminal."""
+    return "\n".join(map(printable, f"error: {said}".split("\n")))
 
 
 @contextmanager

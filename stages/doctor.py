@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import logging
+import shlex
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params import Params
@@ -109,21 +111,16 @@ def locked(paths: Collection[Path]) -> set[Path]:
 
 def advice(found: Found) -> str:
     """The commands that put things right, one a line."""
-    lines = [f"rm -f '{path}'" for _, path in found.damaged]
-    lines += [f"rm -f '{path}'" for stage, path in found.changed if stage in {damaged for damaged, _ in found.damaged}]
+    lines = [f"rm -f {shlex.quote(str(path))}" for _, path in found.damaged]
+    lines += [f"rm -f {shlex.quote(str(path))}" for stage, path in found.changed if stage in {damaged for damaged, _ in found.damaged}]
     stages = sorted({stage for stage, _ in [*found.damaged, *found.changed, *found.missing]})
     return "\n".join([*lines, f"dvc pull --allow-missing {' '.join(stages)}  # if a remote has them", f"dvc repro {' '.join(stages)}"])
 
 
 def _files(lock: Path, cache: Path, found: Found) -> Iterator[File]:
     """Every file of every output; those of a folder are listed in an object of the cache."""
-    try:
-        stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock)["stages"]
-    except FileNotFoundError:
-        raise SerError(f"{lock} not found: nothing has run yet; `dvc repro` runs the pipeline") from None
-    for stage, entry in stages.items():
-        for out in entry.get("outs", []):
-            path, md5 = Path(out["path"]), str(out["md5"])
+    for stage, outs in _outputs(lock).items():
+        for path, md5 in outs:
             if not md5.endswith(".dir"):
                 yield File(stage, path, md5, _kept(_object(cache, md5)))
                 continue
@@ -134,6 +131,18 @@ def _files(lock: Path, cache: Path, found: Found) -> Iterator[File]:
                 continue
             for one in json.loads(listing.read_text(encoding="utf-8")):
                 yield File(stage, path / one["relpath"], one["md5"], _kept(_object(cache, one["md5"])))
+
+
+def _outputs(lock: Path) -> dict[str, list[tuple[Path, str]]]:
+    """Path and hash of each output, by stage."""
+    try:
+        stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock)["stages"]
+        return {stage: [(Path(out["path"]), str(out["md5"])) for out in entry.get("outs", [])] for stage, entry in stages.items()}
+    except FileNotFoundError:
+        raise SerError(f"{lock} not found: nothing has run yet; `dvc repro` runs the pipeline") from None
+    except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SerError(f"{lock} is damaged ({said}): `git checkout {lock}` brings back the last commit's") from None
 
 
 def _object(cache: Path, md5: str) -> Path:
@@ -149,8 +158,10 @@ def _whole(path: Path, md5: str) -> bool | None:
     try:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except IsADirectoryError:
+        return False
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Member:
         name: path with ``/`` between its parts, unique in the archive; ``Archive.read`` takes it.
         size: bytes when unpacked, as the archive says.
         problem: None, or (reason, detail): ``unsafe_path``, ``link``, ``not_a_file``, ``encrypted``,
-            ``bomb``, ``duplicate_name``.
+            ``bomb``, ``damaged``, ``duplicate_name``.
     """
 
     name: str
@@ -243,7 +243,7 @@ def _entries(
     for entry in packed:
         if not entry.isdir():
             name = readable(entry.name).removeprefix("./")
-            yield name, entry.size if entry.isreg() else 0, entry, _tar_problem(entry)
+            yield name, max(0, entry.size) if entry.isreg() else 0, entry, _tar_problem(entry)
 
 
 def _zip_problem(info: zipfile.ZipInfo) -> tuple[str, str] | None:
@@ -264,6 +264,8 @@ def _tar_problem(entry: tarfile.TarInfo) -> tuple[str, str] | None:
         return "link", f"link to {readable(entry.linkname)!r}"
     if not entry.isreg() or entry.issparse():
         return "not_a_file", "device, pipe or sparse file"
+    if entry.size < 0:
+        return "damaged", f"claims {entry.size} bytes"
     if entry.size > MAX_MEMBER:
         return "bomb", f"claims {entry.size} bytes; at most {MAX_MEMBER} are read"
     return None

@@ -116,7 +116,11 @@ def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Rec
     root = root_of(source)
     if not root.is_dir():
         raise SerError(f"{name}: the folder {root} does not exist; set corpora.{name}.source.path. {HOW}")
-    files = {readable(file.relative_to(root).as_posix()): file for file in root.rglob("*") if file.is_file()}
+    files: dict[str, Path] = {}
+    for file in sorted(root.rglob("*")):
+        member = readable(file.relative_to(root).as_posix())
+        if file.is_file() and files.setdefault(member, file) != file:
+            raise SerError(f"{name}: two files in {root} are both called {member} once their names are read as text; rename one")
     recordings = {member: file for member, file in files.items() if not_audio(member) is None}
     if not recordings:
         raise SerError(f"{name}: no recording in {root} (of {len(files)} files). {HOW}")

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urljoin
 from ser.download.transfer import ask, download, read_text
 from ser.params.corpora import SUFFIXES
 from ser.runtime.disk import TransferError, copy
+from ser.runtime.machine import at_home
 
 
 def place(mirror: str, corpus: str, name: str) -> str:
@@ -30,7 +31,7 @@ def listed(mirror: str, corpus: str) -> list[str]:
         TransferError: if the address fails for another reason than a missing folder.
     """
     if not _is_address(mirror):
-        folder = Path(mirror).expanduser() / corpus
+        folder = at_home(mirror) / corpus
         names = [file.name for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
     else:
         page = _text(place(mirror, corpus, ""))
@@ -49,7 +50,7 @@ def own_checksum(mirror: str, corpus: str, name: str, kind: Literal["md5", "sha2
     if _is_address(mirror):
         text = _text(_quoted(mirror, corpus, beside))
     else:
-        file = Path(mirror).expanduser() / corpus / beside
+        file = at_home(mirror) / corpus / beside
         text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
     if text is None:
         return None
@@ -69,7 +70,7 @@ def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | Non
     """
     title = f"{corpus}: {name} from the mirror"
     if not _is_address(mirror):
-        source = Path(mirror).expanduser() / corpus / name
+        source = at_home(mirror) / corpus / name
         return copy(source, target, checksum=checksum, title=title) if source.is_file() else None
     try:
         return download(_quoted(mirror, corpus, name), target, checksum=checksum, title=title)
@@ -87,7 +88,7 @@ def has(mirror: str, corpus: str, name: str) -> bool:
         TransferError: if an address does not answer within seconds, or fails otherwise than by not having it.
     """
     if not _is_address(mirror):
-        return (Path(mirror).expanduser() / corpus / name).is_file() if name else bool(listed(mirror, corpus))
+        return (at_home(mirror) / corpus / name).is_file() if name else bool(listed(mirror, corpus))
     try:
         ask(_quoted(mirror, corpus, name))
     except TransferError as error:

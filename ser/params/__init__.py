@@ -202,6 +202,6 @@ def load(path: str | Path = "params.yaml") -> Params:
         raise ParamsError(f"{path} cannot be read: {error.strerror}") from None
     except RecursionError:
         raise ParamsError(f"{path} cannot be used: it nests too deep") from None
-    except (YAMLError, ValueError) as error:  # ValueError: a date that is none, a number of thousands of digits
+    except (YAMLError, ValueError, KeyError) as error:  # a date or truth value that is none, a number of thousands of digits
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     return parse(values, str(path))

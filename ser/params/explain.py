@@ -14,7 +14,14 @@ from pydantic_core import ErrorDetails
 
 from ser.params.base import ModuleOf
 
-_SHORT = reprlib.Repr()
+
+class _Repr(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write a number of thousands of digits."""
+        return super().repr_int(x, level) if x.bit_length() < 1000 else f"a number of {x.bit_length()} bits"
+
+
+_SHORT = _Repr()
 """How a value is shown: anchors and aliases of YAML can make a short file a value without end."""
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200

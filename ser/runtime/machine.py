@@ -21,7 +21,19 @@ from ser.params.runtime import Runtime
 
 def cache_dir(runtime: Runtime | None) -> Path:
     """Folder of archives, checkpoints and bundles: SER_CACHE_DIR, ``runtime.cache_dir`` if there are parameters, or ~/.cache/ser."""
-    return Path(os.environ.get("SER_CACHE_DIR") or (runtime and runtime.cache_dir) or "~/.cache/ser").expanduser()
+    return at_home(os.environ.get("SER_CACHE_DIR") or (runtime and runtime.cache_dir) or "~/.cache/ser")
+
+
+def at_home(path: str) -> Path:
+    """A path in which ``~`` stands for a home folder.
+
+    Raises:
+        SerError: if there is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SerError(f"{path}: there is no such home folder; write the whole path, or set HOME") from None
 
 
 def mirror(runtime: Runtime) -> str | None:

@@ -30,6 +30,7 @@ MOST_FACTS, MOST_GRAPH = 1 << 20, 1 << 30
 
 Precision = Literal["float32", "float16", "int8"]
 Commercial = Literal["yes", "no", "unclear"]
+Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[str, Field(pattern=r"^[a-z0-9_+]{1,80}$")]
 Family = Literal["whisper", "wav2vec2", "hubert", "wavlm", "data2vec-audio"]
 
@@ -49,21 +50,21 @@ class Member(Section):
     fold: int | None = Field(ge=1)
     """null: fitted on all clips of the corpus."""
     seed: int = Field(ge=0)
-    temperature: float | None = Field(gt=0)
+    temperature: float | None = Field(ge=0.01, le=100)
     """Divides the logarithms of its probabilities; null: not calibrated."""
 
 
 class Score(Section):
     """How good the networks were on clips that they had not heard."""
 
-    ua: float
-    ua_interval: list[float] | None
+    ua: Share
+    ua_interval: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
     """Lower and upper end at ``confidence``, clustered by speaker."""
-    confidence: float
-    wa: float
-    macro_f1: float
-    clips: int
-    chance_ua: float
+    confidence: Share
+    wa: Share
+    macro_f1: Share
+    clips: int = Field(ge=0)
+    chance_ua: Share
 
 
 class Typical(Section):
@@ -156,7 +157,7 @@ class Bundle(Section):
     score: Score | None
     made: Literal["folds", "refit"] = "folds"
     """refit: one regression fitted on all clips; the score is of the regressions of cross-validation."""
-    worse: dict[str, float] = Field(default_factory=dict)
+    worse: dict[str, Share] = Field(default_factory=dict)
     """UA on some clips as they are (``clean``) and made worse, by the name of the condition; empty where the study was left out."""
     typical: Typical | None = None
     """null: not measured, as in older bundles."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ser import SerError, __version__
+from ser.runtime.disk import disk_error
 from ser.runtime.text import no_formula, percent, printable
 from ser.serving.live.command import add_listen
 from ser.serving.options import number, probability, whole
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the commands. Ends with status 1 and one message after an error the user can mend, 130 when interrupted."""
+    _all_open()
     options = parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -42,11 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except OSError as error:
         if error.filename is not None:
-            raise
+            sys.exit(printable(f"error: {disk_error(error) or f'{error.filename}: {error.strerror} (name another place)'}"))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left when it ends, and would fail again
         sys.exit(f"error: standard output cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _all_open() -> None:
+    """Put nothing in the place of a standard stream that is closed: a file opened later would take its number, and its bytes."""
+    for place, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), place)
+                setattr(sys, name, os.fdopen(place, mode, closefd=False))
 
 
 def parser() -> argparse.ArgumentParser:

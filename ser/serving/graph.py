@@ -7,10 +7,12 @@ package ``onnx`` would bring much more into a predictor.
 
 from __future__ import annotations
 
+import queue
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 import onnxruntime
@@ -34,12 +36,13 @@ FLOAT, INTEGER = "tensor(float)", "tensor(int64)"
 """Types of inputs and outputs, as onnxruntime names them."""
 
 SECONDS = 300.0
-"""Time that one run of a graph may take. Thirty windows of the largest network take a hundredth of it on a slow core."""
+"""Time that one run of a graph may take, and opening it. Thirty windows of the largest network take a hundredth of it on a slow core."""
 
 _TYPES = {1: "<f4", 7: "<i8"}
 """Types of constants by their number in the format."""
 
 _DIMENSIONS = Sequence[int | None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,13 @@ class Graph:
             BundleError: when it fails, or takes longer than ``seconds``.
         """
         options = onnxruntime.RunOptions()
-        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
-        timer.daemon = True
-        timer.start()
         try:
-            result: list[np.ndarray] = self._session.run(None, dict(feeds), options)
+            result: list[np.ndarray] = _within(seconds, lambda: self._session.run(None, dict(feeds), options))
+        except TimeoutError:
+            options.terminate = True  # it is looked at between two operators
+            raise BundleError(f"{self._where} did not end within {seconds:g} s") from None
         except Exception as error:  # onnxruntime raises many kinds, all of its own
-            why = f"did not end within {seconds:g} s" if options.terminate else f"fails: {_one_line(error)}"
-            raise BundleError(f"{self._where} {why}") from None
-        finally:
-            timer.cancel()
+            raise BundleError(f"{self._where} fails: {_one_line(error)}") from None
         return result
 
 
@@ -126,10 +126,37 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a sum has one order, and requests side by side do not fight for cores
     options.log_severity_level = 4
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:  # it computes what is constant in the graph, which may be anything
+        return _within(SECONDS, lambda: onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
+    except TimeoutError:
+        options.set_load_cancellation_flag(True)
+        raise BundleError(f"could not be opened within {SECONDS:g} s") from None
     except Exception as error:  # onnxruntime raises many kinds, all of its own
         raise BundleError(f"cannot be read by onnxruntime {onnxruntime.__version__}: {_one_line(error)}") from None
+
+
+def _within(seconds: float, call: Callable[[], Result]) -> Result:
+    """What a call returns or raises. Only a thread of its own can be left alone where the call does not heed that its time is over.
+
+    Raises:
+        TimeoutError: if it takes longer than ``seconds``; it may go on in the background until the process ends.
+    """
+    ended: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            ended.put((call(), None))
+        except Exception as error:
+            ended.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        result, error = ended.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return cast(Result, result)
 
 
 def operators(model: bytes) -> set[str]:
@@ -232,6 +259,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
+        if tag >> 32:
+            raise ValueError("a tag of more than 32 bits")  # of which onnxruntime would read the lower 32
         number, kind = tag >> 3, tag & 7
         if kind == 0:
             value, at = _varint(message, at)

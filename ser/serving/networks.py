@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ser.serving import bundle as bundles
-from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES, Bundle, attention_of
+from ser.serving.bundle import LENGTHS, MODEL, POOLED, PROBABILITIES, STATES, Bundle, BundleError, attention_of
 from ser.serving.encoder import States
 from ser.serving.graph import FLOAT, Graph, Port
 from ser.serving.heard import Heard
@@ -49,16 +49,20 @@ class Networks:
         Raises:
             BundleError: if it is missing, damaged, or not what the facts say.
         """
-        self._facts = facts
+        self._facts, self._where = facts, Path(folder) / MODEL
         model = bundles.graph(folder, MODEL, facts.model_sha256)
         gives = {PROBABILITIES: Port(FLOAT, (len(facts.networks), None, len(facts.classes)))}
         gives |= {attention_of(side): Port(FLOAT, (len(facts.networks), None, None)) for side in facts.attention}
-        self._graph = Graph(Path(folder) / MODEL, model, takes(facts), gives)
+        self._graph = Graph(self._where, model, takes(facts), gives)
 
     def probabilities(self, heard: Heard, speaker: SpeakerStatistics) -> np.ndarray:
-        """Each network's own probabilities of a clip, the mean over its windows: float64 (networks, classes)."""
+        """Each network's own probabilities of a clip, the mean over its windows: float64 (networks, classes).
+
+        Raises:
+            BundleError: if the graph gives none.
+        """
         if self._facts.kind == "linear":
-            return self._graph.run(self._pooled(heard, speaker))[:, 0].astype(np.float64)
+            return self._checked(self._graph.run(self._pooled(heard, speaker)))[:, 0].astype(np.float64)
         return np.concatenate([some.probabilities for some in self._judged(heard, speaker)], axis=1).astype(np.float64).mean(axis=1)
 
     def attention(self, heard: Heard, speaker: SpeakerStatistics) -> dict[str, np.ndarray]:
@@ -81,7 +85,17 @@ class Networks:
             if heard.states is not None and STATES in self._facts.reads:
                 feeds[STATES] = self._tokens(heard.states, first[chosen], int(length[0]), speaker)
             probabilities, *attention = self._graph.outputs({**feeds, LENGTHS: length[chosen].astype(np.int64)})
-            yield Judged(first[chosen], probabilities, dict(zip(self._facts.attention, attention, strict=True)))
+            yield Judged(first[chosen], self._checked(probabilities), dict(zip(self._facts.attention, attention, strict=True)))
+
+    def _checked(self, given: np.ndarray) -> np.ndarray:
+        """What the graph gave, which may be anything.
+
+        Raises:
+            BundleError: if it is no probabilities.
+        """
+        if not (np.isfinite(given).all() and (given >= 0).all() and np.allclose(given.sum(axis=-1), 1, atol=1e-3)):
+            raise BundleError(f"{self._where} gives no probabilities for this recording: export the bundle again, or use another")
+        return given
 
     def _frames(self, heard: Heard) -> int:
         return frame_count(len(heard.prepared.pcm), self._facts.features.frames)

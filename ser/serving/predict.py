@@ -12,6 +12,7 @@ from typing import IO, TypeVar
 
 import numpy as np
 
+from ser import SerError
 from ser.evaluation.calibration import softmax_at
 from ser.runtime.workers import in_order
 from ser.serving import bundle as bundles
@@ -238,7 +239,7 @@ class Predictor:
     def _caught(self, name: str, judging: Callable[[], Found]) -> Found | Prediction:
         try:
             return judging()
-        except AudioError as error:
+        except SerError as error:  # also a model that fails on this one recording
             return Prediction(name, {}, problem=str(error))
         except OSError as error:
             return Prediction(name, {}, problem=error.strerror or str(error))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import lzma
 import os
 import re
+import struct
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
@@ -16,7 +20,7 @@ from typing import IO
 
 from ser.runtime.disk import written_whole
 from ser.runtime.machine import cache_dir
-from ser.serving.bundle import CARD, ENCODER, FACTS, LICENCE, MODEL, BundleError
+from ser.serving.bundle import CARD, ENCODER, FACTS, LICENCE, MODEL, BundleError, graph, read
 
 PACKAGED = Path(__file__).resolve().parents[1] / "bundles"
 """Folder of the bundles that travel with the package."""
@@ -27,6 +31,8 @@ MOST = 1 << 30
 SECONDS = 30.0
 """Wait for a server's next bytes at most."""
 BLOCK = 1 << 20
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
+"""What the standard library raises on damaged zips; it says NotImplementedError, a RuntimeError, of a method that it does not know."""
 ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -77,9 +83,9 @@ def opened(name: str | Path) -> Path:
     if ADDRESS.match(text):
         return _fetched(text)
     path = Path(text)
-    if not path.exists() and (PACKAGED / text / FACTS).is_file() and path.name == text:
+    if not os.path.exists(path) and path.name == text and os.path.isfile(PACKAGED / text / FACTS):
         return PACKAGED / text
-    if path.is_file() and zipfile.is_zipfile(path):
+    if os.path.isfile(path) and zipfile.is_zipfile(path):
         with path.open("rb") as packed:
             return _unpacked(packed, path.name, _sha256(packed, path.name))
     return path
@@ -104,12 +110,16 @@ def _fetched(address: str) -> Path:
     wanted = mark.removeprefix("sha256=").lower()
     if not re.fullmatch(r"[0-9a-f]{64}", wanted):
         raise BundleError(f"{url}: an address needs the checksum of what lies there; write {url}#sha256= and 64 hexadecimal digits")
-    if (_cache(wanted) / FACTS).is_file():
+    if _is_whole(_cache(wanted)):
         return _cache(wanted)
-    with tempfile.TemporaryFile() as packed:
-        for block in _blocks(url):
-            packed.write(block)
-        packed.seek(0)
+    with contextlib.ExitStack() as opened_here:
+        try:
+            packed = opened_here.enter_context(tempfile.TemporaryFile())
+            for block in _blocks(url):
+                packed.write(block)
+            packed.seek(0)
+        except OSError as error:
+            raise BundleError(f"{url} cannot be kept in {tempfile.gettempdir()}: {error.strerror}; set TMPDIR to another disk") from None
         if (found := _sha256(packed, url)) != wanted:
             raise BundleError(f"{url} has the sha256 {found}, not the one in the address: fetch nothing from there, or correct the address")
         return _unpacked(packed, url, wanted)
@@ -152,7 +162,7 @@ def _blocks(url: str) -> Iterator[bytes]:
 def _unpacked(packed: IO[bytes], name: str, sha256: str) -> Path:
     """Unpack the files of a bundle, at the top of the zip or in its only folder, into the cache."""
     folder = _cache(sha256)
-    if (folder / FACTS).is_file():
+    if _is_whole(folder):
         return folder
     try:
         with zipfile.ZipFile(packed) as archive:
@@ -165,11 +175,23 @@ def _unpacked(packed: IO[bytes], name: str, sha256: str) -> Path:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(folder) as partial:
                 _write(archive, members, partial, name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BundleError(f"{name} is not a whole zip ({error}): copy it again") from None
-    except OSError as error:
+    except (*BROKEN, OSError) as error:
+        if not isinstance(error, OSError) or error.errno is None:  # bzip2 has no error of its own
+            raise BundleError(f"{name} is not a whole zip ({error}): copy it again") from None
         raise BundleError(f"{name} cannot be unpacked into {folder.parent}: {error.strerror or error}; set SER_CACHE_DIR") from None
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a bundle in the cache is as it was unpacked. One that is not is made anew, or nothing that its user does would mend it."""
+    try:
+        facts = read(folder)
+        graph(folder, MODEL, facts.model_sha256)
+        if facts.encoder is not None:
+            graph(folder, ENCODER, facts.encoder.sha256)
+    except BundleError:
+        return False
+    return True
 
 
 def _write(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], folder: Path, name: str) -> None:

@@ -278,3 +278,19 @@ def test_our_own_archive_is_the_same_for_the_same_content(tmp_path: Path) -> Non
     with zipfile.ZipFile(tmp_path / "1.zip") as packed:
         assert packed.namelist() == ["labels.csv", "a.wav", "b.wav"]
         assert packed.testzip() is None
+
+
+def test_a_size_below_zero_is_damage(tmp_path):
+    """A member of −1 bytes would be read to the end of the archive, and would make room for others below the bound of all."""
+    head = tarfile.TarInfo("a.wav").tobuf()
+    for size in (-1, -512):
+        changed = bytearray(head)
+        changed[124:136] = size.to_bytes(12, "big", signed=True)
+        changed[148:156] = b" " * 8
+        changed[148:156] = b"%06o\0 " % sum(changed[:512])
+        (tmp_path / "x.tar").write_bytes(bytes(changed) + bytes(2048))
+        with open_archive(tmp_path / "x.tar") as archive:
+            (member,) = archive.members()
+            assert (member.size, member.problem) == (0, ("damaged", f"claims {size} bytes"))
+            with pytest.raises(MemberError, match="damaged"):
+                archive.read(member.name)

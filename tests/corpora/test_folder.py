@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -188,3 +189,14 @@ def test_no_table_ends_in_anything_but_our_error(text: str) -> None:
             found = folder.read_table(content, "table")
             assert found
             assert all(one.emotion and one.speaker for one in found.values())
+
+
+def test_two_names_that_become_one_are_refused(tmp_path):
+    """A name in Latin-1 and the same name in UTF-8: one of the files would be missing without a word."""
+    for label in ("happy", "sad"):
+        (tmp_path / label / "s1").mkdir(parents=True)
+        for name in (b"\xe9.wav", "é.wav".encode()):
+            with open(os.fsencode(tmp_path / label / "s1") + b"/" + name, "wb") as file:
+                file.write(name)
+    with pytest.raises(SerError, match=r"mine: two files in .* are both called happy/s1/é.wav .*; rename one"):
+        folder.write_archive(tmp_path / "x.zip", "mine", Folder(kind="folder", path=str(tmp_path)))

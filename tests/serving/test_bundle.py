@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+import soundfile as sf
+from onnx import helper, numpy_helper
 
 from ser.serving import bundle
 from ser.serving.bundle import BundleError
 from ser.serving.predict import Predictor
 from tests.serving import small
+
+SCORE = {"ua": 0.5, "ua_interval": [0.4, 0.6], "confidence": 0.95, "wa": 0.5, "macro_f1": 0.5, "clips": 9, "chance_ua": 0.3}
 
 
 @pytest.fixture
@@ -75,6 +82,11 @@ def test_spaces_and_the_order_of_keys_mean_nothing(folder: Path) -> None:
         (lambda at: reseal(at, reads=["encoder", "lengths"]), "there where the model reads hidden states, and only there"),
         (lambda at: reseal(at, kind="linear"), r"kind linear .*reads"),
         (lambda at: exchange(at, small.network(columns=63)), r"has the input log_mel of .* \(any, any, 63\); its facts say .* 64\)"),
+        (lambda at: reseal(at, networks=[{"fold": 1, "seed": 0, "temperature": 1e-320}] * 2), r"cannot be used \(networks.0.temperature: "),
+        (lambda at: reseal(at, score=SCORE | {"ua": 1e300}), r"cannot be used \(score.ua: "),
+        (lambda at: reseal(at, score=SCORE | {"ua_interval": [0.5]}), r"cannot be used \(score.ua_interval: "),
+        (lambda at: reseal(at, score=SCORE | {"chance_ua": -1.0}), r"cannot be used \(score.chance_ua: "),
+        (lambda at: reseal(at, worse={"mp3": 1e300}), r"cannot be used \(worse.mp3: "),
         (lambda at: exchange(at, b"x"), "model.onnx is not an ONNX model"),
         (lambda at: (at / "model.onnx").write_bytes(b"x"), "does not belong to its bundle.json"),
         (lambda at: (at / "model.onnx").unlink(), "model.onnx not found"),
@@ -96,3 +108,24 @@ def test_a_bundle_of_version_1_is_still_read(folder: Path) -> None:
     found = Predictor(folder).bundle
     assert (found.kind, found.reads, found.encoder) == ("network", ["log_mel", "mfcc", "lengths"], None)
     assert found.classes == small.CLASSES
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 7.0])
+def test_what_is_no_probability_is_no_answer(folder: Path, value: float) -> None:
+    """A graph gives any numbers; NaN would end in a traceback, or be printed as an answer."""
+    model = onnx.ModelProto.FromString((folder / "model.onnx").read_bytes())
+    model.graph.node[-1].output[0] = "inner"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(value), "value"))
+    model.graph.node.append(helper.make_node("Add", ["inner", "value"], ["probabilities"]))
+    exchange(folder, model.SerializeToString())
+    predictor = Predictor(folder)
+    for one in predictor.recordings([("a", _sound), ("b", _sound)]):
+        assert one.probabilities == {}
+        assert "model.onnx gives no probabilities" in one.problem
+
+
+def _sound() -> io.BytesIO:
+    file = io.BytesIO()
+    sf.write(file, 0.3 * np.sin(np.arange(16000) * 0.1), 16000, format="WAV")
+    file.seek(0)
+    return file

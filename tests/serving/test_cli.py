@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,59 @@ def test_where_nothing_can_be_judged_nothing_is_loaded(monkeypatch, tmp_path):
         with pytest.raises(SystemExit) as end:
             cli.main(["predict", *given])
         assert str(end.value.code).startswith(f"error: {says}")
+
+
+@pytest.mark.parametrize(
+    ("closing", "given", "says"),
+    [
+        ("0<&-", ["-"], "error: -: "),
+        ("1>&-", ["a.wav"], None),
+        ("2>&-", ["--json", "a.wav"], None),
+        ("0<&- 1>&- 2>&-", ["--json", "a.wav"], None),
+    ],
+)
+def test_a_closed_stream_is_an_empty_one(place, closing, given, says):
+    """Without one, what is said beside the answer would stand in it, and a file that is opened would take its number."""
+    command = f'"{sys.executable}" -m ser.serving.cli predict {" ".join(given)} {closing}'
+    done = subprocess.run(["bash", "-c", command], cwd=place, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)
+    assert b"Traceback" not in done.stderr
+    if says is None:
+        assert done.returncode == 0
+        assert not done.stdout or json.loads(done.stdout)["predictions"]
+    else:
+        assert done.returncode == 1
+        assert done.stderr.decode().splitlines()[-1].startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("given", "variables", "says"),
+    [
+        (["predict", "--bundle", "x" * 300, "a.wav"], {}, "File name too long"),
+        (["predict", "--timeline", "--plot", "folder.html", "a.wav"], {}, "folder.html.part: Is a directory (a folder lies where"),
+        (["predict", "--timeline", "--plot", "x" * 300 + ".html", "a.wav"], {}, "File name too long"),
+        (["speakers"], {"SER_SPEAKERS_DIR": "/" + "x" * 300}, "File name too long"),
+        (["speakers"], {"SER_SPEAKERS_DIR": "~nobodysuch/x"}, "~nobodysuch/x: there is no such home folder"),
+        (["predict", "--bundle", "made.zip", "a.wav"], {"SER_CACHE_DIR": "~nobodysuch"}, "~nobodysuch: there is no such home folder"),
+        (["serve", "--host", "x" * 300 + ".org"], {}, "cannot listen on"),
+        (["serve", "--host", "a..b"], {}, "cannot listen on a..b, port 8000"),
+    ],
+)
+def test_a_place_that_cannot_be_is_one_message(place, monkeypatch, given, variables, says):
+    monkeypatch.chdir(place)
+    (place / "folder.html").mkdir(exist_ok=True)
+    with zipfile.ZipFile(place / "made.zip", "w") as packed:
+        packed.write("exports/made/bundle.json", "bundle.json")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        cli.main(given)
+    assert str(end.value.code).startswith("error: ")
+    assert says in str(end.value.code)
+
+
+def test_a_picture_says_a_name_that_is_no_text(place, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/\xff.wav"
+    Path(os.fsdecode(odd)).write_bytes((place / "a.wav").read_bytes())
+    done = ser(place, odd, "--timeline", "--plot", str(tmp_path / "x.html"))
+    assert done.returncode == 0, done.stderr
+    assert "/\\udcff.wav" in (tmp_path / "x.html").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,62 @@ def test_a_run_that_takes_too_long_is_ended() -> None:
 def test_a_run_that_fails_says_so() -> None:
     with pytest.raises(BundleError, match=r"model.onnx fails: "):
         opened(doubled()).run({"x": np.zeros((1, 4), dtype=np.float32)})
+
+
+def test_a_field_number_that_another_reader_would_cut_hides_nothing() -> None:
+    """protobuf in C++ takes 32 bits of a tag: with one more bit set, an operator had no name here and was run there."""
+    named = b"\x22\x04Sinh"  # field 4, op_type
+    whole = model([helper.make_node("Sinh", ["x"], ["y"])]).SerializeToString()
+    assert whole.count(named) == 1
+    for beyond in (1, 7):
+        tag = bytes([0xA2, 0x80, 0x80, 0x80, beyond << 4])  # the same 32 bits
+        hidden = _with_longer(whole, named, tag + named[1:])
+        with pytest.raises(BundleError, match=r"is not an ONNX model \(a tag of more than 32 bits\)"):
+            Graph(Path("model.onnx"), hidden, TAKES, GIVES)
+
+
+def _with_longer(model: bytes, old: bytes, new: bytes) -> bytes:
+    """The model with other bytes in a node, its lengths put right."""
+    proto = onnx.ModelProto.FromString(model)
+    node = proto.graph.node[0].SerializeToString().replace(old, new)
+    del proto.graph.node[0]
+    graph = b"\x0a" + _size(len(node)) + node + proto.graph.SerializeToString()
+    proto.ClearField("graph")
+    return proto.SerializeToString() + b"\x3a" + _size(len(graph)) + graph
+
+
+def _size(value: int) -> bytes:
+    out = b""
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def filled(size: int, products: int) -> bytes:
+    """A square of ones, multiplied with itself; onnxruntime computes all of it when it opens the graph."""
+    shape = numpy_helper.from_array(np.array([size, size]), "s")
+    nodes = [helper.make_node("ConstantOfShape", ["s"], ["m0"], value=numpy_helper.from_array(np.ones(1, np.float32), "one"))]
+    nodes += [helper.make_node("MatMul", [f"m{number}", "m0"], [f"m{number + 1}"]) for number in range(products)]
+    nodes += [helper.make_node("ReduceMean", [f"m{products}"], ["r"], keepdims=0), helper.make_node("Add", ["x", "r"], ["y"])]
+    return model(nodes, shape).SerializeToString()
+
+
+def test_a_graph_that_takes_too_long_to_open_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ser.serving.graph.SECONDS", 0.1)
+    with pytest.raises(BundleError, match=r"model.onnx could not be opened within 0.1 s"):
+        Graph(Path("model.onnx"), filled(1000, 20), TAKES, GIVES)
+
+
+def test_one_operator_that_takes_too_long_is_left() -> None:
+    """onnxruntime itself looks at the time only between two operators."""
+    product = helper.make_node("MatMul", ["x", "x"], ["y"])
+    any_size = {name: Port(FLOAT, (None, None)) for name in "xy"}
+    proto = model([product], sizes=("n", "m"))
+    graph = Graph(Path("model.onnx"), proto.SerializeToString(), {"x": any_size["x"]}, {"y": any_size["y"]})
+    begun = time.monotonic()
+    with pytest.raises(BundleError, match=r"model.onnx did not end within 0.05 s"):
+        graph.run({"x": np.ones((3000, 3000), dtype=np.float32)}, seconds=0.05)
+    alone = time.monotonic() - begun
+    begun = time.monotonic()
+    graph.run({"x": np.ones((3000, 3000), dtype=np.float32)})
+    assert alone < time.monotonic() - begun

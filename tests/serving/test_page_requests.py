@@ -6,9 +6,11 @@ import base64
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -311,3 +313,19 @@ def test_eight_clients_ask_three_hundred_times(folder, tmp_path):
             memory.append(psutil.Process(worker).memory_info().rss)
         assert running.server.pool.process_ids() == [worker]
         assert max(memory) < memory[0] + 30e6
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"GET / HTTP/1.1\r\nX: ", b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HTTP/1.1\r\nX: "]
+)
+def test_a_connection_that_asks_nothing_is_closed(folder, begin):
+    """Each of them holds one of the places for connections: 128 that say nothing would keep everyone else out for ever."""
+    with served(folder, replace(SMALL, head_seconds=0.2)) as running, socket.create_connection(("127.0.0.1", running.port), 10) as silent:
+        silent.sendall(begin)
+        while silent.recv(1 << 16):
+            pass
+
+
+def test_a_slow_upload_is_not_a_silent_connection(folder):
+    with served(folder, replace(SMALL, head_seconds=0.2, upload_seconds=2.0)) as running, running.begun() as upload:
+        assert b"408" in upload.recv(1 << 16)

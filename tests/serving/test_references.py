@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -69,6 +71,71 @@ def test_a_broken_zip_is_one_message(bundle: Path, tmp_path: Path, damage, says:
     (tmp_path / "x.zip").write_bytes(damage(packed(bundle)))
     with pytest.raises(BundleError, match=says or "is not an exported model"):
         read(references.opened(tmp_path / "x.zip"))
+
+
+def spoilt(method: int) -> Callable[[bytes], bytes]:
+    """Packed bytes that do not unpack."""
+
+    def spoil(data: bytes) -> bytes:
+        with zipfile.ZipFile(io.BytesIO(data)) as whole:
+            again = io.BytesIO()
+            with zipfile.ZipFile(again, "w", method) as archive:
+                for name in whole.namelist():
+                    archive.writestr(name, whole.read(name))
+        packed = bytearray(again.getvalue())
+        at = packed.index(b"model.onnx") + 24
+        packed[at : at + 30] = bytes(byte ^ 0x5A for byte in packed[at : at + 30])
+        return bytes(packed)
+
+    return spoil
+
+
+def misspelt(data: bytes) -> bytes:
+    """A name that says it is UTF-8 and is not."""
+    spoilt = bytearray(data)
+    at = spoilt.rindex(b"PK\1\2")
+    spoilt[at + 9] |= 8
+    spoilt[at + 46] = 0xFF
+    return bytes(spoilt)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [spoilt(zipfile.ZIP_DEFLATED), spoilt(zipfile.ZIP_BZIP2), spoilt(zipfile.ZIP_LZMA), misspelt],
+    ids=["deflate", "bzip2", "lzma", "name"],
+)
+def test_a_zip_that_does_not_unpack_is_one_message(bundle: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "x.zip").write_bytes(damage(packed(bundle)))
+    with pytest.raises(BundleError, match=r"x.zip is not a whole zip .*: copy it again"):
+        references.opened(tmp_path / "x.zip")
+
+
+@pytest.mark.parametrize("spoil", ["bundle.json", "model.onnx"])
+def test_a_damaged_copy_in_the_cache_is_made_anew(bundle: Path, tmp_path: Path, spoil: str) -> None:
+    """It would otherwise be refused at each run, whatever is copied or exported again."""
+    (tmp_path / "x.zip").write_bytes(packed(bundle))
+    kept = references.opened(tmp_path / "x.zip")
+    for broken in (b"x", None):
+        (kept / spoil).unlink() if broken is None else (kept / spoil).write_bytes(broken)
+        assert Predictor(references.opened(tmp_path / "x.zip")).bundle == read(bundle)
+
+
+def test_a_name_that_no_file_can_have_is_one_message(tmp_path: Path) -> None:
+    for name in ("x" * 300, "x" * 5000, "x\0y"):
+        with pytest.raises(BundleError, match=r"is not an exported model|cannot be read: (File name too long|embedded null)"):
+            read(references.opened(name))
+
+
+def test_a_full_temporary_folder_is_named(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> IO[bytes]:
+        return open("/dev/full", "w+b", buffering=0)
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    data = packed(bundle)
+    with serving() as server:
+        server.files["/x.zip"] = Served(data)
+        with pytest.raises(BundleError, match=r"cannot be kept in .*: No space left on device; set TMPDIR"):
+            references.opened(marked(f"{server.address}/x.zip", data))
 
 
 def test_too_much_is_refused_by_what_comes(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,8 @@ def test_a_good_one_is_read(speakers: Path) -> None:
             {"version": 2}, {"more": 1}, {"bundle": "x"}, {"classes": ["a"]}, {"shift": [0.5]}, {"shift": [0.5, "x"]},
             {"shift": [0.5, 1e300]},
             {"shift": [0.5, float("nan")]}, {"weights": [[1.0, 2.0]]}, {"weights": [[1.0, 2.0], [1.0]]}, {"weights": [[1.0], [1.0]]},
-            {"reads": "audio"}, {"clips": 0}, {"weights": [[0.0] * 200_001] * 2, "reads": "pooled"},
+            {"reads": "audio"}, {"clips": 0}, {"labelled": {"a": -1}},
+            {"sha256": "0" * 64}, {"weights": [[0.0] * 200_001] * 2, "reads": "pooled"},
         )),
     ],
 )  # fmt: skip
@@ -285,3 +286,18 @@ def test_a_profile_of_another_model_with_the_same_classes_is_refused(folder: Pat
     model.predict(waves[0], RATE, speaker=found)
     with pytest.raises(SerError, match="made with another model"):
         model.predict(waves[0], RATE, speaker=found.model_copy(update={"bundle": "0" * 64}))
+
+
+def test_one_number_changed_is_found(folder: Path, recordings: Path, speakers: Path) -> None:
+    """It would change answers without a word. A profile of an earlier version has no checksum, and is read as before."""
+    assert ser("enroll", "ada", str(recordings), "--bundle", str(folder)) == 0
+    whole = json.loads((speakers / "ada.json").read_text())
+    for changed in ({"shift": [3.0, *whole["shift"][1:]]}, {"clips": 9}, {"sha256": "0"}, {"reads": "answers", "weights": []}):
+        (speakers / "ada.json").write_text(json.dumps(whole | changed))
+        with pytest.raises(
+            SerError, match=r"ada.json is not a speaker's profile \(sha256: it was changed after it was made\): enroll again"
+        ):
+            store.read("ada")
+    del whole["sha256"]
+    (speakers / "ada.json").write_text(json.dumps(whole))
+    assert store.read("ada").classes == whole["classes"]

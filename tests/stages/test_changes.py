@@ -121,3 +121,30 @@ def test_without_a_commit_there_is_nothing_to_restore(project: Path) -> None:
     assert done.returncode == 1
     assert "no commit with params.yaml" in done.stderr
     assert stage("stages.changes").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "zz: &a [*a]", "zz: &a {b: *a}", "zz: !!int abc", "zz: !!float abc", "zz: !!bool abc", "zz: 0x" + "f" * 10_000,
+        "zz: " + "{a: " * 3000 + "1" + "}" * 3000, "zz: &a [x, x, &b [*a, *a]]", "zz: [" + "&a0 [x,x,x]," + ",".join(
+            f"&a{number} [{','.join([f'*a{number - 1}'] * 9)}]" for number in range(1, 30)) + "]",
+    ],
+)  # fmt: skip
+def test_what_yaml_can_say_beyond_values_is_refused_in_words(project: Path, text: str) -> None:
+    """A stage says what is wrong with params.yaml, and then what differs from the last commit: both have to live through it."""
+    with open("params.yaml", "a") as stream:
+        stream.write(text + "\n")
+    done = stage("stages.split", "--dataset", "demo")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: params.yaml ")
+    assert stage("stages.changes").returncode == 0
+
+
+def test_a_name_commands_no_terminal(project: Path) -> None:
+    with open("params.yaml", "a") as stream:
+        stream.write('"\\e[2J\\a": "\\e[31m"\n')
+    for done in (stage("stages.split", "--dataset", "demo"), stage("stages.split", "--dataset", "\x1b[2J"), stage("stages.changes")):
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "\\x1b[2J" in done.stdout + done.stderr

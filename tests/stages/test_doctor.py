@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ser import SerError
 from stages import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,3 +68,39 @@ def test_what_is_missing_is_no_damage(tmp_path):
     (tmp_path / "dvc.lock").write_text("stages: {make: {outs: [{path: gone.txt, md5: 0123}]}}\n")
     found = doctor.examine(tmp_path / "dvc.lock", tmp_path / "cache")
     assert found == doctor.Found([], [], [("make", Path("gone.txt"))])
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        b"",
+        b"<<<<<<< HEAD\nschema: '2.0'\nstages: {}\n",
+        b"stages: []",
+        b"stages: {make: null}",
+        b"stages: {make: {outs: [{path: x}]}}",
+        b"stages: {make: {outs: [x]}}",
+        b"stages: {make: {outs: {path: x}}}",
+        b"stages: {make: {outs: [{path: 3, md5: a}]}}",
+        b"stages: " + b"[" * 5000,
+        b"\xff",
+    ],
+)
+def test_a_damaged_lock_is_one_message(tmp_path, lock):
+    """Such as a merge leaves; DVC itself is not asked."""
+    (tmp_path / "dvc.lock").write_bytes(lock)
+    with pytest.raises(SerError, match=r"dvc.lock is damaged \(.*\): `git checkout .*dvc.lock`"):
+        doctor.examine(tmp_path / "dvc.lock", tmp_path / "cache")
+
+
+def test_a_folder_in_the_place_of_a_file_is_not_as_the_lock_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("x").mkdir()
+    Path("dvc.lock").write_text("stages: {make: {outs: [{path: x, md5: 0123}, {path: x/y/z, md5: 0123}]}}\n")
+    Path("x/y").touch()
+    found = doctor.examine(Path("dvc.lock"), Path("cache"))
+    assert (found.changed, found.missing) == ([("make", Path("x"))], [("make", Path("x/y/z"))])
+
+
+def test_advice_is_a_command_for_any_name():
+    (line, *_) = doctor.advice(doctor.Found([("make", Path("/home/o'brien/a b"))], [], [])).splitlines()
+    assert shlex.split(line) == ["rm", "-f", "/home/o'brien/a b"]

@@ -30,6 +30,7 @@ class Server:
 
     Attributes:
         app: the ASGI application.
+        limits: of requests.
         pool: the workers; whoever runs the application starts and ends them.
     """
 
@@ -42,7 +43,7 @@ class Server:
             limits: of requests.
             token: what a client has to know; empty: nothing.
         """
-        self.pool, self._limits = Pool(folder, limits), limits
+        self.pool, self.limits = Pool(folder, limits), limits
         self._page = Page.of(bundle, limits)
         self._description = description(bundle, limits, bool(token))
         routes = [
@@ -65,8 +66,8 @@ class Server:
             upload.shown(asked.get("name", "")), asked.get("timeline", "").lower() in YES, asked.get("picture", "").lower() in YES
         )
         async with self.pool.place():
-            upload.checked(request.headers, self._limits)
-            data = await upload.received(request.stream(), self._limits)
+            upload.checked(request.headers, self.limits)
+            data = await upload.received(request.stream(), self.limits)
             status, body = await _while_there(request, self.pool.ask(question, data))
         return Response(body, status, media_type="application/json")
 

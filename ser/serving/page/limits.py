@@ -15,6 +15,7 @@ class Limits:
         minutes: of one recording.
         jobs: recordings judged at once, each in a process of its own.
         waiting: further requests that wait or are uploading; each may hold ``megabytes``.
+        head_seconds: from a connection, or an answer on it, to the end of a request's head.
         upload_seconds: from a request's head to its last byte.
         start_seconds: from the start of a worker to its first question.
         memory_megabytes: address space that a worker may take on top of the opened model and the upload.
@@ -25,6 +26,7 @@ class Limits:
     minutes: float = 10.0
     jobs: int = 1
     waiting: int = 16
+    head_seconds: float = 15.0
     upload_seconds: float = 60.0
     start_seconds: float = 120.0
     memory_megabytes: float = 1500.0

@@ -18,6 +18,7 @@ from ser.serving.page.limits import Limits
 
 if TYPE_CHECKING:
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from ser.serving.page.app import Server
 
@@ -73,8 +74,10 @@ def listening(host: str, port: int) -> socket.socket:
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
-    except OSError as error:
-        raise SerError(f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another --port or --host") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host can have
+        raise SerError(
+            f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', None) or error}; choose another --port or --host"
+        ) from None
     return found
 
 
@@ -107,7 +110,7 @@ async def run(app: Server, bound: socket.socket, ready: Callable[[uvicorn.Server
     http = uvicorn.Server(
         uvicorn.Config(
             app.app,
-            http="h11",
+            http=impatient(app.limits.head_seconds),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -126,6 +129,49 @@ async def run(app: Server, bound: socket.socket, ready: Callable[[uvicorn.Server
         await http.serve(sockets=[bound])
     finally:
         app.pool.stop()
+
+
+def impatient(seconds: float) -> type[H11Protocol]:
+    """HTTP that closes a connection on which nothing is asked for so long: uvicorn would keep it, and one place of all connections."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        _waiting: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._heard()
+            elif self._waiting is None:
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._heard()
+            super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self._waiting is None:
+                self._wait()
+
+        def _wait(self) -> None:
+            self._waiting = self.loop.call_later(seconds, self._close)
+
+        def _heard(self) -> None:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+
+        def _close(self) -> None:
+            self._waiting = None
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
+
+    return Impatient
 
 
 def _address(bound: str, port: int) -> str:

@@ -61,6 +61,8 @@ def _answered(predictor: Predictor, question: Question, data: bytes) -> tuple[in
             "reason": "memory",
             "problem": "memory: judging this recording takes more memory than the server allows; cut it into parts",
         }
+    except SerError as error:
+        return 500, {"reason": "model", "problem": f"model: {error}"}
     except Exception:  # whatever it is, the next recording is judged
         traceback.print_exc(file=sys.stderr)
         return 500, {"reason": "failed", "problem": "failed: an error in the server; its terminal shows where"}

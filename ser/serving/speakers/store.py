@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ser import SerError
 from ser.runtime.disk import file_written_whole
+from ser.runtime.machine import at_home
 from ser.serving import arguments
 from ser.serving.speakers.profile import Profile
 
@@ -26,8 +27,8 @@ SHOWN = 20
 def folder() -> Path:
     """The folder of the profiles: ``SER_SPEAKERS_DIR``, else ``ser/speakers`` in the user's data (XDG), by default ``~/.local/share``."""
     if named := os.environ.get(FOLDER):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "ser" / "speakers"
+        return at_home(named)
+    return at_home(os.environ.get("XDG_DATA_HOME") or "~/.local/share") / "ser" / "speakers"
 
 
 def checked(name: str) -> str:

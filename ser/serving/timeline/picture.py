@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ser import SerError
 from ser.runtime.disk import file_written_whole
-from ser.runtime.text import percent
+from ser.runtime.text import percent, printable
 
 if TYPE_CHECKING:
     from ser.serving.timeline.moments import Timeline
@@ -71,7 +71,7 @@ def _page(found: Timeline, about: str) -> str:
     key = "".join(
         f'<span class="key" style="background:{_colour(number)}"></span>{html.escape(name)}' for number, name in enumerate(found.classes)
     )
-    return PAGE.format(title=html.escape(found.path or "samples"), svg=svg(found), key=key, about=html.escape(about))
+    return PAGE.format(title=html.escape(printable(found.path) or "samples"), svg=svg(found), key=key, about=html.escape(printable(about)))
 
 
 def _colour(number: int) -> str:
