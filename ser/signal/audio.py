@@ -38,6 +38,7 @@ MAX_NAMED = 1 << 20
 """Bytes that are looked at to say what an unreadable file is."""
 
 _BLOCK = 1 << 20
+"""Values of a block, over all channels."""
 
 _UNKNOWN = ("Format not recognised", "File does not exist or is not a regular file", "Error opening")
 """What libsndfile says of bytes in which it finds no format; the second is its word on a broken MP3."""
@@ -124,10 +125,11 @@ def blocks(stream: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
             if not RATES[0] <= rate <= RATES[1]:
                 raise AudioError("unreadable", f"sample rate {rate} Hz is outside {RATES[0]}-{RATES[1]}")
             kind = "int16" if source.subtype == "PCM_16" else "float32"
-            while len(block := _read_block(source, kind)):
+            most = max(1, _BLOCK // source.channels)
+            while len(block := _read_block(source, kind, most)):
                 empty = False
                 yield block, rate
-                if len(block) < _BLOCK:
+                if len(block) < most:
                     break
     except (sf.SoundFileError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
         said = getattr(error, "error_string", str(error))  # without soundfile's prefix, which names an address in memory
@@ -161,13 +163,13 @@ def _by_media(stream: IO[bytes], data: bytes) -> Iterator[tuple[np.ndarray, int]
         raise AudioError("empty", "it holds no sound track")
 
 
-def _read_block(source: sf.SoundFile, kind: str) -> np.ndarray:
-    """The next block, shorter at the end.
+def _read_block(source: sf.SoundFile, kind: str, most: int) -> np.ndarray:
+    """The next block of at most ``most`` frames, shorter at the end.
 
     The length in the header can make the buffer smaller, never larger.
     """
-    claimed = source.frames - source.tell() if source.seekable() else _BLOCK
-    wanted = _BLOCK if claimed >= _BLOCK or claimed <= 0 else claimed
+    claimed = source.frames - source.tell() if source.seekable() else most
+    wanted = most if claimed >= most or claimed <= 0 else claimed
     block: np.ndarray = source.read(wanted, dtype=kind, always_2d=True)
     return block
 

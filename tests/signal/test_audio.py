@@ -237,3 +237,14 @@ def test_original_recordings_at_48_khz_one_of_them_stereo():
         assert abs(len(signal) - len(whole) * RATE / rate) <= 1
         assert level_db(signal) == pytest.approx(level_db(whole.mean(axis=1)), abs=0.3)
     assert channels == {1, 2}
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 255, 1024])
+def test_a_block_holds_no_more_values_for_more_channels(channels):
+    """A small file of many silent channels would otherwise take gigabytes before its length is looked at."""
+    frames = 2 * (1 << 20) // channels + 5
+    stream = io.BytesIO(wav(np.zeros((frames, channels), np.int16), subtype="PCM_16"))
+    sizes = [block.shape for block, _ in audio.blocks(stream)]
+    assert max(rows * columns for rows, columns in sizes) <= 1 << 20
+    assert sum(rows for rows, _ in sizes) == frames
+    assert {columns for _, columns in sizes} == {channels}
