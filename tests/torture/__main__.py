@@ -3,6 +3,7 @@
 What must never happen is printed with the command that shows it again.
 
     make torture                                        # the whole, which writes metrics/benchmarks/torture.json
+    python -m tests.torture --only kills                # one attack of the whole; it replaces its row of the record
     python -m tests.torture --share ci                  # three minutes of it
     python -m tests.torture --only damaged --seed 4     # one attack, other trials
 
@@ -81,11 +82,12 @@ def main() -> None:
     with TemporaryDirectory(prefix="ser-torture-") as folder:
         print(f"seed {options.seed}; first everything once, undisturbed", flush=True)
         where = ground.make(Path(folder))
-        results = [tortured(name, where, options.seed, options.share, options.lanes, options.trial) for name in names]
-    for found in results:
-        print(line(found))
-    if options.share == "whole" and not options.only:
-        attacks.write(results)
+        results = []
+        for name in names:
+            results.append(tortured(name, where, options.seed, options.share, options.lanes, options.trial))
+            print(line(results[-1]), flush=True)
+            if options.share == "whole" and options.trial is None:
+                attacks.write(results)  # after each attack, so that what an interrupted run has found is kept
     sys.exit(1 if any(found.findings for found in results) else 0)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.record import record
+from benchmarks.record import FOLDER, record
 from ser.params import load
+from ser.runtime.provenance import provenance
 from tests.torture import damaged, disk, files, fuzz, kills, pairs, parameters
 from tests.torture.attack import KINDS, Result, Share, Trial
 from tests.torture.ground import Ground
@@ -36,13 +38,28 @@ PLURALS = {"loss": "losses", "hang": "hangs", "traceback": "tracebacks", "orphan
 
 
 def write(results: Sequence[Result]) -> None:
-    """Write ``metrics/benchmarks/torture.json``: the counts, and a row for each attack with what came out and its first findings."""
-    figures: dict[str, Any] = {FIGURES[found.name]: found.trials for found in results}
-    figures |= {PLURALS[kind]: sum(found.of_kind(kind) for found in results) for kind in KINDS}
-    figures |= {"seed": results[0].seed, "minutes": round(sum(found.seconds for found in results) / 60, 1)}
-    rows = [_row(found) for found in results]
+    """Write ``metrics/benchmarks/torture.json``: the counts, and a row for each attack with what came out and its first findings.
+
+    Rows of other attacks stay, if they are of the same seed and commit: the attacks of a whole run may be made one at a time.
+    """
+    made = {found.name: _row(found) for found in results}
+    every = {**_earlier(results[0].seed), **made}
+    rows = [every[name] for name in ATTACKS if name in every]
+    figures: dict[str, Any] = {FIGURES[row["attack"]]: row["trials"] for row in rows}
+    figures |= {PLURALS[kind]: sum(row[PLURALS[kind]] for row in rows) for kind in KINDS}
+    figures |= {"seed": results[0].seed, "minutes": round(sum(row["seconds"] for row in rows) / 60, 1)}
     print("\n".join(map(page_line, rows)), end="\n\n")
-    record("torture", figures, rows, params=load(), sections=())
+    record("torture", figures, rows, "python -m tests.torture", params=load(), sections=())
+
+
+def _earlier(seed: int) -> dict[str, dict[str, Any]]:
+    """Rows of the record by attack; none where it is of another seed or commit."""
+    path = FOLDER / "torture.json"
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    same = found["figures"]["seed"] == seed and found["revision"] == provenance().revision
+    return {row["attack"]: row for row in found["rows"]} if same else {}
 
 
 def page_line(row: Mapping[str, Any]) -> str:

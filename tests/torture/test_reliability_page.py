@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+import benchmarks.record
 from tests.pipeline import ROOT
 from tests.torture import attacks
+from tests.torture.attack import Result
 
 PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
 RECORD = ROOT / "metrics/benchmarks/torture.json"
@@ -29,3 +31,17 @@ def test_the_figures_are_those_of_the_record():
     assert f"{record['figures']['minutes']:g} minutes" in PAGE
     assert record["command"] in PAGE
     assert record["revision"].removesuffix("-dirty")[:12] in PAGE
+
+
+def test_attacks_made_one_at_a_time_stand_in_one_record(tmp_path, monkeypatch, capsys):
+    for module in (attacks, benchmarks.record):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    attacks.write([Result("kills", 0, trials=3, seconds=60.0)])
+    attacks.write([Result("damaged", 0, trials=5, seconds=30.0)])
+    record = json.loads((tmp_path / "torture.json").read_text(encoding="utf-8"))
+    assert [(row["attack"], row["trials"]) for row in record["rows"]] == [("damaged", 5), ("kills", 3)]
+    assert (record["figures"]["kill_trials"], record["figures"]["damaged"], record["figures"]["minutes"]) == (3, 5, 1.5)
+    attacks.write([Result("kills", 0, trials=4)])
+    attacks.write([Result("pairs", 1, trials=2)])  # of another seed: those before do not count
+    record = json.loads((tmp_path / "torture.json").read_text(encoding="utf-8"))
+    assert [(row["attack"], row["trials"]) for row in record["rows"]] == [("pairs", 2)]
