@@ -45,8 +45,7 @@ def main() -> None:
     signal = ((random.random(12_000) - 0.5) * np.sin(np.arange(12_000) * 0.01)).astype(np.float32)
     for name, values in features.exact(signal, 16_000, params.features).items():
         told(f"features {name}", values)
-    for number in range(8):
-        told(f"copy {number}", spoiling.copy(signal, 16_000, COPIES, (number,)))
+    told("spoilt copies", *(spoiling.copy(signal, 16_000, COPIES, (number,)) for number in range(8)))
     told("whisper's log-mel", whisper_mel.log_mel(signal, 80))
     told("resampled", soxr.resample(signal, 22_050, 16_000, quality="HQ"))
     told("speech", vad.segments(signal, 16_000, params.preprocess.vad))

@@ -35,7 +35,7 @@ def hashes(*fusions: str, processor: str | None = None, timeout: float = 600, **
     done = subprocess.run(words, cwd=ROOT, env={**plain, **own, **environment}, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
-    assert len(lines) == 9 + len(fusions)
+    assert len(lines) == 10 + len(fusions)
     return {name: digest for name, digest in lines}
 
 
