@@ -96,6 +96,7 @@ def test_spoilt_copies_are_encoded_and_heard_in_training_alone(encoded: tuple[Pr
         assert (metrics["n"], metrics["robustness"]["n"]) == (36, 6)
         facts = json.loads((project.folder / "exports/demo/bundle.json").read_text())
         assert "copies" not in facts["encoder"]
+        assert facts["typical"]["clips"] == 2 * 36, "copies are typical too"
     finally:
         (project.folder / "params.yaml").write_bytes(before)
         for stage in ("features", "encode"):

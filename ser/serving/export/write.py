@@ -72,7 +72,7 @@ def export(
     refused = _refused(trained, encoder)
     again = (clips, encoded) if settings.model == "refit" else None
     model, reads, attention = (b"", [], []) if refused else _graph(models, trained, again)
-    typical = None if refused or clips is None else typical_of(clips, trained.preprocess.sample_rate)
+    typical = None if refused or clips is None else typical_of(clips, trained.preprocess.sample_rate, trained.features.copies)
 
     def facts(packed: BundledEncoder | None) -> Bundle:
         found = _facts(trained, source, result, model, reads, refused, packed)
