@@ -17,7 +17,7 @@ from tests.pipeline import ROOT
 from tests.torture.attack import Finding, Share, Trial, ended_of, random_of
 from tests.torture.ground import STAGES, Ground, differing
 
-EACH = {"ci": 1, "whole": 5}
+EACH = {"ci": 1, "whole": 7}
 """Damages of each file and reader in the whole; the CI share draws some of those with one each."""
 CI = 12
 HOWS = ("byte", "bit", "cut", "emptied", "zeros", "line lost", "rubbish")
