@@ -73,6 +73,7 @@ def copied(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_one_module_is_all_it_takes(copied: Path) -> None:
     choose(copied, fusion="toy_product")
     refused = run(copied, "stages.train", "--dataset", "demo")

@@ -434,6 +434,11 @@ def test_real_time_until_ctrl_c(folder: Path) -> None:
     process.stderr.close()
 
 
+class Terminal(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -450,7 +455,7 @@ def test_real_time_until_ctrl_c(folder: Path) -> None:
     ],
 )
 def test_wrong_arguments_are_one_message(folder: Path, given: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Terminal()))
     with pytest.raises(SystemExit) as end:
         cli.main(["listen", "--bundle", str(folder), *given])
     assert says in str(end.value.code)

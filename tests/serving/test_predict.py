@@ -253,6 +253,7 @@ def test_temperatures_and_scores_travel_with_the_bundle(made: Path, tmp_path: Pa
     assert "Classes: neutral, happy, sad, angry, fearful, surprised." in card
 
 
+@pytest.mark.slow
 def test_the_stage_writes_the_same_bundle_in_another_process(made: Path, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "models").mkdir()

@@ -24,7 +24,7 @@ def test_it_is_of_this_version_and_of_todays_parameters() -> None:
     facts = bundles.read(RAVDESS)
     assert facts.version == bundles.VERSION
     values = YAML(typ="safe", pure=True).load(small.ROOT / "params.yaml")
-    params = parse(merged(values, checked("linear", small.ROOT / "docs/presets", small.ROOT / "params.yaml")))
+    params = parse(merged(values, checked("linear_robust", small.ROOT / "docs/presets", small.ROOT / "params.yaml")))
     assert facts.preprocess == params.preprocess
     assert facts.features == params.features
     assert facts.classes == load(small.ROOT / "params.yaml").corpora["ravdess"].labels.classes

@@ -209,7 +209,7 @@ def test_corpus_has_them_as_they_are_and_speaker_by_each_speakers_own_clips(tmp_
 def test_functionals_that_are_missing_or_of_other_clips_are_refused(tmp_path):
     folder = written(tmp_path / "features", drawn())
     np.save(folder / "functionals.npy", drawn(23))
-    with pytest.raises(SerError, match=r"functionals\.npy is damaged or of another run: it holds 23 clips, offsets\.npy counts 24"):
+    with pytest.raises(SerError, match=r"functionals\.npy is damaged or of another run: it holds 23 rows, offsets\.npy counts 24"):
         features.read(folder, settings().features)
     (folder / "functionals.npy").unlink()
     with pytest.raises(SerError, match=r"no functionals\.npy: run the features stage again"):
