@@ -3,6 +3,22 @@
 Importing this package chooses the kernels of numerical libraries, so it comes before they are imported.
 """
 
-from ser.runtime import kernels
+import sys
+from types import TracebackType
+
+INTERRUPTED = "interrupted; a rerun resumes from what is finished"
+
+
+def _in_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line that Ctrl-C came, also while modules are imported and arguments are read; show all else as ever."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write(f"{INTERRUPTED}\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _in_words
+
+from ser.runtime import kernels  # noqa: E402  (Ctrl-C may come while it is imported)
 
 kernels.pin()

@@ -18,7 +18,7 @@ from ser.params.corpora import Folder
 from ser.runtime import kernels, sums
 from ser.runtime.disk import disk_error
 from ser.runtime.text import printable
-from stages import changes
+from stages import INTERRUPTED, changes
 from stages.paths import Paths
 
 LEAVES: dict[str, Callable[[Paths], list[Path]]] = {
@@ -89,7 +89,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
             raise
         sys.exit(_error(told))
     except KeyboardInterrupt:
-        print("interrupted; a rerun resumes from what is finished", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
 
 

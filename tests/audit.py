@@ -50,7 +50,10 @@ def vulnerabilities(auditor: Path, packages: str = PACKAGES, patience: float = P
         for one in answers
         for flaw in one.get("vulns", [])
     ]
-    return known, [f"{one['name']}: {one['skip_reason']}" for one in answers if "skip_reason" in one]
+    unknown = [f"{one['name']}: {one['skip_reason']}" for one in answers if "skip_reason" in one]
+    if len(unknown) == len(answers):
+        raise NotAsked(f"the service knows none of {len(answers)} packages")
+    return known, unknown
 
 
 def other_licences() -> list[str]:
@@ -74,7 +77,7 @@ def main(auditor: Path) -> int:
     """Print all that is found."""
     bad = [f"credential: {line}" for line in credentials.found()]
     bad += [f"licence: {line}; run `python -m tests.licences`" for line in other_licences()]
-    asked = True
+    asked, unknown = True, list[str]()
     try:
         known, unknown = vulnerabilities(auditor)
     except NotAsked as error:
@@ -86,11 +89,8 @@ def main(auditor: Path) -> int:
             print(f"not known to the service: {line}")
     for line in bad:
         print(line)
-    print(
-        f"{len(bad)} found"
-        if bad
-        else "no credentials; licences as docs/dependencies.md says" + ("; no known vulnerability" if asked else "")
-    )
+    clean = f"; no known vulnerability, {len(unknown)} package(s) not known to the service" if asked else ""
+    print(f"{len(bad)} found" if bad else f"no credentials; licences as docs/dependencies.md says{clean}")
     return 1 if bad else 0 if asked else 2
 
 

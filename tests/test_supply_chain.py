@@ -149,6 +149,10 @@ def test_a_vulnerability_fails_the_audit(tmp_path, nothing_else, capsys):
         ("pass", "pip-audit ended with 0: no answer"),
         ("print('[]')", "pip-audit ended with 0"),
         ("print('{}')", "pip-audit ended with 0"),
+        (
+            answer({"name": "a", "skip_reason": "not found"}, {"name": "b", "skip_reason": "not found"}),
+            "the service knows none of 2 packages",
+        ),
     ],
 )
 def test_a_service_that_cannot_be_asked_is_no_clean_bill(tmp_path, nothing_else, capsys, code, why):

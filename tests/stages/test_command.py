@@ -115,3 +115,13 @@ command.run(made, stage)
         stage.send_signal(signal.SIGTERM)
     assert stage.returncode == 143
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", ["import stages", "from stages import command; command.parser('x')"])
+def test_ctrl_c_before_a_stage_has_begun_is_one_line(moment):
+    """It may come while modules are imported or arguments are read."""
+    done = subprocess.run([sys.executable, "-c", f"{moment}; raise KeyboardInterrupt"], capture_output=True, text=True)
+    assert done.stderr == "interrupted; a rerun resumes from what is finished\n"
+    assert done.returncode in (130, -signal.SIGINT)
+    other = subprocess.run([sys.executable, "-c", f"{moment}; raise ValueError('x')"], capture_output=True, text=True)
+    assert "Traceback" in other.stderr
