@@ -64,7 +64,9 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     end with one message and exit status 1, Ctrl-C with 130, SIGTERM with 143.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial folders and worker processes are cleared away
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     options = arguments.parse_args()
     try:
         kernels.check()
@@ -93,9 +95,20 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         sys.exit(130)
 
 
+class _Printable(logging.Formatter):
+    """The message alone, as ``_written_out``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _written_out(super().format(record))
+
+
 def _error(said: object) -> str:
-    """A message with its control characters written out: names from archives and tables must not command the terminal."""
-    return "\n".join(map(printable, f"error: {said}".split("\n")))
+    return _written_out(f"error: {said}")
+
+
+def _written_out(text: str) -> str:
+    """Lines with their control characters written out: names from archives and tables must not command the terminal."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 @contextmanager

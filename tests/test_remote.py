@@ -173,7 +173,7 @@ def test_an_empty_clone_computes_nothing(team):
 
 def test_a_changed_training_brings_only_what_it_and_the_later_stages_read(team):
     second = team.clone("changed")
-    second.run("dvc", "exp", "run", "--pull", "--allow-missing", "-S", "train.lr=0.002")
+    second.run("dvc", "exp", "run", "--pull", "--allow-missing", "-S", "train.lr=0.003")
     lock = json.loads(second.run("dvc", "metrics", "show", "--json").stdout)
     assert lock
     assert (second.folder / "exports/demo/model.onnx").exists()

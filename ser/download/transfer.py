@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.exceptions import (
     ChunkedEncodingError,
     ConnectionError,
@@ -21,9 +22,11 @@ from requests.exceptions import (
     SSLError,
     Timeout,
 )
+from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError
 
 from ser.runtime.disk import BLOCK, TransferError, bar, check_room, no_room_told, verify
+from ser.runtime.speed import Steady
 from ser.runtime.text import printable
 
 TIMEOUT = (5.0, 30.0)
@@ -203,8 +206,29 @@ def _open(url: str, headers: dict[str, str], timeout: tuple[float, float] = TIME
         yield response
 
 
+class _Adapter(HTTPAdapter):
+    """Gives up a server that sends too slowly: to try it again would go on for ever, as each byte is progress."""
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str,
+        proxies: dict[str, str] | None = None,
+        cert: str | tuple[str, str] | None = None,
+    ) -> HTTPConnectionPool:
+        """Connections to a host, as requests asks for them."""
+        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        pool.ConnectionCls = type("Connection", (pool.ConnectionCls,), {"response_class": Steady})
+        return pool
+
+
 class _Session(requests.Session):
     """Follows a redirect only where ``_may_lead`` allows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, _Adapter())
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where an answer leads, or None where it is no redirect.

@@ -14,12 +14,13 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
 
-from ser.runtime.disk import written_whole
+from ser.runtime.disk import TransferError, written_whole
 from ser.runtime.machine import cache_dir
+from ser.runtime.speed import SteadyConnection, SteadyTlsConnection
 from ser.serving.bundle import CARD, ENCODER, FACTS, LICENCE, MODEL, BundleError, graph, read
 
 PACKAGED = Path(__file__).resolve().parents[1] / "bundles"
@@ -29,7 +30,7 @@ FILES = (MODEL, ENCODER, FACTS, CARD, LICENCE)
 MOST = 1 << 30
 """Bytes of a packed bundle, and of all that is in it, at most."""
 SECONDS = 30.0
-"""Wait for a server's next bytes at most."""
+"""Wait for a server's next bytes at most; how few they may be says ``ser.runtime.speed``."""
 BLOCK = 1 << 20
 BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError, OverflowError)
 """What the standard library raises on damaged zips; it says NotImplementedError, a RuntimeError, of a method that it does not know."""
@@ -141,10 +142,20 @@ class SameSafety(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+class _Steady(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Gives up a server that sends too slowly (``ser.runtime.speed``)."""
+
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(SteadyConnection, req)
+
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        return self.do_open(SteadyTlsConnection, req)
+
+
 def _blocks(url: str) -> Iterator[bytes]:
     """What lies at an address, in pieces, ``MOST`` bytes at most."""
     try:
-        with urllib.request.build_opener(SameSafety).open(url, timeout=SECONDS) as answer:
+        with urllib.request.build_opener(SameSafety, _Steady).open(url, timeout=SECONDS) as answer:
             size, claimed = 0, answer.length
             while block := answer.read(BLOCK):
                 size += len(block)
@@ -155,7 +166,7 @@ def _blocks(url: str) -> Iterator[bytes]:
                 raise BundleError(f"{url} broke off after {size} of {claimed} bytes: try again")
     except urllib.error.HTTPError as error:
         raise BundleError(f"{url} cannot be fetched: status {error.code} {error.reason}") from None
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError, TransferError) as error:
         raise BundleError(f"{url} cannot be fetched: {getattr(error, 'reason', None) or error}") from None
 
 

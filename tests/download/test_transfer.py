@@ -12,7 +12,7 @@ import pytest
 from fixtures.server import Served, Server, serving
 
 from ser.download import transfer
-from ser.runtime import disk
+from ser.runtime import disk, speed
 from ser.runtime.disk import TransferError
 
 BODY = bytes(range(256)) * 4000  # about 1 MB, which no two offsets share
@@ -129,6 +129,22 @@ def test_a_wrong_length_is_seen_at_once_where_the_right_one_is_known(server: Ser
     with pytest.raises(TransferError, match=f"announces {len(BODY) + announced} bytes instead of {len(BODY)}"):
         transfer.download(server.address + "/a.zip", tmp_path / "a.zip", size=len(BODY), checksum=MD5)
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("drips", ["all", "body"])
+def test_a_server_that_drips_is_given_up_and_a_rerun_resumes(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drips: str
+) -> None:
+    """Each byte comes in time and is progress, so that no attempt would be the last."""
+    monkeypatch.setattr(speed, "SECONDS", 0.3)
+    server.files["/a"] = Served(BODY[:200], drip=0.02, drips=drips)
+    said = r"the server sends less than 1,000 bytes a second over 0.3 s"
+    with pytest.raises(TransferError, match=said):
+        transfer.download(server.address + "/a", tmp_path / "a", size=200, checksum="md5:" + hashlib.md5(BODY[:200]).hexdigest())
+    with pytest.raises(TransferError, match=said):
+        transfer.read_text(server.address + "/a")
+    assert len(server.asked) == 2
+    assert not (tmp_path / "a").exists()
 
 
 def test_an_endless_answer_is_cut_at_the_known_length(server: Server, tmp_path: Path) -> None:

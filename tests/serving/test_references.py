@@ -11,6 +11,7 @@ from typing import IO
 
 import pytest
 
+from ser.runtime import speed
 from ser.serving import references
 from ser.serving.bundle import BundleError, read
 from ser.serving.predict import Predictor
@@ -169,6 +170,18 @@ def test_an_address_is_fetched_once_and_verified(bundle: Path) -> None:
     for name in ("https://example.org/x.zip", "https://example.org/x.zip#sha256=12"):
         with pytest.raises(BundleError, match="an address needs the checksum"):
             references.opened(name)
+
+
+@pytest.mark.parametrize("drips", ["all", "body"])
+@pytest.mark.parametrize("lengthless", [False, True])
+def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch, drips: str, lengthless: bool) -> None:
+    """Each byte comes in time, and the whole would take for ever."""
+    monkeypatch.setattr(speed, "SECONDS", 0.3)
+    monkeypatch.setenv("no_proxy", "*")
+    with serving() as server:
+        server.files["/x.zip"] = Served(bytes(200), drip=0.02, drips=drips, lengthless=lengthless)
+        with pytest.raises(BundleError, match=r"x.zip cannot be fetched: the server sends less than 1,000 bytes a second over 0.3 s"):
+            references.opened(f"{server.address}/x.zip#sha256={'0' * 64}")
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,47 @@ def test_the_command_prints_it(folder: Path, tmp_path: Path, monkeypatch: pytest
         assert says in str(end.value.code)
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "kept"),
+    [
+        (KeyboardInterrupt(), 130, ["a.wav"]),
+        (ValueError("hop 9"), "error: --timeline: hop 9", ["a.wav"]),
+        (SerError("the model fails"), 1, ["a.wav", "c.wav"]),  # on this recording
+        (OSError(5, "Input/output error"), 1, ["a.wav", "c.wav"]),
+    ],
+)
+@pytest.mark.parametrize("form", ["--json", "--jsonl", "--csv"])
+def test_what_was_done_is_kept(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: object,
+    kept: list[str],
+    form: str,
+) -> None:
+    def failing(predictor: Predictor, path: str, *given: object) -> Timeline:
+        if path == "b.wav":
+            raise error
+        return replace(MADE, path=path)
+
+    monkeypatch.setattr("ser.serving.timeline.command.timeline", failing)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b.wav", "c.wav"):
+        Path(name).touch()
+    with pytest.raises(SystemExit) as end:
+        cli.main(["predict", "a.wav", "b.wav", "c.wav", "--bundle", str(folder), "--timeline", form])
+    assert end.value.code == status
+    out = capsys.readouterr().out
+    if form == "--csv":
+        paths = [row["path"] for row in csv.DictReader(io.StringIO(out))]
+    else:
+        entries = json.loads(out)["timelines"] if form == "--json" else map(json.loads, out.splitlines())
+        paths = [entry["path"] for entry in entries]
+    assert list(dict.fromkeys(paths)) == kept
+
+
 @pytest.mark.slow
 def test_an_hour_needs_little_memory(folder: Path, tmp_path: Path) -> None:
     """Ten minutes at 48 kHz stereo take no more memory than five, which are one part."""

@@ -125,3 +125,26 @@ def test_ctrl_c_before_a_stage_has_begun_is_one_line(moment):
     assert done.returncode in (130, -signal.SIGINT)
     other = subprocess.run([sys.executable, "-c", f"{moment}; raise ValueError('x')"], capture_output=True, text=True)
     assert "Traceback" in other.stderr
+
+
+def test_what_a_stage_logs_cannot_command_the_terminal():
+    script = """
+import logging
+from stages import command
+
+def stage(params, options):
+    logging.getLogger("x").warning("two lines\\nof %s", "esc\\x1b]0;owned\\x07\\r.wav")
+    try:
+        raise ValueError("\\x1b[2J")
+    except ValueError:
+        logging.getLogger("x").exception("größe")
+
+command.run(command.parser("A stage."), stage)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--dataset", "demo"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, timeout=60, check=True
+    )
+    said = done.stderr.decode()
+    assert said.startswith("two lines\nof esc\\x1b]0;owned\\x07\\r.wav\ngröße\nTraceback ")
+    assert said.endswith("ValueError: \\x1b[2J\n")
