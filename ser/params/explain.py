@@ -32,13 +32,18 @@ MOST_LINES = 20
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "at least {} entries", "max_length": "at most {} entries"}
 
 
+LONGEST = 600
+"""Characters of a line of a message; a value may be a whole file."""
+
+
 def explain(error: ValidationError, root: type[BaseModel], where: str) -> str:
     """One line per faulty key, most useful first: ``train.lr: found 'fast' (text); allowed: a number > 0, ≤ 10``."""
     details = error.errors(include_url=False)
     lines = [_line(detail, root) for detail in details[:MOST_LINES]]
     if (beyond := len(details) - MOST_LINES) > 0:
         lines.append(f"… and {beyond:,} more")
-    return f"{where} cannot be used:\n" + "\n".join(f"  {line}" for line in dict.fromkeys(lines))
+    said = [line if len(line) <= LONGEST else f"{line[:LONGEST]} …" for line in dict.fromkeys(lines)]
+    return f"{where} cannot be used:\n" + "\n".join(f"  {line}" for line in said)
 
 
 def _line(detail: ErrorDetails, root: type[BaseModel]) -> str:

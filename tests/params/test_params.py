@@ -415,3 +415,11 @@ def test_hidden_states_that_can_be_read_are_accepted():
     parse(put(values(), {**HEARING, "train.warm_start": "linear", "model.linear.layers": [1, 3]}))
     assert parse(put(values(), {"features.encoder": ENCODER, "model.kind": "linear"})).model.reads_encoder == "pooled"
     assert parse(put(values(), {"features.encoder": ENCODER})).model.reads_encoder is None
+
+
+@pytest.mark.parametrize("value", ["x" * 30_000, [0] * 10_000])
+@pytest.mark.parametrize("key", ["corpora.demo.source.kind", "model.transformer.view", "model.linear.layers"])
+def test_a_message_is_no_longer_than_can_be_read(key, value):
+    with pytest.raises(ParamsError) as refused:
+        parse(changed(key, value))
+    assert max(map(len, str(refused.value).splitlines())) < 700
