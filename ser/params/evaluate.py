@@ -35,7 +35,7 @@ class Robustness(Section):
     snr_db: list[Decibels] = Field(max_length=20)
     """Signal-to-noise ratios, in dB, of white noise added to the test clips."""
     babble_snr_db: list[Decibels] = Field([10.0], max_length=20)
-    """Signal-to-noise ratios, in dB, of babble: four other clips of the corpus at once."""
+    """Signal-to-noise ratios, in dB, of babble: four clips of other speakers at once."""
     gain_db: list[Decibels] = Field(max_length=20)
     """Gains applied to the test clips, in dB; values are clipped at full scale."""
     room: bool = True

@@ -136,7 +136,7 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
 
 
 def _within(seconds: float, call: Callable[[], Result]) -> Result:
-    """What a call returns or raises. Only a thread of its own can be left alone where the call does not heed that its time is over.
+    """What a call returns or raises. It runs in a thread of its own: a call that goes on too long cannot be stopped, but it can be left.
 
     Raises:
         TimeoutError: if it takes longer than ``seconds``; it may go on in the background until the process ends.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser.evaluation import robustness
-from ser.evaluation.robustness import Condition, perturb
+from ser.evaluation import degradation, robustness
+from ser.evaluation.degradation import Condition, perturb
 from ser.params.evaluate import Robustness
 from ser.signal.clips import to_int16
 from ser.views import features
@@ -54,7 +54,7 @@ def test_babble_is_made_of_others_and_has_the_asked_level(snr):
     assert 10 * np.log10(power(clean) / power(background)) == pytest.approx(snr, abs=0.1)
     spectrum = np.abs(np.fft.rfft(background))
     heard = [hertz for hertz in (300, 700, 900, 1100, 1300) if spectrum[2 * hertz - 4 : 2 * hertz + 5].max() > 0.2 * spectrum.max()]
-    assert len(heard) == robustness.VOICES
+    assert heard == [300, 700, 900, 1100, 1300]
     np.testing.assert_allclose(perturb(clean, Condition("babble", snr), RATE, (0, 1), []), clean, atol=2e-5)  # nobody else is there
 
 
@@ -90,7 +90,7 @@ def test_mp3_keeps_time_and_sound(rate):
     assert not np.array_equal(clean, coded)
 
 
-@given(st.integers(1, 3000), st.sampled_from([*robustness.conditions(predicted.settings().robustness)]), st.floats(0, 0.99))
+@given(st.integers(1, 3000), st.sampled_from([*degradation.conditions(predicted.settings().robustness)]), st.floats(0, 0.99))
 def test_any_clip_keeps_its_length_and_range(samples, condition, level):
     signal = (level * np.random.default_rng(samples).uniform(-1, 1, samples)).astype(np.float32)
     spoilt = perturb(signal, condition, RATE, (samples,))
@@ -115,7 +115,7 @@ def test_wrong_inputs_are_named(signal, condition, name):
 
 def test_conditions_are_those_asked_for():
     asked = Robustness(snr_db=[0.0, 20.0, 20.0], babble_snr_db=[5.0], gain_db=[12.0], room=True, telephone=False, mp3=True, max_clips=1)
-    names = [condition.name for condition in robustness.conditions(asked)]
+    names = [condition.name for condition in degradation.conditions(asked)]
     assert names == ["clean", "noise 20 dB SNR", "noise 0 dB SNR", "babble 5 dB SNR", "gain +12 dB", "room", "mp3"]
 
 
@@ -155,13 +155,47 @@ def test_study_goes_through_the_same_features_and_its_bar_to_its_end(store, monk
         return made[made["clip"].isin(chosen["clip"])]
 
     found = robustness.study(folder, rows, settings, everything.features, RATE, everything.runtime, predict)
-    assert list(found) == robustness.conditions(settings.robustness)
+    assert list(found) == degradation.conditions(settings.robustness)
     assert "robustness: 100%" in capsys.readouterr().err.split("\r")[-1]
     for number, row in enumerate(rows):
         signal = audio[table["offset"][row] : table["offset"][row] + table["samples"][row]].astype(np.float32) / 32768
         for view, got in seen[0].clip(number).items():
             np.testing.assert_array_equal(got, features.extract(signal, RATE, everything.features)[view])
     assert all(not np.array_equal(views.frames["log_mel"], seen[0].frames["log_mel"]) for views in seen[1:])
+
+
+def test_babble_is_of_other_speakers_where_there_are_any():
+    table = predicted.clips(speakers=3, takes=6)
+    table["offset"] = 100 * np.arange(len(table))
+    drawn = degradation.voices_for(table, 0)
+    for row, others in enumerate(drawn):
+        assert len(set(others)) == degradation.VOICES
+        assert (table["speaker"].iloc[others] != table["speaker"].iloc[row]).all()
+    assert {tuple(one) for one in drawn} != {tuple(drawn[0])}
+    for lonely in ("the same", ""):
+        for row, others in enumerate(degradation.voices_for(table.assign(speaker=lonely), 0)):
+            assert len(set(others) - {row}) == degradation.VOICES
+    assert [len(others) for others in degradation.voices_for(table.iloc[:1], 0)] == [0]
+
+
+def test_the_study_lets_others_speak_in_babble_and_nowhere_else(store, monkeypatch):
+    monkeypatch.setenv("SER_WORKERS", "1")
+    folder, table, audio = store
+    heard = []
+
+    def noted(signal, condition, rate, key, voices):
+        heard.append((condition.kind, key[1], [to_int16(voice) for voice in voices]))
+        return perturb(signal, condition, rate, key, voices)
+
+    monkeypatch.setattr(robustness, "perturb", noted)
+    everything, made = params(), predicted.predictions(table, folds=4)
+    robustness.study(folder, np.arange(16), predicted.settings(), everything.features, RATE, everything.runtime, lambda views, chosen: made)
+    speaker_of = dict(zip(table["offset"], table["speaker"], strict=True))
+    assert {kind for kind, _, voices in heard if voices} == {"babble"}
+    for _, start, voices in (one for one in heard if one[0] == "babble"):
+        found = [row for voice in voices for row in range(16) if np.array_equal(voice, audio[table["offset"][row] :][: len(voice)])]
+        assert len(found) == degradation.VOICES
+        assert all(table["speaker"][row] != speaker_of[start] for row in found)
 
 
 def test_loss_is_against_the_same_clips_untouched():

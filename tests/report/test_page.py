@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ser.evaluation.degradation import Condition
 from ser.evaluation.encoder_section import EncoderUsed
 from ser.evaluation.examples import Example
 from ser.evaluation.result import Result
-from ser.evaluation.robustness import Condition, scores
+from ser.evaluation.robustness import scores
 from ser.evaluation.scoring import evaluate
 from ser.params import load
 from ser.report import layers, page, plots, svg

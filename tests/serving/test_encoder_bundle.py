@@ -30,13 +30,13 @@ from ser.params.export import Export
 from ser.serving import bundle
 from ser.serving.bundle import BundleError
 from ser.serving.export.encoder_graph import to_onnx
-from ser.serving.export.refit import shared_layers
+from ser.serving.export.refit import refit, shared_layers
 from ser.serving.export.write import export
 from ser.serving.graph import OPERATORS, operators
 from ser.serving.predict import Predictor
 from ser.signal.clips import COLUMNS, read_table
 from ser.signal.preprocessing import prepare
-from ser.training.inference import Trained, new_network, predict
+from ser.training.inference import Trained, load_network, new_network, predict
 from ser.views import extraction
 from tests import made
 from tests.encoders import tiny
@@ -387,6 +387,26 @@ def test_refit_fits_one_regression_on_all_clips(line: Pipeline, models: Path, tm
     assert (found.argmax(1) == target).all()  # it heard them all
     card = (tmp_path / "refitted" / bundle.CARD).read_text(encoding="utf-8")
     assert "fitted on all clips of the corpus" in card
+
+
+def test_a_refit_hears_the_spoilt_copies_too(line: Pipeline, models: Path, tmp_path: Path) -> None:
+    encoded, table = store.read(line.root / "encoded"), read_table(line.root / "clips")
+    assert encoded is not None
+    states = np.concatenate([encoded.states, encoded.states + np.float16(0.5)])
+    offsets = np.concatenate([[0], np.cumsum(np.tile(np.diff(encoded.offsets), 2))])
+    (tmp_path / "encoded").mkdir()
+    np.save(tmp_path / "encoded/states.npy", states)
+    np.save(tmp_path / "encoded/offsets.npy", offsets)
+    store.write_facts(tmp_path / "encoded", encoded.facts, copies=1)
+    own = own_tokens(np.diff(offsets), np.tile(table["samples"].to_numpy(), 2), RATE, 50.0)
+    vectors = np.stack([pooled(states[start : start + count]) for start, count in zip(offsets, own, strict=False)])
+    target, every = np.tile([made.CLASSES.index(name) for name in table["emotion"]], 2), np.arange(2 * len(table))
+    machine = load_network(models, line.trained(), 1, 0, CPU)
+    assert isinstance(machine, Linear)
+    found = refit([machine], line.trained(), line.root / "clips", tmp_path / "encoded")
+    settings = line.params.model.linear.model_copy(update={"layers": shared_layers([machine], [1, 2, 3], encoded.facts["width"])})
+    expected = fit(vectors, target, every, every[: len(table)], [1, 2, 3], 3, settings).machine
+    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in found.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ser.evaluation.robustness import Condition, perturb
+from ser.evaluation.degradation import Condition, perturb
 from ser.serving.bundle import Typical
 from ser.serving.unlike import measure, unlike
 

@@ -30,6 +30,8 @@ def test_the_first_reflections_come_from_the_mirrored_sources():
     place = round((floor - direct) / SPEED_OF_SOUND * RATE)
     assert response[place] == pytest.approx(2 * reflection * direct / floor)
     assert not response[1:place].any()
+    walls = 4.0  # mirrored at x = 0 and at x = 4 it is equally far, too
+    assert response[round((walls - direct) / SPEED_OF_SOUND * RATE)] == pytest.approx(2 * reflection * direct / walls)
 
 
 def test_a_smaller_or_softer_room_is_over_sooner():

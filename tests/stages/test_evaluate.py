@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ser.evaluation import examples, robustness
+from ser.evaluation.degradation import Condition
 from ser.params import load
 from ser.signal.clips import read_table
 from ser.training import inference
@@ -104,7 +105,7 @@ def test_untouched_clips_are_answered_in_the_robustness_study_as_in_the_score(fi
     finally:
         for name, content in keep.items():
             (finished.folder / name).write_bytes(content)
-    clean = seen[robustness.Condition("clean")]
+    clean = seen[Condition("clean")]
     assert clean["clip"].nunique() == 8
     both = clean.merge(scored[scored["part"] == "test"], on=["clip", "fold", "seed"], suffixes=("", "_scored"))
     assert len(both) == len(clean) == 8

@@ -11,10 +11,11 @@ import torch
 from ser import SerError
 from ser.encoders.store import Encoded
 from ser.params import Params
-from ser.training import batches, hidden, inference, loop, without_epochs
+from ser.training import batches, hidden, inference, jobs, loop, without_epochs
 from ser.training.batches import Corpus
 from ser.views.features import Views
 from tests import made
+from tests.training.test_jobs import planned, runtime
 from tests.training.test_loop import fold, same
 
 COPIES = {
@@ -82,6 +83,8 @@ def test_copies_of_training_clips_change_the_weights_and_those_of_other_clips_do
     assert same(weights, unusable)
     assert history == again
     assert weights.keys() != without.keys() or any(not torch.equal(weights[name], without[name]) for name in weights)
+    if kind == "warm start":
+        assert not torch.equal(weights["linear.weight"], without["linear.weight"])
     assert all(torch.isfinite(value).all() for name, value in weights.items() if name != "scale" and "linear" not in name)
 
 
@@ -135,3 +138,22 @@ def test_states_and_features_of_different_copies_are_refused():
 def test_what_does_not_go_together_is_refused(changes, said):
     with pytest.raises(SerError, match=said):
         made.params(features__copies=COPIES, **changes)
+
+
+@pytest.mark.parametrize("kind", ["network", "svm"])
+def test_the_train_stage_reads_the_copies_of_training_clips(tmp_path, kind):
+    weights = {}
+    for name, copies in (("heard", COPIES), ("broken", COPIES), ("alone", None)):
+        (job,) = planned(tmp_path / name, folds=(1,), features__copies=copies, **KINDS[kind])
+        if copies is not None:
+            views = heard(made.params(features__copies=COPIES, **KINDS[kind]))
+            for view, frames in views.frames.items():
+                frames = np.array(frames)
+                if name == "broken":  # the copies of clips that fold 1 does not train on
+                    for row in (row for row in range(24, 72) if row % 4 in (0, 1)):
+                        frames[views.offsets[row] : views.offsets[row + 1]] = np.nan
+                np.save(job.features / f"{view}.npy", frames)
+            np.save(job.features / "offsets.npy", views.offsets)
+        jobs.train([job], runtime(1), tmp_path / f"{name}.log", shown=False)
+        weights[name] = job.out.read_bytes()
+    assert weights["heard"] == weights["broken"] != weights["alone"]

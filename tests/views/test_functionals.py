@@ -17,7 +17,7 @@ import torch
 from sklearn.svm import SVC
 
 from ser import SerError
-from ser.evaluation import robustness
+from ser.evaluation import degradation, robustness
 from ser.model import baseline
 from ser.params.export import Export
 from ser.serving.bundle import BundleError
@@ -272,7 +272,7 @@ def test_spoilt_clips_get_functionals_of_their_own(tmp_path, stand_in, monkeypat
     opened = clips.read(source, RATE)
     clean = np.stack([functionals.functionals(opened.signal(row), RATE, "egemaps") for row in rows])
     np.testing.assert_array_equal(seen[0].functionals, clean)
-    for condition, views in list(zip(robustness.conditions(predicted.settings().robustness), seen, strict=True))[1:]:
+    for condition, views in list(zip(degradation.conditions(predicted.settings().robustness), seen, strict=True))[1:]:
         assert not np.array_equal(views.functionals, clean), condition
 
 

@@ -110,7 +110,7 @@ async def run(app: Server, bound: socket.socket, ready: Callable[[uvicorn.Server
     http = uvicorn.Server(
         uvicorn.Config(
             app.app,
-            http=impatient(app.limits.head_seconds),
+            http=closing_idle(app.limits.head_seconds),
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -131,11 +131,13 @@ async def run(app: Server, bound: socket.socket, ready: Callable[[uvicorn.Server
         app.pool.stop()
 
 
-def impatient(seconds: float) -> type[H11Protocol]:
-    """HTTP that closes a connection on which nothing is asked for so long: uvicorn would keep it, and one place of all connections."""
+def closing_idle(seconds: float) -> type[H11Protocol]:
+    """HTTP that closes a connection on which nothing is asked for so many seconds. uvicorn keeps such connections, and their number is
+    limited.
+    """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Impatient(H11Protocol):
+    class ClosingIdle(H11Protocol):
         _waiting: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -171,7 +173,7 @@ def impatient(seconds: float) -> type[H11Protocol]:
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.close()
 
-    return Impatient
+    return ClosingIdle
 
 
 def _address(bound: str, port: int) -> str:
