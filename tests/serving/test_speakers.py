@@ -104,11 +104,15 @@ def test_labels_from_a_table(folder: Path, recordings: Path, tmp_path: Path, cap
         (b"path,label\nHappy/a.wav,furious\n", "the model has no class 'furious'; it has neutral, happy, sad"),
         (b"path,label\n\xff\xfe,sad\n", "UTF-8"),
         (b"path,label\n" + b"Happy/a.wav,sad\n" * 400_000, "more than 4194304 bytes"),
-        (None, "no such file"),
+        (b"path,label\nloop/a.wav,sad\n", "lists none of these recordings"),
+        (b"path,label\n\0,sad\n", "line 2: "),
+        (b"path,label\nHappy/a.wav,sad\nHappy/../Happy/a.wav,happy\n", "line 3: a.wav has the label 'sad' already"),
+        (None, "No such file"),
     ],
 )
 def test_a_wrong_table_is_one_message(folder: Path, recordings: Path, tmp_path: Path, table: bytes | None, says: str) -> None:
     shutil.copytree(recordings / "Happy", tmp_path / "Happy")
+    (tmp_path / "loop").symlink_to("loop")
     if table is not None:
         (tmp_path / "labels.csv").write_bytes(table)
     code = ser("enroll", "x", str(tmp_path / "Happy"), "--labels", str(tmp_path / "labels.csv"), "--bundle", str(folder))
@@ -239,7 +243,8 @@ def test_what_is_no_file_or_huge_is_not_read(speakers: Path, monkeypatch: pytest
     (speakers / "folder.json").mkdir()
     (speakers / "long.json").write_text(json.dumps(GOOD) + " " * 2000)
     monkeypatch.setattr(store, "MOST", 1000)
-    for name, says in (("pipe", "no regular file"), ("folder", "cannot be read"), ("long", "more than 1000 bytes")):
+    said = {"pipe": "cannot be read: no regular file$", "folder": "cannot be read: a folder$", "long": "more than 1000 bytes"}
+    for name, says in said.items():
         with pytest.raises(SerError, match=says):
             store.read(name)
     with pytest.raises(SerError, match="cannot be removed"):
