@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from ser import SerError
 from ser.serving import cli
 from ser.serving.recogniser import Recogniser
 from ser.serving.speakers import command, enrolment, store
+from ser.serving.speakers.profile import Profile
 from tests.serving import small
 
 RATE = 16_000
@@ -174,6 +177,22 @@ def test_from_python(folder: Path, speakers: Path) -> None:
         model.enroll(waves, sample_rate=RATE, name="a/b")
     with pytest.raises(SerError, match="no speaker bob"):
         model.predict(waves[0], RATE, speaker="bob")
+
+
+def test_threads_may_write_one_profile(folder: Path, speakers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Recogniser(folder)
+    made = model.enroll([small.sound(0.5, seed) for seed in range(4)], sample_rate=RATE).profile
+    both, dump = threading.Barrier(2), Profile.model_dump_json
+
+    def together(profile: Profile) -> str:
+        both.wait(20)  # both have begun to write
+        return dump(profile)
+
+    monkeypatch.setattr(Profile, "model_dump_json", together)
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(lambda _: store.write("ada", made), range(2)))) == 1
+    assert [path.name for path in speakers.iterdir()] == ["ada.json"]
+    assert store.read("ada") == made
 
 
 def test_a_model_that_standardises_speakers_itself_says_so(tmp_path: Path) -> None:
