@@ -92,7 +92,9 @@ def changed(now: bytes, before: bytes) -> dict[str, Any]:
 
 
 def reset(path: Path = FILE) -> str:
-    """Write params.yaml as the last commit has it, and touch nothing else.
+    """Write params.yaml as the last commit has it, in git's index too, and touch nothing else.
+
+    A killed ``dvc exp run`` leaves it in the index, and the next one would take that for a conflict.
 
     Returns:
         What it did: each key with the value that it had, or that there was nothing to do.
@@ -104,6 +106,7 @@ def reset(path: Path = FILE) -> str:
     if before is None:
         raise SerError(f"git has no commit with {path} here, so there is nothing to restore it from")
     if path.exists() and path.read_bytes() == before:
+        _unstage(path)
         return f"{path} is already as in the last commit"
     if fresh := new_sections(path):
         raise SerError(
@@ -112,6 +115,7 @@ def reset(path: Path = FILE) -> str:
     lost = since_commit(path)
     other = "only its layout or comments differed" if path.exists() and _has_keys(path.read_bytes()) else "it could not be read"
     path.write_bytes(before)
+    _unstage(path)
     undone = [f"  {printable(key)} was {_short(value)}" for key, value in lost.items()] or [f"  {other}"]
     after = f"{path} is again as in the last commit; nothing else was touched. `dvc repro` brings the results that belong to it."
     return "\n".join([*undone, after])
@@ -122,6 +126,10 @@ def _has_keys(content: bytes) -> bool:
         return bool(by_key(YAML(typ="safe", pure=True).load(content)))
     except _NO_YAML:
         return False
+
+
+def _unstage(path: Path) -> None:
+    subprocess.run(["git", "restore", "--staged", "--", path], capture_output=True)  # where nothing is staged, it does nothing
 
 
 def committed(path: Path = FILE) -> bytes | None:

@@ -132,8 +132,12 @@ class Network(nn.Module):
         Returns:
             Logits, (B, K).
         """
-        logits = self.classifier(self.dropout(self._fused(views, lengths).z))
-        return logits if self.linear is None else logits + self.linear.decisions(self.pooled_states(views, lengths))
+        return self._logits(self._fused(views, lengths), views, lengths)
+
+    def with_attention(self, views: dict[str, Tensor], lengths: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """What ``forward`` and ``attention`` give, of one pass."""
+        fused = self._fused(views, lengths)
+        return self._logits(fused, views, lengths), self._attention(fused, views, lengths)
 
     def token_counts(self, lengths: Tensor) -> Tensor:
         """Hidden states read of each clip, (B,) numbers of frames → (B,)."""
@@ -155,7 +159,13 @@ class Network(nn.Module):
             For each side of the fusion (``"cnn"``, with one view ``"<view>_cnn"``; ``"transformer"`` or ``"encoder"``) weights
             (B, T) that are zero where padded and sum to 1 over each clip; empty for fusions without attention over time.
         """
-        fused = self._fused(views, lengths)
+        return self._attention(self._fused(views, lengths), views, lengths)
+
+    def _logits(self, fused: Fused, views: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        logits = self.classifier(self.dropout(fused.z))
+        return logits if self.linear is None else logits + self.linear.decisions(self.pooled_states(views, lengths))
+
+    def _attention(self, fused: Fused, views: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
         mask = token_mask(lengths, 1, _steps(views))  # (B, T)
         seen = {}
         for (name, side), weights in zip(self.sides.items(), (fused.a_weights, fused.x_weights), strict=False):

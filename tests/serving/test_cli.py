@@ -226,3 +226,11 @@ def test_a_picture_says_a_name_that_is_no_text(place, tmp_path):
     done = ser(place, odd, "--timeline", "--plot", str(tmp_path / "x.html"))
     assert done.returncode == 0, done.stderr
     assert "/\\udcff.wav" in (tmp_path / "x.html").read_text()
+
+
+def test_ctrl_c_while_it_is_imported_ends_without_a_traceback(tmp_path):
+    (tmp_path / "textwrap.py").write_text("raise KeyboardInterrupt")  # a module that the command line imports
+    began = subprocess.run(
+        [sys.executable, "-m", "ser", "--version"], env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}, capture_output=True,
+    )  # fmt: skip
+    assert (began.returncode, began.stdout, began.stderr) == (130, b"", b"")

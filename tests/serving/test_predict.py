@@ -134,6 +134,13 @@ def test_recordings_get_the_pipelines_own_probabilities(made: Path, predictor: P
     assert np.abs(spread.loc[1] - spread.loc[2]).max() > 0.01  # the folds are different networks, so their order was tested
 
 
+def test_the_graph_computes_each_network_once(made: Path) -> None:
+    graph = onnx.load(made / "exports/demo/model.onnx").graph
+    network = new_network(describe(made / "models"))
+    convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in network.modules())
+    assert sum(node.op_type == "Conv" for node in graph.node) == 2 * convolutions > 0
+
+
 @pytest.mark.parametrize("normalise", ["speaker", "clip"])
 def test_other_normalisations_agree_with_the_pipeline_too(
     made: Path, normalise: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

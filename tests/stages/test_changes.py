@@ -102,6 +102,15 @@ def test_make_reset_restores_params_and_nothing_else(project: Path) -> None:
     assert "already as in the last commit" in ran("make", "reset").stdout
 
 
+def test_make_reset_takes_back_what_a_killed_experiment_had_staged(project: Path) -> None:
+    """``dvc exp run`` stages params.yaml; if it is killed, the next one would end in "Stash apply resulted in merge conflicts"."""
+    apply_overrides(project / "params.yaml", ["model.fusion=concat"])
+    git("add", "params.yaml")
+    for _ in range(2):  # also where params.yaml itself is as committed already
+        assert ran("make", "reset").returncode == 0
+        assert ran("git", "status", "--porcelain", "params.yaml").stdout == ""
+
+
 @pytest.mark.parametrize(
     ("override", "section"), [("+corpora.cafe.labels={classes: [sad]}", "corpora.cafe"), ("+features.tilt={db: 1}", "features.tilt")]
 )

@@ -24,6 +24,8 @@ from tests.torture.ground import SECONDS, STAGES, Ground, Place, differing
 
 EACH = {"ci": 2, "whole": 10}
 """Trials of each stage and kind."""
+EXPORTS = 3
+"""Of an export, which takes half a minute."""
 CI = 8
 
 
@@ -33,17 +35,18 @@ def trials(ground: Ground, seed: int, share: Share) -> list[Trial]:
     for stage in STAGES:
         sizes = sorted((ground.folder / name).stat().st_size for name in ground.files[stage])
         random = random_of(seed, "disk", stage)
-        rooms = [0, sum(sizes) - 1, *(random.randrange(sum(sizes)) for _ in range(EACH[share] - 2))]
+        each = EXPORTS if stage == "export" else EACH[share]
+        rooms = [0, sum(sizes) - 1, *(random.randrange(sum(sizes)) for _ in range(each - 2))]
         made += [Trial(f"{stage}, full after {room} bytes", partial(_full, ground, stage, room)) for room in dict.fromkeys(rooms)]
         limits = [
             0,
             sizes[-1] - 1,
-            *(random.choice([size - 1, random.randrange(size)]) for size in random.choices(sizes, k=EACH[share] - 2)),
+            *(random.choice([size - 1, random.randrange(size)]) for size in random.choices(sizes, k=each - 2)),
         ]
         made += [Trial(f"{stage}, no file beyond {most} bytes", partial(_bounded, ground, stage, most)) for most in dict.fromkeys(limits)]
         calls = range(1, ground.renames[stage] + 1)
         made += [Trial(f"{stage}, rename {number} fails", partial(_failing, ground, stage, number)) for number in calls]
-    cheap = [one for one in made if not one.label.startswith("export")]  # an export takes half a minute
+    cheap = [one for one in made if not one.label.startswith("export")]
     return random_of(seed, "disk").sample(cheap, CI) if share == "ci" else made
 
 

@@ -27,9 +27,11 @@ POLITE = {signal.SIGTERM: (143, -signal.SIGTERM), signal.SIGINT: (130, -signal.S
 SPREAD = ("preprocess", "features", "train", "evaluate")
 """Stages that use worker processes."""
 CI = 10
-REPRO = {"ci": 0, "whole": 12}
+REPRO = {"ci": 0, "whole": 8}
 MOMENTS = {"ci": 1, "whole": 6}
 """Random moments for each stage and share."""
+EXPORTS = 2
+"""Random moments of an export, which takes half a minute."""
 
 Found = tuple[list[Finding], Counter[str]]
 
@@ -43,7 +45,7 @@ def trials(ground: Ground, seed: int, share: Share) -> list[Trial]:
                 for kind in SIGNALS:
                     label = f"{stage} {kind.name} {'after' if after else 'at'} rename {number}"
                     made.append(Trial(label, partial(_at_rename, ground, stage, kind, number, after)))
-        for number in range(MOMENTS[share]):
+        for number in range(min(MOMENTS[share], EXPORTS) if stage == "export" else MOMENTS[share]):
             random = random_of(seed, "kills", stage, number)
             kind, moment = random.choice(SIGNALS), random.random() * ground.seconds[stage]
             made.append(

@@ -34,8 +34,8 @@ class _Traced(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         *each, lengths = inputs
         views = dict(zip(self.names, each, strict=True))
-        # Both compute the fusion, which onnxruntime finds to be the same and computes once.
-        return self.network(views, lengths).softmax(1), *self.network.attention(views, lengths).values()
+        logits, attention = self.network.with_attention(views, lengths)
+        return logits.softmax(1), *attention.values()
 
 
 def attended(network: Network) -> list[str]:
