@@ -113,11 +113,19 @@ def reset(path: Path = FILE) -> str:
             f"`make reset` would remove {', '.join(fresh)} from {path}: commit first (`git add -A && git commit`), or remove it yourself"
         )
     lost = since_commit(path)
+    other = "only its layout or comments differed" if path.exists() and _has_keys(path.read_bytes()) else "it could not be read"
     path.write_bytes(before)
     _unstage(path)
-    undone = [f"  {printable(key)} was {_short(value)}" for key, value in lost.items()] or ["  only its layout or comments differed"]
+    undone = [f"  {printable(key)} was {_short(value)}" for key, value in lost.items()] or [f"  {other}"]
     after = f"{path} is again as in the last commit; nothing else was touched. `dvc repro` brings the results that belong to it."
     return "\n".join([*undone, after])
+
+
+def _has_keys(content: bytes) -> bool:
+    try:
+        return bool(by_key(YAML(typ="safe", pure=True).load(content)))
+    except _NO_YAML:
+        return False
 
 
 def _unstage(path: Path) -> None:

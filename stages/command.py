@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +40,10 @@ READS = {
     "evaluate": ("preprocess", "split", "features", "encode", "train"),
     "export": ("preprocess", "encode", "train", "evaluate"),
     "report": ("preprocess", "evaluate"),
+    "search": ("preprocess", "split", "features", "encode"),
+    "show": ("download",),
 }
-"""Stages whose files each stage reads; they are compared with their checksums first."""
+"""Stages whose files each stage, and each command beside them, reads; they are compared with their checksums first."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -118,7 +120,7 @@ def _checked(stage: str, corpora: Sequence[str]) -> Iterator[None]:
     The records are no outputs: DVC neither tracks nor restores them. Where DVC has brought back other files, its own hashes decide.
 
     Args:
-        stage: name of the module; nothing is done for one that is no stage.
+        stage: name of the module; nothing is done for one that reads and leaves nothing.
         corpora: of this run.
 
     Raises:
@@ -126,14 +128,23 @@ def _checked(stage: str, corpora: Sequence[str]) -> Iterator[None]:
     """
     one_of_many = os.environ.get("RANK", "0") != "0"  # processes that torchrun started train together; the first one writes
     for corpus in corpora:
-        for writer in READS.get(stage, ()):
-            sums.check(_record(writer, corpus), writer, corpus, _restored)
+        check(corpus, READS.get(stage, ()))
         if stage in LEAVES and not one_of_many:
             _record(stage, corpus).unlink(missing_ok=True)  # a run that ends early leaves files of two runs
     yield
     if stage in LEAVES and not one_of_many:
         for corpus in corpora:
             sums.leave(_record(stage, corpus), LEAVES[stage](Paths(corpus)))
+
+
+def check(corpus: str, writers: Iterable[str]) -> None:
+    """Compare what stages left of a corpus with the checksums that they left beside.
+
+    Raises:
+        ser.runtime.reading.DamagedError: if a file is another.
+    """
+    for writer in writers:
+        sums.check(_record(writer, corpus), writer, corpus, _restored)
 
 
 def _own(params: Params, stage: Callable[..., None]) -> list[str]:

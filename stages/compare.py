@@ -18,6 +18,7 @@ import json
 import logging
 import subprocess
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import dvc.api
@@ -31,6 +32,7 @@ from ser.evaluation import predictions
 from ser.evaluation.adaptation import FEWEST, speaker_adapted
 from ser.evaluation.comparison import compare, markdown
 from ser.params import Params
+from ser.runtime.disk import file_written_whole, place_named
 from ser.signal.clips import read_table
 from stages import changes, command
 from stages.paths import Paths
@@ -41,6 +43,10 @@ WORKSPACE = "workspace"
 def main(params: Params, options: argparse.Namespace) -> None:
     """Print the comparison of each corpus; with ``--json``, write all of them to a file."""
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    for revision in (options.rev_a, options.rev_b):
+        if not all(revision.split("+")):
+            raise SerError(f"{revision!r} names an empty revision; write {WORKSPACE} for the files of the working tree")
+    figures = None if options.json is None else _place(Path(options.json))
     comparisons = {}
     for name in [options.dataset] if options.dataset else params.datasets:
         table = _clips(name, options.rev_a.split("+")[0])
@@ -56,8 +62,24 @@ def main(params: Params, options: argparse.Namespace) -> None:
         comparison = compare(runs[0], runs[1], table, params.evaluate)
         print(markdown(comparison, name, names[0], names[1]))
         comparisons[name] = {"rev_a": names[0], "rev_b": names[1], **comparison.plain()}
-    if options.json:
-        Path(options.json).write_text(json.dumps(comparisons, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    if figures is not None:
+        text = json.dumps(comparisons, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        special = figures.exists() and not figures.is_file()  # such as /dev/stdout: nothing can take its place
+        with place_named(figures), nullcontext(figures) if special else file_written_whole(figures) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def _place(path: Path) -> Path:
+    """Where the figures go.
+
+    Raises:
+        SerError: if nothing can be written there, before the work rather than after it.
+    """
+    if path.is_dir():
+        raise SerError(f"--json {path}: Is a directory; name a file")
+    if not path.absolute().parent.is_dir():
+        raise SerError(f"--json {path}: there is no folder {path.parent}")
+    return path
 
 
 def _predictions(name: str, revision: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +100,8 @@ def _clips(name: str, revision: str) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, name)  # named as the corpus, for messages
         folder.mkdir()
-        (folder / "clips.csv").write_text(_text(Paths(name).clips / "clips.csv", name, revision), encoding="utf-8")
+        with place_named(folder / "clips.csv"):
+            (folder / "clips.csv").write_text(_text(Paths(name).clips / "clips.csv", name, revision), encoding="utf-8")
         return read_table(folder)
 
 
@@ -90,8 +113,11 @@ def _text(path: Path, name: str, revision: str) -> str:
     """
     try:
         if revision == WORKSPACE:
+            command.check(name, ["evaluate" if path == Paths(name).predictions else "preprocess"])
             return path.read_text(encoding="utf-8")
         return dvc.api.read(str(path), repo=".", rev=revision)
+    except UnicodeDecodeError:
+        raise SerError(f"{path} at {revision} is damaged: it is not text in UTF-8; `dvc repro evaluate@{name}` makes it") from None
     except (OSError, DvcException, SCMError, DataIndexError) as error:
         if revision == WORKSPACE:
             raise SerError(f"{path} is not in the workspace ({error}): `dvc repro evaluate@{name}` makes it") from None

@@ -12,10 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from ser import SerError
-from ser.params import parse
+from ser.params import parse, plain
 from ser.search.space import put
 from stages.changes import by_key, since_commit
 
@@ -51,14 +49,17 @@ def checked(name: str, folder: Path = FOLDER, params: Path = Path("params.yaml")
     """Keys and values of a preset, once params.yaml with them put in has passed the schema.
 
     Raises:
-        SerError: if there is no such preset, or the result breaks the schema.
+        SerError: if there is no such preset, it or params.yaml cannot be read, or the result breaks the schema.
     """
     if name not in names(folder):
         asked = f"no preset {name!r} in {folder}/" if name else "no preset is named"
         raise SerError(f"{asked}; there are: {', '.join(names(folder))}")
-    yaml = YAML(typ="safe", pure=True)
-    preset = yaml.load(folder / f"{name}.yaml")
-    parse(merged(yaml.load(params), preset), f"{params} with preset {name}")
+    preset, values = plain(folder / f"{name}.yaml", f"{folder / name}.yaml"), plain(params, str(params))
+    if not isinstance(preset, dict):
+        raise SerError(f"{folder / name}.yaml holds no keys of params.yaml")
+    if not isinstance(values, dict):
+        parse(values, str(params))  # it says what is wrong
+    parse(merged(values, preset), f"{params} with preset {name}")
     return preset
 
 

@@ -52,8 +52,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise SerError(f"--name {name}: letters, digits, dots, dashes and underscores only, because it names a folder")
     folder = cache_dir(params.runtime) / "search" / name
-    searched = study.find(folder) if options.show else _searched(_asked(params, options, folder), options.trials)
-    _show(study.outcomes(searched), study.importances(searched), params, options.dataset)
+    with study.named(folder):
+        searched = study.find(folder) if options.show else _searched(_asked(params, options, folder), options.trials)
+        _show(study.outcomes(searched), study.importances(searched), params, options.dataset)
 
 
 def _asked(params: Params, options: argparse.Namespace, folder: Path) -> Search:

@@ -14,13 +14,10 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from ruamel.yaml import YAML
 
 from ser.evaluation import metrics, result
 from ser.evaluation.result import Result, ResultError, parameter_lines
-from ser.params import Params, ParamsError, parse
+from ser.params import Params, ParamsError, parse, plain
 from ser.runtime.text import UNKNOWN, markdown_table, percent
 from stages import command
 from stages.changes import FILE, changed, named
@@ -38,13 +35,13 @@ class Run:
 
     Attributes:
         name: shown in the first column.
-        params: text of its params.yaml.
+        params: content of its params.yaml.
         results: text of each metrics file, by corpus.
         whole: whether results of corpora outside its ``datasets`` are listed; those of an experiment are copies of a commit's.
     """
 
     name: str
-    params: str
+    params: bytes
     results: dict[str, str]
     whole: bool
 
@@ -58,9 +55,9 @@ def runs() -> Iterator[Run]:
     """The last commit, the workspace, then the experiments, the newest last."""
     if committed := _at("HEAD", str(FILE)):
         yield Run("HEAD", committed, _results("HEAD"), whole=True)
-    here = {path.stem: path.read_text(encoding="utf-8") for path in sorted(METRICS.glob("*.json"))}
-    yield Run("workspace", FILE.read_text(encoding="utf-8"), here, whole=False)
-    for reference in _git("for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps").splitlines():
+    here = {path.stem: _text(path.read_bytes()) for path in sorted(METRICS.glob("*.json"))}
+    yield Run("workspace", FILE.read_bytes(), here, whole=False)
+    for reference in _text(_git("for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")).splitlines():
         if found := EXPERIMENT.fullmatch(reference):
             yield Run(found.group(1), _at(reference, str(FILE)), _results(reference), whole=False)
 
@@ -77,11 +74,11 @@ def table(found: list[Run], dataset: str | None = None) -> str:
     notices: dict[str, None] = {}
     for run in found:
         try:
-            params = parse(_values(run.params), str(FILE))
+            params = parse(plain(run.params, str(FILE)), str(FILE))
         except ParamsError:
             rows.append([run.name, "params.yaml cannot be used", *[UNKNOWN] * 6])
             continue
-        difference = changed(run.params.encode(), found[0].params.encode())
+        difference = changed(run.params, found[0].params)
         for corpus, text in run.results.items():
             if (corpus in params.datasets or run.whole) and dataset in (None, corpus):
                 cells, notice = _row(corpus, text, params)
@@ -117,25 +114,26 @@ def _pairs(lines: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in (line.partition(" = ") for line in lines)}
 
 
-def _values(text: str) -> Any:
-    return YAML(typ="safe", pure=True).load(text)
-
-
 def _results(revision: str) -> dict[str, str]:
     """Text of each metrics file at a revision, by corpus."""
-    paths = [PurePosixPath(path) for path in _git("ls-tree", "--name-only", revision, f"{METRICS}/").splitlines()]
-    return {path.stem: _at(revision, str(path)) for path in paths if path.suffix == ".json"}
+    paths = [PurePosixPath(path) for path in _text(_git("ls-tree", "--name-only", revision, f"{METRICS}/")).splitlines()]
+    return {path.stem: _text(_at(revision, str(path))) for path in paths if path.suffix == ".json"}
 
 
-def _at(revision: str, path: str) -> str:
-    """A file's text at a revision; empty if it is not there."""
+def _at(revision: str, path: str) -> bytes:
+    """A file's content at a revision; empty if it is not there."""
     return _git("show", f"{revision}:./{path}")
 
 
-def _git(*words: str) -> str:
+def _git(*words: str) -> bytes:
     """What git prints; empty if it fails, e.g. outside a repository."""
-    done = subprocess.run(["git", *words], capture_output=True, text=True, encoding="utf-8")
-    return done.stdout if done.returncode == 0 else ""
+    done = subprocess.run(["git", *words], capture_output=True)
+    return done.stdout if done.returncode == 0 else b""
+
+
+def _text(content: bytes) -> str:
+    """UTF-8; what is none is replaced, so that whoever reads the text says which file it was."""
+    return content.decode("utf-8", errors="replace")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from ser.params.runtime import Runtime
 from ser.params.split import Split
 from ser.params.train import Train
 
-__all__ = ["Params", "ParamsError", "load", "parse"]
+__all__ = ["Params", "ParamsError", "load", "parse", "plain"]
 
 
 class ParamsError(SerError):
@@ -186,22 +186,30 @@ def parse(values: Any, where: str = "params.yaml") -> Params:
 
 
 def load(path: str | Path = "params.yaml") -> Params:
-    """Read and check the file as YAML 1.2, which is what DVC reads (so ``1e-3`` is a number for both).
+    """Read and check the file.
 
     Raises:
         ParamsError: if the file is missing, is not YAML, or breaks the schema.
+    """
+    return parse(plain(Path(path), str(path)), str(path))
+
+
+def plain(source: Path | bytes, where: str) -> Any:
+    """The values of a file, or of its content, as YAML 1.2, which is what DVC reads (so ``1e-3`` is a number for both).
+
+    Raises:
+        ParamsError: if it is missing or is not YAML.
     """
     from ruamel.yaml import YAML  # of the laboratory: a predictor uses the schema and reads no YAML
     from ruamel.yaml.error import YAMLError
 
     try:
-        values = YAML(typ="safe", pure=True).load(Path(path))
+        return YAML(typ="safe", pure=True).load(source)
     except FileNotFoundError:
-        raise ParamsError(f"{path} not found in {Path.cwd()}: run from the root of the repository") from None
+        raise ParamsError(f"{where} not found in {Path.cwd()}: run from the root of the repository") from None
     except OSError as error:
-        raise ParamsError(f"{path} cannot be read: {error.strerror}") from None
+        raise ParamsError(f"{where} cannot be read: {error.strerror}") from None
     except RecursionError:
-        raise ParamsError(f"{path} cannot be used: it nests too deep") from None
+        raise ParamsError(f"{where} cannot be used: it nests too deep") from None
     except (YAMLError, ValueError, KeyError) as error:  # a date or truth value that is none, a number of thousands of digits
-        raise ParamsError(f"{path} is not valid YAML: {error}") from None
-    return parse(values, str(path))
+        raise ParamsError(f"{where} is not valid YAML: {error}") from None

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -133,9 +134,9 @@ def file_written_whole(target: Path, *, shared: bool = False) -> Iterator[Path]:
 
     Args:
         target: file to write; its folder exists.
-        shared: several processes may write this file at once, so that each needs a path of its own.
+        shared: several processes or threads may write this file at once, so that each needs a path of its own.
     """
-    part = target.with_name(f"{target.name}.{os.getpid()}.part" if shared else f"{target.name}.part")
+    part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_native_id()}.part" if shared else f"{target.name}.part")
     try:
         with place_named(target):
             yield part

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,9 @@ def read(path: str | Path, params: Params) -> list[Axis]:
         space = YAML(typ="safe", pure=True).load(Path(path))
     except OSError as error:
         raise SpaceError(f"{path} cannot be read: {error.strerror}; docs/search-space.yaml is an example") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise SpaceError(f"{path} nests too deep") from None
+    except (YAMLError, ValueError, KeyError) as error:  # a date or truth value that is none, a number of thousands of digits
         raise SpaceError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(space, dict) or not space:
         raise SpaceError(f"{path} holds no keys to search; write lines like `train.lr: {{log: [1e-4, 1e-2]}}`")
@@ -121,9 +123,9 @@ def at(values: Mapping[str, Any], key: str) -> Any:
 def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
     example = "write, for instance, `train.lr: {log: [1e-4, 1e-2]}`"
     if not isinstance(key, str):
-        raise SpaceError(f"{where}: found the key {key!r}; keys are those of params.yaml with dots, {example}")
+        raise SpaceError(f"{where}: found the key {_shown(key)}; keys are those of params.yaml with dots, {example}")
     if not isinstance(given, dict) or len(given) != 1 or next(iter(given)) not in KINDS:
-        raise SpaceError(f"{where}: {key}: found {given!r}; expected one of {', '.join(KINDS)} with its values: {example}")
+        raise SpaceError(f"{where}: {key}: found {_shown(given)}; expected one of {', '.join(KINDS)} with its values: {example}")
     kind, ends = next(iter(given.items()))
     given = _choices(ends, where, key) if kind == "choose" else _ends(ends, kind, where, key)
     returned = [_checked(key, value, values, where) for value in given]
@@ -137,13 +139,13 @@ def _axis(key: Any, given: Any, values: dict[str, Any], where: str) -> Axis:
             f"{where}: {key} cannot be searched: a lucky seed is not a better setting. More seeds in params.yaml make the score steadier"
         )
     if len(set(map(json.dumps, returned))) < len(returned):
-        raise SpaceError(f"{where}: {key}: a value is named twice in {ends!r}")
+        raise SpaceError(f"{where}: {key}: a value is named twice in {_shown(ends)}")
     return Axis(key, kind, tuple(returned) if kind == "choose" else given)
 
 
 def _choices(given: Any, where: str, key: str) -> tuple[Any, ...]:
     if not isinstance(given, list) or not 2 <= len(given) <= MOST_CHOICES:
-        raise SpaceError(f"{where}: {key}: choose needs a list of 2 to {MOST_CHOICES} values, found {given!r}")
+        raise SpaceError(f"{where}: {key}: choose needs a list of 2 to {MOST_CHOICES} values, found {_shown(given)}")
     if any(isinstance(value, dict) for value in given):
         raise SpaceError(f"{where}: {key}: choose accepts values, not sections; give each key below {key} a line of its own")
     return tuple(given)
@@ -151,13 +153,23 @@ def _choices(given: Any, where: str, key: str) -> tuple[Any, ...]:
 
 def _ends(given: Any, kind: str, where: str, key: str) -> tuple[float, float]:
     allowed = int if kind == "int" else (int, float)
+    most = sys.float_info.max
     numbers = isinstance(given, list) and all(isinstance(end, allowed) and not isinstance(end, bool) for end in given)
-    if not numbers or len(given) != 2 or not all(map(math.isfinite, given)) or not given[0] < given[1]:
+    if not numbers or len(given) != 2 or not all(-most <= end <= most for end in given) or not given[0] < given[1]:
         name = "whole numbers" if kind == "int" else "numbers"
-        raise SpaceError(f"{where}: {key}: {kind} needs two {name} [low, high] with low < high, found {given!r}")
+        raise SpaceError(f"{where}: {key}: {kind} needs two {name} [low, high] with low < high, found {_shown(given)}")
     if kind == "log" and given[0] <= 0:
         raise SpaceError(f"{where}: {key}: found {given[0]}; on a logarithmic scale the lower end must be above 0")
     return (given[0], given[1]) if kind == "int" else (float(given[0]), float(given[1]))
+
+
+def _shown(value: Any) -> str:
+    """A value of the file for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write thousands of digits
+        return "a value too long to write"
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _checked(key: str, value: Any, values: dict[str, Any], where: str) -> Any:
@@ -174,7 +186,7 @@ def _checked(key: str, value: Any, values: dict[str, Any], where: str) -> Any:
         return at(Params.model_validate(put(values, {key: value})).model_dump(), key)
     except ValidationError as error:
         if any(detail["type"] != "value_error" or detail["loc"][: len(path)] == path for detail in error.errors()):
-            raise SpaceError(explain(error, Params, f"{where}: {key}: {value!r}")) from None
+            raise SpaceError(explain(error, Params, f"{where}: {key}: {_shown(value)}")) from None
         return value
     except SpaceError as error:
         raise SpaceError(f"{where}: {error}") from None

@@ -11,13 +11,17 @@ import json
 import logging
 import shutil
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from ser import SerError
 from ser.runtime.disk import alone, lock_if_free
@@ -77,6 +81,20 @@ def begin(folder: Path, identity: dict[str, Any], space: list[Axis], now: dict[s
                 f"Choose another --name, undo the change, or remove {folder}"
             )
     return study
+
+
+@contextmanager
+def named(folder: Path) -> Iterator[None]:
+    """Name the search in errors of its database.
+
+    Raises:
+        SerError: if the database is damaged, or cannot be read or written.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        said = str(getattr(error.__cause__ or error, "orig", None) or error).splitlines()[0]
+        raise SerError(f"{folder / 'study.sqlite'} is damaged, or cannot be used: {said}; remove {folder} to begin anew") from None
 
 
 def find(folder: Path) -> optuna.Study:

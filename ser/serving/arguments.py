@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import itertools
 import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
 from typing import IO
 
 from ser import SerError
-from ser.corpora.labels import AUDIO, not_audio
+from ser.corpora.labels import AUDIO
+from ser.corpora.names import is_hidden
 
 MOST = 4 << 30
 """Bytes that are read from standard input at most: six hours of 48 kHz stereo in 16 bit. Files are bounded in minutes."""
 IN_MEMORY = 16 << 20
 """Bytes of standard input that stay in memory; more go to a temporary file, for a decoder has to go back and forth in them."""
 BLOCK = 1 << 20
+MEDIA = (".m4a", ".aac", ".mp4", ".webm", ".amr", ".wma")
+"""Suffixes of recordings that PyAV reads, in lower case; where it is missing, it is said of each."""
 
 
 def recordings(paths: Iterable[str]) -> list[str]:
@@ -34,7 +38,7 @@ def recordings(paths: Iterable[str]) -> list[str]:
     found: list[str] = []
     wrong: list[str] = []
     for name in (fitting for path in paths for fitting in _fitting(path)):
-        below = _below(Path(name)) if name and os.path.isdir(name) else [name]
+        below = _below(name) if name and os.path.isdir(name) else [name]
         found += below or [name]
         if not below or not (name == "-" or os.path.exists(name)):
             wrong.append(name)
@@ -57,14 +61,32 @@ def opened(name: str) -> IO[bytes]:
     if name == "-":
         return _spooled(sys.stdin.buffer)
     if os.path.isdir(name):
-        raise OSError(errno.EISDIR, f"no recording in this folder ({', '.join(AUDIO)})")
+        raise OSError(errno.EISDIR, f"no recording in this folder ({', '.join((*AUDIO, *MEDIA))})")
     try:
-        file = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would block here
+        return regular(name)
     except FileNotFoundError:
         raise OSError(errno.ENOENT, "no such file or folder") from None
-    if not stat.S_ISREG(os.fstat(file).st_mode):
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise OSError(errno.EINVAL, f"{error.strerror}; pipe it in, and name it -") from None
+        raise
+
+
+def regular(name: str | Path) -> IO[bytes]:
+    """A regular file, open to be read; no other kind, which might never begin or never end.
+
+    Raises:
+        OSError: if it cannot be opened or is no regular file; ``strerror`` says which.
+    """
+    try:
+        file = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would block here
+    except ValueError as error:
+        raise OSError(errno.ENOENT, f"no file can have this name: {error}", str(name)) from None
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode):
         os.close(file)
-        raise OSError(errno.EINVAL, "no regular file; pipe it in, and name it -")
+        number, said = (errno.EISDIR, "a folder") if stat.S_ISDIR(mode) else (errno.EINVAL, "no regular file")
+        raise OSError(number, said, str(name))
     return os.fdopen(file, "rb")
 
 
@@ -84,9 +106,45 @@ def _fitting(name: str) -> list[str]:
     """The files and folders that a pattern fits; the name itself where it is none, names a file, or fits nothing."""
     if not glob.has_magic(name) or os.path.lexists(name):
         return [name]
-    return sorted(glob.glob(name, recursive=True)) or [name]
+    return sorted(_matching(name)) or [name]
 
 
-def _below(folder: Path) -> list[str]:
-    inside = (entry for entry in folder.rglob("*") if not_audio(entry.relative_to(folder).as_posix()) is None)
-    return sorted(str(entry) for entry in inside if entry.is_file())
+def _matching(pattern: str) -> set[str]:
+    """What fits a pattern; ``**`` stands for folders at any depth. ``glob`` would follow links that lead in circles, for ever."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        return set(glob.glob(pattern))
+    place = parts.index("**")
+    above = "".join(f"{part}/" for part in parts[:place])
+    rest = "/".join(itertools.dropwhile(lambda part: part == "**", parts[place:])) or "*"
+    return {
+        fitting
+        for root in (glob.glob(above) if above else [""])
+        for folder, _ in _folders(root)
+        for fitting in _matching(os.path.join(glob.escape(folder), rest))
+    }
+
+
+def _below(root: str) -> list[str]:
+    inside = ((folder, name) for folder, names in _folders(root) for name in names if not is_hidden(name))
+    return sorted(str(Path(folder, name)) for folder, name in inside if PurePath(name).suffix.lower() in (*AUDIO, *MEDIA))
+
+
+def _folders(root: str) -> Iterator[tuple[str, list[str]]]:
+    """A folder and those below it, with the names of their files: through links too, but each once, and none that is hidden.
+
+    Those that cannot be read are left out.
+    """
+    real, linked, seen = [root], list[str](), set[tuple[int, int]]()
+    while real or linked:
+        folder = real.pop() if real else linked.pop()
+        with contextlib.suppress(OSError):
+            facts = os.stat(folder or ".")
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            entries = list(os.scandir(folder or "."))
+            for entry in entries:
+                if entry.is_dir() and not is_hidden(entry.name):
+                    (linked if entry.is_symlink() else real).append(os.path.join(folder, entry.name))
+            yield folder, [entry.name for entry in entries if entry.is_file()]

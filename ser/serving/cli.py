@@ -151,7 +151,7 @@ def _predict(options: argparse.Namespace) -> int:
     from ser.serving.speakers import store
     from ser.signal.stream import MINUTES
 
-    if not options.timeline and (options.form in ("srt", "labels") or options.plot):
+    if not options.timeline and (options.form in ("srt", "labels") or options.plot is not None):
         raise SerError("--srt, --labels and --plot show emotion over time: add --timeline")
     if options.timeline and options.one_speaker:
         raise SerError("--one-speaker compares whole recordings, --timeline cuts them: choose one of the two")

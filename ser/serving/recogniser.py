@@ -10,6 +10,7 @@ from typing import IO, TypeAlias, TypeVar, overload
 import numpy as np
 
 from ser.serving import references
+from ser.serving.arguments import regular
 from ser.serving.bundle import Bundle
 from ser.serving.predict import Predictor
 from ser.serving.prediction import Prediction
@@ -188,4 +189,4 @@ def _name(recording: Recording) -> str:
 
 
 def _opened(recording: Recording, sample_rate: int | None) -> IO[bytes]:
-    return as_file(recording, sample_rate) if isinstance(recording, np.ndarray) else Path(recording).open("rb")
+    return as_file(recording, sample_rate) if isinstance(recording, np.ndarray) else regular(recording)

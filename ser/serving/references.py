@@ -18,7 +18,7 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
 
-from ser.runtime.disk import TransferError, written_whole
+from ser.runtime.disk import TransferError, alone, written_whole
 from ser.runtime.machine import cache_dir
 from ser.runtime.speed import SteadyConnection, SteadyTlsConnection
 from ser.serving.bundle import CARD, ENCODER, FACTS, LICENCE, MODEL, BundleError, graph, read
@@ -176,21 +176,27 @@ def _unpacked(packed: IO[bytes], name: str, sha256: str) -> Path:
     if _is_whole(folder):
         return folder
     try:
-        with zipfile.ZipFile(packed) as archive:
-            there = {info.filename: info for info in archive.infolist()}
-            inside = [path for path in there if path == FACTS or (path.endswith(f"/{FACTS}") and path.count("/") == 1)]
-            if len(inside) != 1:
-                raise BundleError(f"{name} holds {len(inside)} files named {FACTS}; a packed bundle has exactly one")
-            top = inside[0].removesuffix(FACTS)
-            members = [there[top + file] for file in FILES if top + file in there]
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with written_whole(folder) as partial:
-                _write(archive, members, partial, name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder):
+            if not _is_whole(folder):  # now: another process may have unpacked it while this one waited
+                _unpack(packed, name, folder)
     except (*BROKEN, OSError) as error:
         if not isinstance(error, OSError) or error.errno is None:  # bzip2 has no error of its own
             raise BundleError(f"{name} is not a whole zip ({error}): copy it again") from None
         raise BundleError(f"{name} cannot be unpacked into {folder.parent}: {error.strerror or error}; set SER_CACHE_DIR") from None
     return folder
+
+
+def _unpack(packed: IO[bytes], name: str, folder: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        there = {info.filename: info for info in archive.infolist()}
+        inside = [path for path in there if path == FACTS or (path.endswith(f"/{FACTS}") and path.count("/") == 1)]
+        if len(inside) != 1:
+            raise BundleError(f"{name} holds {len(inside)} files named {FACTS}; a packed bundle has exactly one")
+        top = inside[0].removesuffix(FACTS)
+        members = [there[top + file] for file in FILES if top + file in there]
+        with written_whole(folder) as partial:
+            _write(archive, members, partial, name)
 
 
 def _is_whole(folder: Path) -> bool:

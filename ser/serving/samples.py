@@ -26,16 +26,17 @@ def as_file(samples: np.ndarray, sample_rate: int | None) -> IO[bytes]:
         TypeError: if they have another type.
         ValueError: if they have another shape, or no rate or one out of range.
     """
-    if sample_rate is None or not RATES[0] <= sample_rate <= RATES[1]:
-        raise ValueError(f"sample_rate: found {sample_rate}; samples need a rate from {RATES[0]} to {RATES[1]} Hz")
-    if samples.dtype != np.int16 and not np.issubdtype(samples.dtype, np.floating):
+    if sample_rate is None or not RATES[0] <= sample_rate <= RATES[1] or sample_rate != int(sample_rate):
+        raise ValueError(f"sample_rate: found {sample_rate}; samples need a whole rate from {RATES[0]} to {RATES[1]} Hz")
+    whole = samples.dtype.newbyteorder("=") == np.int16
+    if not whole and not np.issubdtype(samples.dtype, np.floating):
         raise TypeError(f"samples of type {samples.dtype}; allowed: int16, and float in [−1, 1]")
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 1 <= samples.shape[1] <= MOST_CHANNELS):
         raise ValueError(f"samples of shape {samples.shape}; allowed: (n,) or (n, channels) with 1 to {MOST_CHANNELS} channels")
     if not len(samples):
         raise AudioError("empty", "no samples")
-    whole = samples.dtype == np.int16
     file = io.BytesIO()
-    sf.write(file, samples if whole else samples.astype(np.float32), sample_rate, "PCM_16" if whole else "FLOAT", format="WAV")
+    values = samples.astype(np.int16 if whole else np.float32, copy=False)
+    sf.write(file, values, int(sample_rate), "PCM_16" if whole else "FLOAT", format="WAV")
     file.seek(0)
     return file

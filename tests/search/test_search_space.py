@@ -84,7 +84,19 @@ def test_one_key(tmp_path, text, axis):
         ("split.seed: {int: [0, 9]}", "cannot be searched here"),
         ("runtime.threads: {int: [1, 2]}", "cannot be searched here"),
         ("train.seeds: {choose: [[0], [1]]}", "lucky seed"),
+        (f"train.lr: {{float: [0, 1{'0' * 400}]}}", "needs two numbers"),
+        (f"train.epochs: {{int: [0, 1{'0' * 400}]}}", "needs two whole numbers"),
+        (f"train.epochs: {{int: [0, 0x{'f' * 9000}]}}", r"needs two whole numbers .* found a value too long to write"),
+        (f"train.epochs: {{choose: [1, 0x{'f' * 9000}]}}", "train.epochs"),
+        (f"train.epochs: {{choose: 0x{'f' * 9000}}}", "list of 2 to 100"),
+        (f"train.epochs: 0x{'f' * 9000}", "expected one of"),
+        (f"0x{'f' * 900}: 1", r"found the key \d{199}…; keys are"),
+        (f"train.lr: {{float: [0, {'9' * 9000}]}}", "is not valid YAML"),
+        ("train.lr: {choose: [2020-13-01, 0.1]}", "is not valid YAML: month must be in 1..12"),
+        ("train.lr: {choose: [!!bool maybe, 0.1]}", "is not valid YAML"),
+        ("[" * 5000, "nests too deep"),
     ],
+    ids=lambda value: value[:60],
 )  # fmt: skip
 def test_refused(tmp_path, text, message):
     with pytest.raises(SpaceError, match=rf"(?s)space\.yaml.*{message}"):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -54,6 +55,51 @@ def test_what_is_no_regular_file_is_named_and_the_rest_is_judged(place, tmp_path
     assert b"Traceback" not in done.stderr
     assert b"\x1b" not in done.stderr
     assert b"esc\\x1b]0;\\nowned\\x07.wav" in done.stderr
+
+
+def test_a_pattern_does_not_follow_links_in_circles(place, tmp_path, monkeypatch):
+    """Each link to its own folder would double the folders at each level."""
+    (tmp_path / "deep/er").mkdir(parents=True)
+    for name in "abc":
+        (tmp_path / name).symlink_to(".")
+    for name in ("one.wav", "deep/two.wav", "deep/er/[3].wav", ".hidden.wav"):
+        shutil.copy(place / "a.wav", tmp_path / name)
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "deep")
+    every = ["deep/er/[3].wav", "deep/two.wav", "one.wav"]
+    for above in ("", f"{tmp_path}/"):
+        for pattern, found in (
+            ("**/*.wav", every),
+            ("**/**/*.wav", every),
+            ("deep/**/[[]3].wav", ["deep/er/[3].wav"]),
+            ("**/er/**/*", ["deep/er/[3].wav"]),
+            ("elsewhere/**/t*.wav", ["elsewhere/two.wav"]),
+            ("[de]*/two.wav", ["deep/two.wav", "elsewhere/two.wav"]),
+            ("**/three.wav", ["**/three.wav"]),
+        ):
+            monkeypatch.chdir(tmp_path)
+            assert arguments.recordings([above + pattern, "one.wav"]) == [*(above + one for one in found), "one.wav"]
+    assert arguments.recordings([str(tmp_path)]) == [f"{tmp_path}/{one}" for one in every]
+
+
+def test_a_folder_deeper_than_python_recurses_is_searched(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        os.mkdir("d")
+        os.chdir("d")
+    shutil.copy(place / "a.wav", "a.wav")
+    os.chdir(tmp_path)
+    try:
+        expected = ["d/" * 1200 + "a.wav"]
+        assert arguments.recordings(["."]) == expected
+        assert arguments.recordings(["**/*.wav"]) == expected
+    finally:  # pytest, too, recurses when it clears away
+        subprocess.run(["rm", "-r", "d"], check=True)
+
+
+def test_a_folder_is_searched_for_all_formats_that_can_be_read(place, tmp_path):
+    for name in ("a.wav", "b.M4A", "c.webm", "d.txt", "e.mp4", ".f.m4a"):
+        (tmp_path / name).write_bytes((place / "a.wav").read_bytes())
+    assert [Path(path).name for path in arguments.recordings([str(tmp_path)])] == ["a.wav", "b.M4A", "c.webm", "e.mp4"]
 
 
 def test_a_recording_comes_from_standard_input(place):
@@ -152,6 +198,8 @@ def test_a_closed_stream_is_an_empty_one(place, closing, given, says):
         (["predict", "--bundle", "x" * 300, "a.wav"], {}, "File name too long"),
         (["predict", "--timeline", "--plot", "folder.html", "a.wav"], {}, "folder.html.part: Is a directory (a folder lies where"),
         (["predict", "--timeline", "--plot", "x" * 300 + ".html", "a.wav"], {}, "File name too long"),
+        (["predict", "--timeline", "--plot", "", "a.wav"], {}, "--plot .: the name must end in .html, .svg or .png"),
+        (["predict", "--plot", "", "a.wav"], {}, "--srt, --labels and --plot show emotion over time: add --timeline"),
         (["speakers"], {"SER_SPEAKERS_DIR": "/" + "x" * 300}, "File name too long"),
         (["speakers"], {"SER_SPEAKERS_DIR": "~nobodysuch/x"}, "~nobodysuch/x: there is no such home folder"),
         (["predict", "--bundle", "made.zip", "a.wav"], {"SER_CACHE_DIR": "~nobodysuch"}, "~nobodysuch: there is no such home folder"),

@@ -314,6 +314,14 @@ class PortAudioError(Exception):
     pass
 
 
+def test_a_standard_input_that_cannot_be_read_is_called_that(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ser", "listen", "--bundle", str(folder), "--stdin"]
+    with open(tmp_path / "written", "wb") as write_only:
+        done = subprocess.run(command, stdin=write_only, capture_output=True, cwd=small.ROOT, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1] == "error: standard input cannot be read: Bad file descriptor"
+
+
 def fake(opening: object) -> types.ModuleType:
     module = types.ModuleType("sounddevice")
     module.InputStream, module.PortAudioError = opening, PortAudioError  # type: ignore[attr-defined]

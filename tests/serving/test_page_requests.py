@@ -23,9 +23,11 @@ from ser import load
 from ser.params import load as load_params
 from ser.serving import cli
 from ser.serving.page.limits import Limits
+from ser.serving.page.listen import listening
 from ser.serving.page.picture import picture
 from ser.serving.predict import Predictor
 from ser.views.spectrum import frame_count
+from tests.serving import served as served_module
 from tests.serving import small
 from tests.serving.served import Served, served
 
@@ -324,6 +326,45 @@ def test_a_connection_that_asks_nothing_is_closed(folder, begin):
         silent.sendall(begin)
         while silent.recv(1 << 16):
             pass
+
+
+@pytest.mark.parametrize("asked", [1, 40])
+def test_a_client_that_does_not_take_its_answers_is_given_up(folder, monkeypatch, asked):
+    """Closing waits until all is sent. So 128 who take nothing would keep everyone else out, and for ever."""
+
+    def narrow(host: str, port: int) -> socket.socket:
+        bound = listening(host, port)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what the system does not take waits in the server
+        return bound
+
+    monkeypatch.setattr(served_module, "listening", narrow)
+    with served(folder, replace(SMALL, head_seconds=0.2)) as running, socket.socket() as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        idle.connect(("127.0.0.1", running.port))
+        idle.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * asked)
+        idle.settimeout(20)
+        idle.recv(1)
+        end = time.monotonic() + 20
+        while open_connections(running.port):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert running.ask("GET", "/").status == 200
+
+
+def open_connections(port: int) -> int:
+    """Sockets of this process on the server's side."""
+    return sum(one.laddr.port == port and one.status != "LISTEN" for one in psutil.Process().net_connections("tcp"))
+
+
+def test_a_slow_reader_gets_all_of_its_answers(folder):
+    with served(folder, replace(SMALL, head_seconds=0.2)) as running, socket.create_connection(("127.0.0.1", running.port), 10) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400)
+        received = b""
+        while piece := slow.recv(1 << 18):
+            received += piece
+            time.sleep(0.01)
+    assert received.count(b"HTTP/1.1 200 OK") == 400
+    assert received.endswith(b"</html>\n")
 
 
 def test_a_slow_upload_is_not_a_silent_connection(folder):

@@ -115,7 +115,7 @@ def test_threads_share_a_model(model: Recogniser) -> None:
         (np.zeros(0), RATE, AudioError, "empty: no samples"),
         (np.full(RATE, np.nan), RATE, AudioError, "nonfinite"),
         (np.ones(10) / 2, RATE, AudioError, "too_short"),
-        (np.zeros(RATE), None, ValueError, "samples need a rate from 1000 to 768000 Hz"),
+        (np.zeros(RATE), None, ValueError, "samples need a whole rate from 1000 to 768000 Hz"),
         (np.zeros(RATE), 10, ValueError, "sample_rate: found 10"),
         (np.zeros(RATE, dtype=np.int32), RATE, TypeError, "type int32; allowed: int16"),
         (np.zeros((2, RATE)), RATE, ValueError, r"shape \(2, 16000\); allowed: \(n,\) or \(n, channels\)"),
@@ -128,6 +128,33 @@ def test_a_single_recording_that_cannot_be_judged_raises(
 ) -> None:
     with pytest.raises(kind, match=message):
         model.predict(recording, rate)
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "folder", "", "a\0b", "\ud800"])
+def test_what_is_no_regular_file_is_refused_at_once(
+    model: Recogniser, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A pipe would block until somebody writes, and a device never ends."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    for ask in (model.predict, model.timeline):
+        with pytest.raises(OSError, match=r"no regular file|a folder|No such file|no file can have this name"):
+            ask(name)
+    refused, judged = model.predict([name, file])
+    assert refused.problem
+    assert judged.emotion
+    with pytest.raises(ser.SerError, match="found 0"):
+        model.enroll([name] * 4)
+
+
+def test_a_rate_and_samples_of_other_types_of_the_same_value(model: Recogniser, file: Path) -> None:
+    wave, _ = sf.read(file, dtype="int16")
+    expected = model.predict(wave, RATE)
+    assert model.predict(wave, float(RATE)) == expected  # type: ignore[call-overload]  # as librosa and torchaudio may give it
+    assert model.predict(wave.astype(">i2"), RATE) == expected
+    with pytest.raises(ValueError, match=r"sample_rate: found 16000.5; samples need a whole rate"):
+        model.predict(wave, 16000.5)  # type: ignore[call-overload]
 
 
 def test_with_speaker_normalisation_a_call_is_one_speaker(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -119,6 +121,24 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(bundle: Path, tmp_path: Path, 
     for broken in (b"x", None):
         (kept / spoil).unlink() if broken is None else (kept / spoil).write_bytes(broken)
         assert Predictor(references.opened(tmp_path / "x.zip")).bundle == read(bundle)
+
+
+def test_who_asks_at_once_for_a_zip_shares_one_copy(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.zip").write_bytes(packed(bundle))
+    write, both, entered = references._write, threading.Event(), []
+
+    def slow(*arguments: Any) -> None:
+        entered.append(arguments)
+        if len(entered) == 2:
+            both.set()
+        both.wait(0.5)  # so that another could take away what is half written
+        write(*arguments)
+
+    monkeypatch.setattr(references, "_write", slow)
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(references.opened, [tmp_path / "x.zip"] * 4))
+    assert [Predictor(folder).bundle for folder in folders] == [read(bundle)]
+    assert len(entered) == 1
 
 
 def test_a_name_that_no_file_can_have_is_one_message(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from ser import SerError
 from ser.serving import cli
 from ser.serving.recogniser import Recogniser
 from ser.serving.speakers import command, enrolment, store
+from ser.serving.speakers.profile import Profile
 from tests.serving import small
 
 RATE = 16_000
@@ -104,11 +107,15 @@ def test_labels_from_a_table(folder: Path, recordings: Path, tmp_path: Path, cap
         (b"path,label\nHappy/a.wav,furious\n", "the model has no class 'furious'; it has neutral, happy, sad"),
         (b"path,label\n\xff\xfe,sad\n", "UTF-8"),
         (b"path,label\n" + b"Happy/a.wav,sad\n" * 400_000, "more than 4194304 bytes"),
-        (None, "no such file"),
+        (b"path,label\nloop/a.wav,sad\n", "lists none of these recordings"),
+        (b"path,label\n\0,sad\n", "line 2: "),
+        (b"path,label\nHappy/a.wav,sad\nHappy/../Happy/a.wav,happy\n", "line 3: a.wav has the label 'sad' already"),
+        (None, "No such file"),
     ],
 )
 def test_a_wrong_table_is_one_message(folder: Path, recordings: Path, tmp_path: Path, table: bytes | None, says: str) -> None:
     shutil.copytree(recordings / "Happy", tmp_path / "Happy")
+    (tmp_path / "loop").symlink_to("loop")
     if table is not None:
         (tmp_path / "labels.csv").write_bytes(table)
     code = ser("enroll", "x", str(tmp_path / "Happy"), "--labels", str(tmp_path / "labels.csv"), "--bundle", str(folder))
@@ -170,6 +177,22 @@ def test_from_python(folder: Path, speakers: Path) -> None:
         model.enroll(waves, sample_rate=RATE, name="a/b")
     with pytest.raises(SerError, match="no speaker bob"):
         model.predict(waves[0], RATE, speaker="bob")
+
+
+def test_threads_may_write_one_profile(folder: Path, speakers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Recogniser(folder)
+    made = model.enroll([small.sound(0.5, seed) for seed in range(4)], sample_rate=RATE).profile
+    both, dump = threading.Barrier(2), Profile.model_dump_json
+
+    def together(profile: Profile) -> str:
+        both.wait(20)  # both have begun to write
+        return dump(profile)
+
+    monkeypatch.setattr(Profile, "model_dump_json", together)
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(lambda _: store.write("ada", made), range(2)))) == 1
+    assert [path.name for path in speakers.iterdir()] == ["ada.json"]
+    assert store.read("ada") == made
 
 
 def test_a_model_that_standardises_speakers_itself_says_so(tmp_path: Path) -> None:
@@ -239,7 +262,8 @@ def test_what_is_no_file_or_huge_is_not_read(speakers: Path, monkeypatch: pytest
     (speakers / "folder.json").mkdir()
     (speakers / "long.json").write_text(json.dumps(GOOD) + " " * 2000)
     monkeypatch.setattr(store, "MOST", 1000)
-    for name, says in (("pipe", "no regular file"), ("folder", "cannot be read"), ("long", "more than 1000 bytes")):
+    said = {"pipe": "cannot be read: no regular file$", "folder": "cannot be read: a folder$", "long": "more than 1000 bytes"}
+    for name, says in said.items():
         with pytest.raises(SerError, match=says):
             store.read(name)
     with pytest.raises(SerError, match="cannot be removed"):

@@ -124,6 +124,17 @@ def test_make_reset_never_takes_a_new_corpus_or_view(project: Path, override: st
     assert (project / "params.yaml").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a: [", "could not be read"), (b"", "could not be read"), (b"\xff", "could not be read"), (None, "only its layout or comments")],
+)
+def test_make_reset_says_what_it_undid_where_no_key_can_be_named(project: Path, content: bytes | None, said: str) -> None:
+    committed = (project / "params.yaml").read_bytes()
+    (project / "params.yaml").write_bytes(committed + b"\n# mine\n" if content is None else content)
+    assert said in stage("stages.changes", "--reset").stdout
+    assert (project / "params.yaml").read_bytes() == committed
+
+
 def test_without_a_commit_there_is_nothing_to_restore(project: Path) -> None:
     shutil.rmtree(project / ".git")
     done = stage("stages.changes", "--reset")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from ser.evaluation import predictions
+from ser.runtime import sums
+from stages.paths import Paths
 from tests import predicted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +116,81 @@ def test_the_average_of_runs_stands_for_a_run(repository):
     assert "## demo: HEAD~1 → HEAD~1+stronger" in done.stdout
     assert "**distinguishable**" in done.stdout
     assert "not distinguishable" in repository.compare("HEAD", "HEAD+HEAD").stdout
+
+
+@pytest.mark.parametrize("revision", ["", "HEAD+", "+HEAD"])
+def test_an_empty_revision_is_not_the_workspace(repository, revision):
+    done = repository.compare("HEAD", revision)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {revision!r} names an empty revision")
+
+
+@pytest.mark.parametrize(("where", "says"), [("none/found.json", "there is no folder"), (".", "Is a directory"), ("", "Is a directory")])
+def test_where_the_figures_cannot_go_is_said_at_once(repository, where, says):
+    done = repository.compare("HEAD", "HEAD", "--json", where)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("when", "says"), [("at once", "/demo/clips.csv: File too large"), ("late", "old.json: File too large")])
+def test_a_full_disk_leaves_the_old_figures(repository, when, says):
+    (repository.folder / "old.json").write_text("old")
+    code = (
+        "import json, resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); dumps = json.dumps\n"
+        "full = lambda *given, **how: (resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50)), dumps(*given, **how))[1]\n"
+        f"json.dumps = full if {when == 'late'} else full('') and dumps\n"
+        "runpy.run_module('stages.compare', run_name='__main__', alter_sys=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "workspace", "workspace", "--json", "old.json"],
+        cwd=repository.folder, env=repository.environment, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (repository.folder / "old.json").read_text() == "old"
+    assert not list(repository.folder.glob("old.json.*"))
+
+
+def test_figures_may_go_to_standard_output(repository):
+    done = repository.compare("HEAD", "HEAD", "--json", "/dev/stdout")
+    assert done.returncode == 0, done.stderr
+    assert '"rev_a": "HEAD"' in done.stdout
+
+
+@pytest.mark.parametrize("file", ["data/predictions/demo.csv", "data/clips/demo/clips.csv"])
+@pytest.mark.parametrize("spoil", [lambda text: b"\xff" + text, lambda text: b"".join(text.splitlines(keepends=True)[:-3])])
+def test_a_workspace_that_is_not_as_its_stage_left_it_is_refused(repository, monkeypatch, file, spoil):
+    path = repository.folder / file
+    whole = path.read_bytes()
+    monkeypatch.chdir(repository.folder)
+    sums.leave(Path("data/sums/demo/evaluate.json"), [Paths("demo").predictions])
+    sums.leave(Path("data/sums/demo/preprocess.json"), [Paths("demo").clips])
+    path.unlink()  # it may be a link to DVC's cache
+    path.write_bytes(spoil(whole))
+    try:
+        done = repository.compare("HEAD", "workspace") if "predictions" in file else repository.compare("workspace", "HEAD")
+    finally:
+        path.write_bytes(whole)
+        shutil.rmtree("data/sums")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {file} is damaged or of another run: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_workspace_in_another_encoding_is_one_message(repository):
+    path = repository.folder / "data/predictions/demo.csv"
+    whole = path.read_bytes()
+    path.unlink()
+    path.write_bytes(b"\xff\xfe")
+    try:
+        done = repository.compare("HEAD", "workspace")
+    finally:
+        path.write_bytes(whole)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: data/predictions/demo.csv at workspace is damaged: it is not text in UTF-8")
 
 
 def test_a_revision_against_itself(repository):

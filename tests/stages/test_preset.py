@@ -106,3 +106,32 @@ def test_command() -> None:
     failed = subprocess.run([sys.executable, "-m", "stages.preset", "none"], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: no preset 'none'")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "not found"),
+        (b"", "found None"),
+        (b"[1, 2]", "found"),
+        (b"a: [", "is not valid YAML"),
+        (b"a: 1\na: 2", "is not valid YAML"),
+        (b"\x00\xb0", "is not valid YAML"),
+        (b"%YAML 9.9\n---\na: 1", "is not valid YAML"),
+        (b"a: 2020-13-01", "is not valid YAML"),
+        (b"[" * 5000, "nests too deep"),
+    ],
+)
+def test_a_broken_params_yaml_is_one_message(tmp_path: Path, text: bytes | None, says: str) -> None:
+    if text is not None:
+        (tmp_path / "params.yaml").write_bytes(text)
+    with pytest.raises(SerError, match=rf"(?s)params\.yaml.*{says}"):
+        preset.checked("paper", params=tmp_path / "params.yaml")
+
+
+def test_a_broken_preset_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("train: [")
+    (tmp_path / "none.yaml").write_text("")
+    for name, says in (("mine", "mine.yaml is not valid YAML"), ("none", "none.yaml holds no keys")):
+        with pytest.raises(SerError, match=says):
+            preset.checked(name, tmp_path)

@@ -16,6 +16,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from ser.params import load
+from ser.runtime import sums
 from ser.search import study
 from ser.search.space import put
 from ser.search.study import Outcome
@@ -135,6 +136,29 @@ def test_errors_are_one_message(here: Callable[..., tuple[str, str]], words: lis
     out, error = here(*words)
     assert error.startswith(f"error: {message}")
     assert out == ""
+
+
+@pytest.mark.parametrize("words", [["--show"], ["--space", "space.yaml", "--trials", "1"]])
+@pytest.mark.parametrize("spoilt", [b"no database" * 500, None])
+def test_a_damaged_study_is_named(here: Callable[..., tuple[str, str]], root: Path, spoilt: bytes | None, words: list[str]) -> None:
+    file = root / "cache/search/demo/study.sqlite"
+    study.begin(file.parent, {"kind": "made"}, [], {})
+    whole = file.read_bytes()
+    file.write_bytes(spoilt or whole[:4096] + bytes(len(whole) - 4096))  # the whole file, or all but the list of tables
+    _, error = here(*words)
+    assert error.startswith(f"error: {file} is damaged, or cannot be used: ")
+    assert error.endswith(f"; remove {file.parent} to begin anew")
+    assert "\n" not in error
+
+
+def test_features_that_are_not_as_their_stage_left_them_are_refused(here: Callable[..., tuple[str, str]], root: Path) -> None:
+    features = root / "data/features/demo/log_mel.npy"
+    sums.leave(root / "data/sums/demo/features.json", [features.relative_to(root)])
+    content = bytearray(features.read_bytes())
+    content[-1] ^= 64
+    features.write_bytes(content)
+    _, error = here("--space", "space.yaml", "--trials", "1")
+    assert "data/features/demo/log_mel.npy is damaged or of another run: its SHA-256" in error
 
 
 @pytest.mark.parametrize(

@@ -117,3 +117,28 @@ def test_broken_results_and_none_at_all_are_said(repository):
     (repository.folder / METRICS).unlink()
     repository.commit()
     assert "no results yet: `make repro`" in repository.run(sys.executable, "-m", "stages.table")
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "content", "says"),
+    [
+        (METRICS, b"\xff\xfe\x00", ["metrics/corpora/demo.json"]),
+        (METRICS, None, ["metrics/corpora/demo.json"]),
+        ("params.yaml", b"a: [", ["params.yaml cannot be used"]),
+        ("params.yaml", b"\xff\xfe\x00", ["params.yaml cannot be used"]),
+    ],
+)
+def test_a_commit_that_cannot_be_read_is_a_row_of_its_own(repository, spoilt, content, says):
+    whole = (repository.folder / spoilt).read_bytes()
+    (repository.folder / spoilt).write_bytes(content or whole[:50] + b"\xff" + whole[50:])
+    repository.commit()
+    (repository.folder / spoilt).write_bytes(whole)
+    said = repository.run(sys.executable, "-m", "stages.table")
+    assert "| workspace" in said
+    assert all(one in said for one in says)
+
+
+def test_params_in_another_encoding_of_yaml_are_read(repository):
+    path = repository.folder / "params.yaml"
+    path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16"))
+    assert [row[:3] for row in repository.rows()] == [["HEAD", "nothing", "demo"], ["workspace", "nothing", "demo"]]

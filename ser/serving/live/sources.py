@@ -45,13 +45,16 @@ def standard_input(channels: int) -> Iterator[np.ndarray]:
     """``raw`` samples from standard input.
 
     Raises:
-        SerError: where there is no pipe.
+        SerError: where there is no pipe, or it cannot be read.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise SerError("--stdin reads a pipe of raw samples: `… | ser listen --stdin`")
     # unbuffered: a thread that waits in a buffered stream would hold its lock when the program ends
     with io.FileIO(sys.stdin.fileno(), closefd=False) as stream:
-        yield from raw(stream, channels)
+        try:
+            yield from raw(stream, channels)
+        except OSError as error:
+            raise SerError(f"standard input cannot be read: {error.strerror}") from None
 
 
 def microphone(rate: int, channels: int, device: str | None) -> Iterator[np.ndarray]:

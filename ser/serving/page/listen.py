@@ -26,6 +26,8 @@ SHORTEST_TOKEN = 12
 """Characters of a token at least."""
 MOST_CONNECTIONS = 128
 """Open at once; more are refused before they are heard."""
+SLOWEST = 1000
+"""Bytes a second that a client must take of an answer, once its system holds no more."""
 
 
 def serve(options: argparse.Namespace) -> int:
@@ -132,13 +134,15 @@ async def run(app: Server, bound: socket.socket, ready: Callable[[uvicorn.Server
 
 
 def closing_idle(seconds: float) -> type[H11Protocol]:
-    """HTTP that closes a connection on which nothing is asked for so many seconds. uvicorn keeps such connections, and their number is
-    limited.
+    """HTTP that closes a connection on which nothing is asked, or of whose answers less than ``SLOWEST`` is taken, for so many seconds.
+
+    uvicorn keeps such connections, and their number is limited.
     """
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class ClosingIdle(H11Protocol):
         _waiting: asyncio.TimerHandle | None = None
+        _sending: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -153,6 +157,7 @@ def closing_idle(seconds: float) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._heard()
+            self._sent()
             super().connection_lost(exc)
 
         def on_response_complete(self) -> None:
@@ -172,6 +177,31 @@ def closing_idle(seconds: float) -> type[H11Protocol]:
             self._waiting = None
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.close()
+                self._watch()  # it closes when all is sent
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._watch()
+
+        def resume_writing(self) -> None:
+            self._sent()
+            super().resume_writing()
+
+        def _watch(self) -> None:
+            self._sent()
+            self._sending = self.loop.call_later(seconds, self._give_up, self.transport.get_write_buffer_size())
+
+        def _sent(self) -> None:
+            if self._sending is not None:
+                self._sending.cancel()
+                self._sending = None
+
+        def _give_up(self, before: int) -> None:
+            left = self.transport.get_write_buffer_size()
+            if left and left > before - SLOWEST * seconds:
+                self.transport.abort()
+            else:
+                self._watch()
 
     return ClosingIdle
 

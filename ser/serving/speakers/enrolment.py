@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from ser import SerError
 from ser.corpora.names import clean
-from ser.serving import arguments
+from ser.serving.arguments import regular
 from ser.serving.predict import Predictor
 from ser.serving.speakers.adaptation import adapted
 from ser.serving.speakers.profile import Profile, profile
@@ -100,10 +101,10 @@ def by_table(table: str, paths: Iterable[str]) -> dict[str, str]:
     """The emotion of each recording that a CSV with the columns ``path`` and ``label`` lists; paths are relative to the table.
 
     Raises:
-        SerError: if the table cannot be read, lacks a column or lists none of the recordings.
+        SerError: if the table cannot be read, lacks a column or lists none of the recordings, or one with two labels.
     """
     try:
-        with arguments.opened(table) as file:
+        with regular(table) as file:
             raw = file.read(MOST_TABLE + 1)
         if len(raw) > MOST_TABLE:
             raise SerError(f"{table} has more than {MOST_TABLE} bytes")
@@ -117,15 +118,15 @@ def by_table(table: str, paths: Iterable[str]) -> dict[str, str]:
         columns = {(column or "").strip().lower(): column for column in rows.fieldnames or []}
         if missing := [name for name in ("path", "label") if name not in columns]:
             raise SerError(f"{table} lacks the column {', '.join(missing)}; needed: path, label")
-        below = Path(table).absolute().parent
-        listed = {
-            (below / (row[columns["path"]] or "").strip()).resolve(): clean(row[columns["label"]] or "")
-            for row in rows
-            if (row[columns["label"]] or "").strip()
-        }
+        below, listed = Path(table).absolute().parent, dict[str, str]()
+        for row in rows:
+            if told := clean(row[columns["label"]] or ""):
+                name = os.path.realpath(below / (row[columns["path"]] or "").strip())
+                if (other := listed.setdefault(name, told)).casefold() != told.casefold():
+                    raise ValueError(f"{os.path.basename(name)} has the label {other[:80]!r} already, and here {told[:80]!r}")
     except (csv.Error, ValueError) as error:
         raise SerError(f"{table}, line {rows.line_num}: {error}") from None
-    found = {path: label for path in paths if (label := listed.get(Path(path).resolve())) is not None}
+    found = {path: label for path in paths if (label := listed.get(os.path.realpath(path))) is not None}
     if not found:
         raise SerError(f"{table} lists none of these recordings; its paths are relative to the folder it lies in")
     return found

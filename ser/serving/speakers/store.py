@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ser import SerError
 from ser.runtime.disk import file_written_whole
 from ser.runtime.machine import at_home
-from ser.serving import arguments
+from ser.serving.arguments import regular
 from ser.serving.speakers.profile import Profile
 
 FOLDER = "SER_SPEAKERS_DIR"
@@ -74,7 +74,7 @@ def read(name: str) -> Profile:
     """
     path = _there(name)
     try:
-        with arguments.opened(str(path)) as file:
+        with regular(path) as file:
             text = file.read(MOST + 1)
     except OSError as error:
         raise SerError(f"{path} cannot be read: {error.strerror or error}") from None

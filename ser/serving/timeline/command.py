@@ -28,8 +28,8 @@ def timelines(predictor: Predictor, paths: list[str], options: argparse.Namespac
     Raises:
         SerError: where the form or the picture takes one recording and there are more, or for a window or hop out of range.
     """
-    if len(paths) > 1 and (options.form in ALONE or options.plot):
-        raise SerError(f"{'--plot' if options.plot else '--' + options.form} takes one recording, and there are {len(paths)}")
+    if len(paths) > 1 and (options.form in ALONE or options.plot is not None):
+        raise SerError(f"{'--plot' if options.plot is not None else '--' + options.form} takes one recording, and there are {len(paths)}")
     asked = zip((options.window, options.hop, options.smooth), (WINDOW, HOP, SMOOTH), strict=True)
     steps = [default if value is None else value for value, default in asked]
     entries, problems, written = [], 0, 0
@@ -45,7 +45,7 @@ def timelines(predictor: Predictor, paths: list[str], options: argparse.Namespac
                 said = str(error) if isinstance(error, SerError) else error.strerror or str(error)
                 print(printable(f"error: {path or repr(path)}: {said}"), file=sys.stderr)
                 continue
-            if options.plot:
+            if options.plot is not None:
                 draw(found, Path(options.plot), about)
             if options.form == "json":
                 entries.append(as_entry(found))
