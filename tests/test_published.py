@@ -27,6 +27,9 @@ ROWS = [
     ("docs/results.md", "published/ravdess-linear-base-speaker", "| `linear-base` with `features.normalise=speaker` |"),
     ("docs/results.md", "published/ravdess-pretrained", "| CNNs ∥ frozen Whisper tiny.en, co-attention, one seed |"),
     ("docs/results.md", "published/ravdess-pretrained", "| `pretrained`: CNNs ∥ tiny.en, co-attention, one seed |"),
+    ("docs/fusion.md", "published/ravdess-scratch-coattention", "| `parallel_coattention` with tiny.en |"),
+    ("docs/fusion.md", "published/ravdess-scratch-sum", "| `sum` with tiny.en |"),
+    ("docs/fusion.md", "published/ravdess-scratch-concat", "| `concat` with tiny.en |"),
 ]
 """Page, file below metrics/, and how the row begins."""
 ADAPTED = [
