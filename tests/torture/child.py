@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -192,8 +191,9 @@ def _child(call: Callable[[], object], folder: Path, environment: Mapping[str, s
         code = 0
     except SystemExit as error:
         code = _status(error)
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)  # as the program itself would show it: ``stages`` has one of its own
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
     finally:
         try:
             multiprocessing.util._exit_function()  # ends and clears what the call's own pools left, as at the end of any program
