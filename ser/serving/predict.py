@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -98,10 +97,6 @@ class Predictor:
         own = self.speaker([heard for _, found in loaded if not isinstance(found, Prediction) for heard in found])
         for name, found in loaded:
             yield found if isinstance(found, Prediction) else self.judged(name, found, own)
-
-    def files(self, paths: Iterable[str | Path]) -> Iterator[Prediction]:
-        """``recordings`` for files: a missing or unreadable one is a problem of its own."""
-        return self.recordings((str(path), functools.partial(_opened, path)) for path in paths)
 
     def recording(self, name: str, opening: Callable[[], IO[bytes]]) -> Prediction:
         """The prediction of one recording of any length, which is one speaker's.
@@ -258,10 +253,6 @@ class Predictor:
         left = prepared.source_seconds * (1 - prepared.removed)
         facts = prepared.source_seconds, left, prepared.no_speech
         return Prediction(name, named, *facts, warnings=heard.unlike, least=self.least, damage=heard.damage)
-
-
-def _opened(path: str | Path) -> IO[bytes]:
-    return Path(path).open("rb")
 
 
 def _each(work: Callable[[Recording], Found], recordings: Iterable[Recording], jobs: int) -> Iterator[Found]:

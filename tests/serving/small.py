@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ from ser.params import load
 from ser.serving import bundle
 from ser.serving.heard import Heard
 from ser.serving.predict import Predictor
+from ser.serving.prediction import Prediction
 from ser.views.features import widths
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,11 @@ def facts(model: bytes, **changes: Any) -> bundle.Bundle:
         "protocol": "", "speaker_independent": None, "score": None, "model_sha256": hashlib.sha256(model).hexdigest(),
     }  # fmt: skip
     return bundle.sealed(bundle.Bundle(**{**values, **changes}))
+
+
+def files(predictor: Predictor, paths: Iterable[Path]) -> Iterator[Prediction]:
+    """What a predictor says of files."""
+    return predictor.recordings((str(path), functools.partial(path.open, "rb")) for path in paths)
 
 
 def network(classes: int = len(CLASSES), columns: int = 64, attention: Sequence[str] = ()) -> bytes:

@@ -246,7 +246,8 @@ def test_recordings_of_any_rate_and_length_are_judged_or_refused(line: Pipeline,
     }
     for name, (signal, rate) in signals.items():
         sf.write(tmp_path / f"{name}.wav", signal, rate, "PCM_16")
-    found = {name: one for name, one in zip(signals, Predictor(exported).files(tmp_path / f"{name}.wav" for name in signals), strict=True)}
+    judged = small.files(Predictor(exported), (tmp_path / f"{name}.wav" for name in signals))
+    found = dict(zip(signals, judged, strict=True))
     assert found.pop("too short").problem.startswith("too_short")
     for one in found.values():
         assert one.problem == ""

@@ -157,8 +157,8 @@ def test_other_normalisations_agree_with_the_pipeline_too(
     columns = [f"p_{name}" for name in predictor.bundle.classes]
     for speaker in sorted(table["speaker"].unique()):
         own = table.index[table["speaker"] == speaker]
-        files = [str(made / "recordings" / clip) for clip in own]
-        for clip, prediction in zip(own, predictor.files(files), strict=True):  # one speaker's at once
+        files = [made / "recordings" / clip for clip in own]
+        for clip, prediction in zip(own, small.files(predictor, files), strict=True):  # one speaker's at once
             rows = expected[expected["clip"] == clip].sort_values("fold")[columns].to_numpy()
             np.testing.assert_allclose([prediction.probabilities[name] for name in predictor.bundle.classes], rows.mean(0), atol=1e-4)
 
@@ -427,7 +427,7 @@ def test_any_format_rate_and_channels(made: Path, predictor: Predictor, tmp_path
         write(tmp_path / "d.wav", np.stack([signal, signal], axis=1), rate, subtype="FLOAT"),
         write(tmp_path / "e.bin", signal, rate, format="FLAC"),
     ]
-    found = [[*prediction.probabilities.values()] for prediction in predictor.files(files)]
+    found = [[*prediction.probabilities.values()] for prediction in small.files(predictor, files)]
     assert all(sum(p) == pytest.approx(1, abs=1e-5) for p in found)
     np.testing.assert_allclose(found[3], found[0], atol=1e-4)
     np.testing.assert_allclose(found[4], found[0], atol=1e-6)
@@ -488,7 +488,7 @@ def test_a_damaged_recording_is_judged_with_a_warning(made: Path, predictor: Pre
     whole = write(tmp_path / "whole.wav", 0.1 * np.random.default_rng(0).normal(size=32000), 16000)
     half = tmp_path / "half.wav"
     half.write_bytes(whole.read_bytes()[:32044])
-    found = {Path(one.path).name: one for one in predictor.files([whole, half])}
+    found = {Path(one.path).name: one for one in small.files(predictor, [whole, half])}
     assert found["whole.wav"].damage == ""
     assert found["half.wav"].damage == "1.00 of 2.00 s could be read: it ends before the size in its header"
     assert found["half.wav"].probabilities

@@ -42,7 +42,7 @@ def shares(prediction: Prediction) -> list[float]:
 
 def test_a_file_gets_the_commands_own_answer(model: Recogniser, folder: Path, file: Path) -> None:
     found = model.predict(str(file))
-    assert found == next(Predictor(folder).files([file]))
+    assert found == next(small.files(Predictor(folder), [file]))
     assert found == model.predict(file)
     assert list(found.probabilities) == model.classes == small.CLASSES
     assert found.emotion == max(found.probabilities, key=lambda name: found.probabilities[name])
