@@ -156,10 +156,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def datasets_are_known(self) -> Params:
-        known = ", ".join(self.corpora)
+        known = ", ".join(self.corpora) or "nothing"
         for name in self.datasets:
             if name not in self.corpora:
-                raise ValueError(f"datasets: {name!r} is not a corpus; known: {known}")
+                raise ValueError(f"datasets: {name!r} is not a corpus; corpora holds: {known}")
         if len(set(self.datasets)) != len(self.datasets):
             raise ValueError("datasets: a corpus is named twice")
         for name, corpus in self.corpora.items():

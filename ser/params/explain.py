@@ -26,7 +26,7 @@ _SHORT = _Repr()
 _SHORT.maxlevel = 2
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
-MOST_LINES = 20
+MOST_LINES = 15
 """Faults that a message names; the rest are counted."""
 
 _BOUNDS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}", "min_length": "at least {} entries", "max_length": "at most {} entries"}

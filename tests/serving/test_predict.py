@@ -1,6 +1,7 @@
 """Export and prediction: the bundle gives the pipeline's own probabilities, without torch, for any length, or says what is wrong."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -139,6 +140,18 @@ def test_the_graph_computes_each_network_once(made: Path) -> None:
     network = new_network(describe(made / "models"))
     convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in network.modules())
     assert sum(node.op_type == "Conv" for node in graph.node) == 2 * convolutions > 0
+
+
+def test_a_full_disk_is_not_hidden_by_the_exporter(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch takes any error for one of its own and asks for a report; a stage has a message for this one."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/torch")
+
+    monkeypatch.setattr(torch.export, "export", full)
+    with pytest.raises(OSError, match="/tmp/torch") as told:
+        to_onnx([new_network(describe(made / "models"))])
+    assert told.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize("normalise", ["speaker", "clip"])

@@ -87,7 +87,7 @@ def main() -> None:
             results.append(tortured(name, where, options.seed, options.share, options.lanes, options.trial))
             print(line(results[-1]), flush=True)
             if options.share == "whole" and options.trial is None:
-                attacks.write(results)  # after each attack, so that what an interrupted run has found is kept
+                attacks.write(results[-1:])  # after each attack, so that what an interrupted run has found is kept
     sys.exit(1 if any(found.findings for found in results) else 0)
 
 

@@ -84,7 +84,7 @@ def _tried(ground: Ground, stage: str, folder: Path, call: Callable[[], None]) -
 def _message(said: str) -> str | None:
     """The one message of a stage: ``error: PLACE: REASON (what to do)``."""
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
-    reasons = (os.strerror(errno.ENOSPC), os.strerror(errno.EFBIG), "not enough space")
+    reasons = (os.strerror(errno.ENOSPC), os.strerror(errno.EFBIG), "not enough space", "No usable temporary directory")
     return lines[0] if len(lines) == 1 and any(reason in said for reason in reasons) and "/" in said else None
 
 

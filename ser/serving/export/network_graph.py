@@ -80,7 +80,7 @@ def _trace(network: Network) -> ModelProto:
     shapes = [{0: batch, 1: time} for _ in network.widths]
     if network.encoder is not None:
         shapes.append({0: batch, 1: tokens})
-    with _quiet():
+    with _quiet(), _disk_errors_first():
         program = torch.onnx.export(
             wrapped,
             (*views, frames),
@@ -93,6 +93,20 @@ def _trace(network: Network) -> ModelProto:
         )
     assert program is not None
     return program.model_proto
+
+
+@contextlib.contextmanager
+def _disk_errors_first() -> Iterator[None]:
+    """Raise what the disk said rather than the exporter's error about it, which asks for a report to its makers."""
+    try:
+        yield
+    except torch.onnx.errors.OnnxExporterError as error:
+        behind: BaseException | None = error
+        while behind is not None and not isinstance(behind, OSError):
+            behind = behind.__cause__ or behind.__context__
+        if behind is None:
+            raise
+        raise behind from None
 
 
 @contextlib.contextmanager
