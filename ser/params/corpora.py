@@ -100,7 +100,7 @@ class Labels(Section):
 
     classes: list[str]
     """Emotions of the task in report order; clips of others are left out and counted. Empty: every label found (own folder)."""
-    edition: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    edition: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)
     """Label set, as the corpus' module names it: ``corrected`` or ``filename`` for ShEMO, ``official`` elsewhere."""
 
     @model_validator(mode="after")
