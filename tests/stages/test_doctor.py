@@ -16,6 +16,7 @@ from ser import SerError
 from stages import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
+MD5 = "a" * 32
 PIPELINE = """
 stages:
   make:
@@ -67,7 +68,7 @@ def test_a_cut_object_that_dvc_believes_is_found_and_mended(ran):
 
 
 def test_what_is_missing_is_no_damage(tmp_path):
-    (tmp_path / "dvc.lock").write_text("stages: {make: {outs: [{path: gone.txt, md5: %s}]}}\n" % ("a" * 32))
+    (tmp_path / "dvc.lock").write_text(f"stages: {{make: {{outs: [{{path: gone.txt, md5: {MD5}}}]}}}}\n")
     found = doctor.examine(tmp_path / "dvc.lock", tmp_path / "cache")
     assert found == doctor.Found([], [], [("make", Path("gone.txt"))])
 
@@ -104,7 +105,7 @@ def test_a_damaged_lock_is_one_message(tmp_path, lock):
 def test_a_folder_in_the_place_of_a_file_is_not_as_the_lock_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x").mkdir()
-    Path("dvc.lock").write_text("stages: {make: {outs: [{path: x, md5: %s}, {path: x/y/z, md5: %s}]}}\n" % ("a" * 32, "a" * 32))
+    Path("dvc.lock").write_text(f"stages: {{make: {{outs: [{{path: x, md5: {MD5}}}, {{path: x/y/z, md5: {MD5}}}]}}}}\n")
     Path("x/y").touch()
     found = doctor.examine(Path("dvc.lock"), Path("cache"))
     assert (found.changed, found.missing) == ([("make", Path("x"))], [("make", Path("x/y/z"))])
@@ -122,7 +123,7 @@ def test_advice_runs_no_command_from_a_lock():
 
 
 def test_a_listing_that_leaves_its_folder_is_damage(tmp_path):
-    content = json.dumps([{"relpath": "../../x", "md5": "a" * 32}]).encode()
+    content = json.dumps([{"relpath": "../../x", "md5": MD5}]).encode()
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     (tmp_path / "cache" / md5[:2]).mkdir(parents=True)
     (tmp_path / "cache" / md5[:2] / f"{md5[2:]}.dir").write_bytes(content)
@@ -137,7 +138,7 @@ def test_what_is_no_file_is_not_as_the_lock_says(tmp_path, kind):
     path = tmp_path / "x"
     os.mkfifo(path) if kind == "pipe" else path.symlink_to({"device": "/dev/zero", "loop": path}[kind])
     code = "from pathlib import Path; from stages.doctor import *; print(examine(Path('dvc.lock'), Path('cache')).changed)"
-    (tmp_path / "dvc.lock").write_text("stages: {make: {outs: [{path: x, md5: %s}]}}\n" % ("a" * 32))
+    (tmp_path / "dvc.lock").write_text(f"stages: {{make: {{outs: [{{path: x, md5: {MD5}}}]}}}}\n")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
     assert done.stdout == "[('make', PosixPath('x'))]\n", done.stderr
