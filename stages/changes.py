@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ser import SerError
+from ser.runtime.disk import disk_error, place_named
 from ser.runtime.text import printable
 
 FILE = Path("params.yaml")
@@ -55,12 +56,12 @@ def line(path: Path = FILE) -> str | None:
 
 def new_sections(path: Path = FILE) -> list[str]:
     """Corpora and views that the last commit does not know, such as ``corpora.cafe``: work to commit, not the trace of an experiment."""
-    before = committed(path)
-    if before is None or not path.exists():
+    before, now = committed(path), _content(path)
+    if before is None or now is None:
         return []
     yaml = YAML(typ="safe", pure=True)
     try:
-        old, new = yaml.load(before), yaml.load(path.read_bytes())
+        old, new = yaml.load(before), yaml.load(now)
         return [f"{part}.{key}" for part in ("corpora", "features") for key in new[part] if key not in old[part]]
     except (*_NO_YAML, TypeError):  # the file is not a mapping of these sections
         return []
@@ -74,8 +75,8 @@ def named(values: dict[str, Any], most: int) -> list[str]:
 
 def since_commit(path: Path = FILE) -> dict[str, Any]:
     """What ``changed`` finds between the last commit and the file; empty without a commit."""
-    before = committed(path)
-    return {} if before is None or not path.exists() else changed(path.read_bytes(), before)
+    before, now = committed(path), _content(path)
+    return {} if before is None or now is None else changed(now, before)
 
 
 def changed(now: bytes, before: bytes) -> dict[str, Any]:
@@ -100,12 +101,18 @@ def reset(path: Path = FILE) -> str:
         What it did: each key with the value that it had, or that there was nothing to do.
 
     Raises:
-        SerError: if git has no commit with params.yaml, or the file has corpora or views that no commit has.
+        SerError: if git has no commit with params.yaml, a merge has left it in conflict, the file has corpora or views that no commit
+            has, or it cannot be written.
     """
     before = committed(path)
     if before is None:
         raise SerError(f"git has no commit with {path} here, so there is nothing to restore it from")
-    if path.exists() and path.read_bytes() == before:
+    if path.exists() and not path.is_file():
+        raise SerError(f"{path} is no file: remove it, and run `make reset` again")
+    if _in_conflict(path):
+        raise SerError(f"{path} is in conflict, and the other side would be lost: resolve it, or end the merge (`git merge --abort`)")
+    now = _content(path)
+    if now == before:
         _unstage(path)
         return f"{path} is already as in the last commit"
     if fresh := new_sections(path):
@@ -113,8 +120,12 @@ def reset(path: Path = FILE) -> str:
             f"`make reset` would remove {', '.join(fresh)} from {path}: commit first (`git add -A && git commit`), or remove it yourself"
         )
     lost = since_commit(path)
-    other = "only its layout or comments differed" if path.exists() and _has_keys(path.read_bytes()) else "it could not be read"
-    path.write_bytes(before)
+    other = "only its layout or comments differed" if now is not None and _has_keys(now) else "it could not be read"
+    try:
+        with place_named(path):
+            path.write_bytes(before)
+    except OSError as error:
+        raise SerError(disk_error(error) or f"{path} cannot be written: {error.strerror}") from None
     _unstage(path)
     undone = [f"  {printable(key)} was {_short(value)}" for key, value in lost.items()] or [f"  {other}"]
     after = f"{path} is again as in the last commit; nothing else was touched. `dvc repro` brings the results that belong to it."
@@ -128,8 +139,33 @@ def _has_keys(content: bytes) -> bool:
         return False
 
 
+def _content(path: Path) -> bytes | None:
+    """What the file holds; None where it cannot be read, which ``ser.params.load`` says, or is no file: a pipe might never end."""
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _in_conflict(path: Path) -> bool:
+    """Whether a merge, rebase or pick that has not ended holds two versions of the file. A killed experiment leaves no such head."""
+    if not _git("ls-files", "--unmerged", "--", str(path)).stdout:
+        return False
+    heads = ("MERGE_HEAD", "REBASE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
+    return any(_git("rev-parse", "--quiet", "--verify", head).returncode == 0 for head in heads)
+
+
 def _unstage(path: Path) -> None:
-    subprocess.run(["git", "restore", "--staged", "--", path], capture_output=True)  # where nothing is staged, it does nothing
+    if _git("diff", "--cached", "--quiet", "--", str(path)).returncode == 0:
+        return
+    done = _git("restore", "--staged", "--", str(path))
+    if done.returncode != 0:
+        said = printable(done.stderr.decode(errors="replace").strip().split("\n")[0])
+        raise SerError(f"{path} is as in the last commit, but git's index holds another version, and git cannot take it back: {said}")
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", *words], capture_output=True)
 
 
 def committed(path: Path = FILE) -> bytes | None:

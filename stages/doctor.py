@@ -9,10 +9,13 @@ nothing. Ends with status 1 if something is damaged.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import logging
+import re
 import shlex
+import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +28,13 @@ from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params import Params
+from ser.runtime.text import printable
 from stages import command
 
 log = logging.getLogger(__name__)
+
+HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+"""MD5 of a file or of the listing of a folder, as DVC writes it. It is also the name of an object in the cache."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     if not (found.damaged or found.changed or found.missing):
         log.info("all outputs in dvc.lock are whole")
         return
-    print(advice(found))
+    print("\n".join(map(printable, advice(found).split("\n"))))
     if found.damaged or found.changed:
         raise SerError(f"{len(found.damaged)} damaged, {len(found.changed)} changed, {len(found.missing)} missing")
 
@@ -113,7 +120,7 @@ def advice(found: Found) -> str:
     """The commands that put things right, one a line."""
     lines = [f"rm -f {shlex.quote(str(path))}" for _, path in found.damaged]
     lines += [f"rm -f {shlex.quote(str(path))}" for stage, path in found.changed if stage in {damaged for damaged, _ in found.damaged}]
-    stages = sorted({stage for stage, _ in [*found.damaged, *found.changed, *found.missing]})
+    stages = sorted({shlex.quote(stage) for stage, _ in [*found.damaged, *found.changed, *found.missing]})
     return "\n".join([*lines, f"dvc pull --allow-missing {' '.join(stages)}  # if a remote has them", f"dvc repro {' '.join(stages)}"])
 
 
@@ -129,20 +136,44 @@ def _files(lock: Path, cache: Path, found: Found) -> Iterator[File]:
             if whole is not True:
                 (found.missing if whole is None else found.damaged).append((stage, listing))
                 continue
-            for one in json.loads(listing.read_text(encoding="utf-8")):
-                yield File(stage, path / one["relpath"], one["md5"], _kept(_object(cache, one["md5"])))
+            for inner, its in _listed(listing, lock):
+                yield File(stage, path / inner, its, _kept(_object(cache, its)))
 
 
 def _outputs(lock: Path) -> dict[str, list[tuple[Path, str]]]:
     """Path and hash of each output, by stage."""
     try:
         stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock)["stages"]
-        return {stage: [(Path(out["path"]), str(out["md5"])) for out in entry.get("outs", [])] for stage, entry in stages.items()}
+        return {str(stage): [_output(out["path"], out["md5"]) for out in entry.get("outs", [])] for stage, entry in stages.items()}
     except FileNotFoundError:
         raise SerError(f"{lock} not found: nothing has run yet; `dvc repro` runs the pipeline") from None
     except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise SerError(f"{lock} is damaged ({said}): `git checkout {lock}` brings back the last commit's") from None
+
+
+def _listed(listing: Path, lock: Path) -> list[tuple[Path, str]]:
+    """Path and hash of each file of a folder."""
+    try:
+        return [_output(one["relpath"], one["md5"]) for one in json.loads(listing.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise SerError(
+            f"{lock} is damaged ({listing} is no list of files: {error}): `git checkout {lock}` brings back the last commit's"
+        ) from None
+
+
+def _output(path: str, md5: str) -> tuple[Path, str]:
+    """Checked path and hash: they name files that are read, and that a person is told to remove.
+
+    Raises:
+        ValueError: if the path leaves the workspace, or the hash is none.
+    """
+    place = Path(path)
+    if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in path:
+        raise ValueError(f"{path!r} is no path in the workspace")
+    if not isinstance(md5, str) or not HASH.fullmatch(md5):
+        raise ValueError(f"{md5!r} is no MD5")
+    return place, md5
 
 
 def _object(cache: Path, md5: str) -> Path:
@@ -156,11 +187,15 @@ def _kept(cached: Path) -> Path | None:
 def _whole(path: Path, md5: str) -> bool | None:
     """Whether a file has this content; None where there is none."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe might never begin, a device never end
+            return False
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except IsADirectoryError:
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
         return False
 
 

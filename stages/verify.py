@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +27,18 @@ from typing import Any
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.evaluation import metrics, result
-from ser.params import Params
+from ser.params import Params, plain
 from ser.runtime import kernels
 from stages import changes, command
 from stages.differing import difference, files_of
 from stages.paths import Paths
 
+PATIENCE = 10.0
+"""Seconds for the stages to clear up after themselves."""
 LAST = ("evaluate", "export")
 """Stages after which a corpus is finished."""
 
@@ -59,6 +66,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
             raise SerError(f"{name} is not a corpus in params.yaml; known: {', '.join(params.corpora)}")
     if not kernels.shared():
         print("This is no x86-64 processor with AVX2 on Linux: figures will differ, so scores are compared and not bytes.")
+    ends_in_order()
     with tempfile.TemporaryDirectory(prefix="ser-verify-") as folder:
         copy = Path(folder) / "copy"
         run_again(copy, names)
@@ -71,16 +79,19 @@ def run_again(copy: Path, names: list[str]) -> None:
     """Clone the last commit and run the pipeline there for these corpora, with a cache of its own.
 
     Raises:
-        SerError: if there is no commit, or a stage fails; its own message stands above.
+        SerError: if there is no commit with params.yaml, or a stage fails; its own message stands above.
     """
-    _do(["git", "clone", "-q", "--no-hardlinks", ".", str(copy)], Path.cwd(), "the last commit cannot be cloned")
+    where = "params.yaml of the last commit"
+    if not isinstance(plain(_committed(Path("params.yaml")), where), dict):
+        raise SerError(f"{where} is no mapping of keys to values")
+    do(["git", "clone", "-q", "--no-hardlinks", ".", str(copy)], Path.cwd(), "the last commit cannot be cloned")
     yaml = YAML()
     values = yaml.load(copy / "params.yaml")
     values["datasets"] = names
     with (copy / "params.yaml").open("w", encoding="utf-8") as stream:
         yaml.dump(values, stream)
     targets = [f"{stage}@{name}" for name in names for stage in LAST]
-    _do(["dvc", "repro", "--force", *targets], copy, "the pipeline did not run to its end", DVC_SITE_CACHE_DIR=str(copy.with_name("site")))
+    do(["dvc", "repro", "--force", *targets], copy, "the pipeline did not run to its end", DVC_SITE_CACHE_DIR=str(copy.with_name("site")))
 
 
 def agrees(name: str, copy: Path, compare_bytes: bool) -> bool:
@@ -94,7 +105,8 @@ def agrees(name: str, copy: Path, compare_bytes: bool) -> bool:
     Raises:
         SerError: if the last commit does not say what its own code makes of the corpus.
     """
-    committed, again = _lock(_committed(Path("dvc.lock"))), _lock((copy / "dvc.lock").read_bytes())
+    committed = _lock(_committed(Path("dvc.lock")), "dvc.lock of the last commit")
+    again = _lock((copy / "dvc.lock").read_bytes(), "dvc.lock of this run")
     order = [f"{stage}@{name}" for stage in YAML(typ="safe", pure=True).load(copy / "dvc.yaml")["stages"]]
     stages = [stage for stage in order if stage in again]
     if not set(stages) & set(committed):
@@ -155,8 +167,16 @@ def _score_is_inside(name: str, copy: Path) -> bool:
     return inside
 
 
-def _lock(content: bytes) -> dict[str, Any]:
-    stages: dict[str, Any] = YAML(typ="safe", pure=True).load(content)["stages"]
+def _lock(content: bytes, where: str) -> dict[str, Any]:
+    """The stages of a lock file."""
+    try:
+        stages: dict[str, Any] = YAML(typ="safe", pure=True).load(content)["stages"]
+        for entry in stages.values():
+            for one in [*entry.get("deps", []), *entry.get("outs", [])]:
+                _ = one["path"], one["md5"]
+    except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SerError(f"{where} is damaged ({said}): `dvc repro`, and commit what it writes") from None
     return stages
 
 
@@ -174,10 +194,41 @@ def _cache() -> Path:
         raise SerError(f"DVC cannot be asked for its cache: {error}") from None
 
 
-def _do(words: list[str], folder: Path, failed: str, **environment: str) -> None:
-    """Run a command, which prints what it likes."""
-    if subprocess.run(words, cwd=folder, env={**os.environ, **environment}).returncode != 0:
+def ends_in_order() -> None:
+    """Let a terminal that closes end this process as SIGTERM does: what it runs has a session of its own, and would live on."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+
+
+def do(words: list[str], folder: Path, failed: str, **environment: str) -> None:
+    """Run a command, which prints what it likes. An exception ends it with all that it started.
+
+    Raises:
+        SerError: if it fails, or there is no such program.
+    """
+    try:
+        child = subprocess.Popen(words, cwd=folder, env={**os.environ, **environment}, start_new_session=True)
+    except FileNotFoundError:
+        raise SerError(f"{failed}: {words[0]} is not installed") from None
+    try:
+        status = child.wait()
+    except BaseException:
+        _end(child)
+        raise
+    if status != 0:
         raise SerError(f"{failed}; see above")
+
+
+def _end(leader: subprocess.Popen[bytes]) -> None:
+    """End all processes of a session; those that have not done so after ``PATIENCE`` seconds are killed."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGTERM)
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            leader.poll()  # one that has ended counts until it is asked
+            os.killpg(leader.pid, 0)
+            time.sleep(0.05)
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -42,15 +42,15 @@ def vulnerabilities(auditor: Path, packages: str = PACKAGES, patience: float = P
         raise NotAsked(str(error)) from None
     try:
         answers = json.loads(done.stdout)["dependencies"]
-    except (ValueError, KeyError, TypeError):
+        known = [
+            f"{one['name']} {one['version']}: {flaw['id']}; fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
+            for one in answers
+            for flaw in one.get("vulns", [])
+        ]
+        unknown = [f"{one['name']}: {one['skip_reason']}" for one in answers if "skip_reason" in one]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # not the answer of pip-audit
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:] or ["no answer"]
         raise NotAsked(f"pip-audit ended with {done.returncode}: {last[0].strip()[:300]}") from None
-    known = [
-        f"{one['name']} {one['version']}: {flaw['id']}; fixed in {', '.join(flaw['fix_versions']) or 'no release'}"
-        for one in answers
-        for flaw in one.get("vulns", [])
-    ]
-    unknown = [f"{one['name']}: {one['skip_reason']}" for one in answers if "skip_reason" in one]
     if len(unknown) == len(answers):
         raise NotAsked(f"the service knows none of {len(answers)} packages")
     return known, unknown
@@ -95,4 +95,6 @@ def main(auditor: Path) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("error: give the program pip-audit, as `make audit` does: python -m tests.audit PROGRAM")
     sys.exit(main(Path(sys.argv[1])))

@@ -128,6 +128,11 @@ def answer(*packages: dict[str, Any]) -> str:
     return f"print({json.dumps({'dependencies': packages})!r}); sys.exit({any(one.get('vulns') for one in packages):d})"
 
 
+def test_the_auditor_has_to_be_named():
+    done = subprocess.run([sys.executable, "-m", "tests.audit"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.startswith("error: give the program pip-audit")) == (1, True)
+
+
 def test_a_clean_audit(tmp_path, nothing_else, capsys):
     clean, odd = {"name": "a", "version": "1", "vulns": []}, {"name": "b", "skip_reason": "not on the index"}
     assert audit.main(auditor(tmp_path, answer(clean, odd))) == 0
@@ -148,6 +153,9 @@ def test_a_vulnerability_fails_the_audit(tmp_path, nothing_else, capsys):
         ("sys.exit('ConnectionError: Failed to resolve pypi.org')", "pip-audit ended with 1: ConnectionError: Failed to resolve pypi.org"),
         ("pass", "pip-audit ended with 0: no answer"),
         ("print('[]')", "pip-audit ended with 0"),
+        ("print('{\"dependencies\": 5}')", "pip-audit ended with 0"),
+        ("print('{\"dependencies\": [5]}')", "pip-audit ended with 0"),
+        ('print(\'{"dependencies": [{"name": "a", "vulns": [5]}]}\')', "pip-audit ended with 0"),
         ("print('{}')", "pip-audit ended with 0"),
         (
             answer({"name": "a", "skip_reason": "not found"}, {"name": "b", "skip_reason": "not found"}),

@@ -17,8 +17,14 @@ from ser.model import fusion
 from ser.model.encoder_branch import EncoderInput, TokenRate
 from ser.model.network import Network
 from ser.params import Params, load
+from ser.runtime.disk import disk_error
+from ser.runtime.text import printable
 from ser.views.features import widths
 from ser.views.spectrum import frame_count
+
+LONGEST = 60.0
+"""Seconds of the clip that is counted at most: longer ones need gigabytes."""
+MOST_CLASSES = 10_000
 
 
 def main() -> None:
@@ -30,6 +36,10 @@ def main() -> None:
     options = parser.parse_args()
     try:
         params = load()
+        if not 0 < options.seconds <= LONGEST:
+            raise SerError(f"--seconds {options.seconds:g}: allowed are more than 0 and at most {LONGEST:g}")
+        if options.classes is not None and not 1 <= options.classes <= MOST_CLASSES:
+            raise SerError(f"--classes {options.classes}: allowed are 1 to {MOST_CLASSES}")
         frames = frame_count(int(options.seconds * params.preprocess.sample_rate), params.features.frames)
         if frames < 1:
             raise SerError(f"--seconds {options.seconds:g}: a clip needs at least one frame")
@@ -41,9 +51,13 @@ def main() -> None:
         print()
         print(table(parts))
         draw(network, params.model, parts, options.picture)
-        print(f"\ndrawn: {options.picture}", file=sys.stderr)
+        print(f"\ndrawn: {printable(str(options.picture))}", file=sys.stderr)
     except SerError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if (told := disk_error(error)) is None:
+            raise
+        sys.exit(f"error: {printable(told)}")
 
 
 def build(params: Params, classes: int | None = None) -> Network:

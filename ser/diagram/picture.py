@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from ser import SerError
+from ser.diagram.saving import save
 from ser.diagram.summary import Part
 from ser.model.branches import CnnBranches, TransformerBranch
 from ser.model.encoder_branch import EncoderBranch
@@ -96,12 +96,8 @@ def draw(network: Network, model: Model, parts: list[Part], path: str | Path) ->
     axes.text(119, 2, cost, ha="right", va="center", size=9, color=FAINT)
 
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "ser", "svg.fonttype": "path"}):
-        try:
-            figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
-        except ValueError as error:  # the suffix is not a known format
-            raise SerError(f"{path}: {error}") from None
+        save(figure, path, 160, {"Date": None} if path.suffix == ".svg" else None)
 
 
 def _mathtext(line: str) -> str:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ser import SerError
 from ser.corpora.archives import open_archive
 from ser.corpora.listing import Found
+from ser.diagram.saving import save
 from ser.params import Params
 from ser.signal import audio, vad
 from ser.signal.clips import to_float, to_int16
@@ -66,8 +67,4 @@ def draw(one: Found, params: Params, path: Path) -> None:
     )
     mel.set(xlabel="seconds (speech shaded above, marked on the upper edge below)", ylabel="mel band", xlim=(0, seconds))
     figure.colorbar(image, ax=mel, label="dB", pad=0.01)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(path, dpi=110, metadata={"Software": None})
-    except ValueError as error:  # the suffix is not a known format
-        raise SerError(f"--out {path}: {error}") from None
+    save(figure, path, 110, {"Software": None}, "--out")

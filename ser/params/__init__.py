@@ -11,6 +11,7 @@ Imported by ``runtime``, ``corpora``, ``download``, ``signal``, ``encoders``, ``
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,8 @@ def plain(source: Path | bytes, where: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
+        if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode) and not source.is_dir():
+            raise ParamsError(f"{where} cannot be read: it is no regular file")  # a pipe might never begin, a device never end
         return YAML(typ="safe", pure=True).load(source)
     except FileNotFoundError:
         raise ParamsError(f"{where} not found in {Path.cwd()}: run from the root of the repository") from None

@@ -8,7 +8,9 @@ from pydantic import Field
 
 from ser.params.base import Section
 
-Count = Annotated[int, Field(ge=1, le=4096)] | Literal["auto"]
+MOST = 4096
+"""Workers, threads or devices at most."""
+Count = Annotated[int, Field(ge=1, le=MOST)] | Literal["auto"]
 
 
 class Runtime(Section):

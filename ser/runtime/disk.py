@@ -22,6 +22,7 @@ BLOCK = 1 << 20
 _HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or set SER_CACHE_DIR or TMPDIR to another disk")
 _HINTS |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "this needs a place that can be read and written")
 _HINTS |= dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file lies where a folder is needed")
+_HINTS[errno.ENOTEMPTY] = "another process has written there; run one at a time"
 _HINTS |= {errno.EISDIR: "a folder lies where a file is needed", errno.ENAMETOOLONG: "use a shorter name"}
 _HINTS |= dict.fromkeys((errno.EIO, errno.ESTALE, errno.EFBIG), "the disk cannot do this; check it, or use another one")
 """Error number of the system → what to do about it."""
@@ -162,10 +163,22 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
     try:
         with place_named(folder):
             yield partial
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir() and not folder.is_symlink():  # in the place of anything else the system refuses a folder, with a reason
+            _remove(folder)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder with all in it; its error names the folder, and not a file relative to somewhere within."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:  # another process removes it, too
+        shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from ser import SerError
-from ser.params.runtime import Runtime
+from ser.params.runtime import MOST, Runtime
 
 
 def cache_dir(runtime: Runtime | None) -> Path:
@@ -139,9 +139,11 @@ def _whole(variable: str, asked: str | int) -> int:
     """The setting as a number.
 
     Raises:
-        SerError: if it is not a whole number from 1. Only a variable can be wrong: ``runtime`` has been
-            checked.
+        SerError: if it is not a whole number from 1 to ``MOST``. Only a variable can be wrong: ``runtime`` has
+            been checked.
     """
-    if str(asked).isdecimal() and int(asked) >= 1:
-        return int(asked)
-    raise SerError(f"{variable} is {asked!r}; allowed: auto or a whole number from 1")
+    said = str(asked)
+    if said.isdecimal() and len(said) <= len(str(MOST)) and 1 <= int(said) <= MOST:
+        return int(said)
+    shown = said if len(said) <= 40 else f"{said[:39]}…"
+    raise SerError(f"{variable} is {shown!r}; allowed: auto or a whole number from 1 to {MOST}")

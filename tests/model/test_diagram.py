@@ -106,6 +106,33 @@ def test_command_names_a_picture_it_cannot_draw(tmp_path, monkeypatch) -> None:
         main()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seconds", "nan"], "--seconds nan: allowed are"),
+        (["--seconds", "inf"], "--seconds inf: allowed are"),
+        (["--seconds", "1e6"], r"--seconds 1e\+06: allowed are"),
+        (["--seconds", "-1"], "--seconds -1: allowed are"),
+        (["--seconds", "1e-9"], "a clip needs at least one frame"),
+        (["--classes", "0"], "--classes 0: allowed are"),
+        (["--classes", "-1"], "--classes -1: allowed are"),
+        (["--classes", "100000000000"], "--classes 100000000000: allowed are"),
+        (["--picture", "network"], "network: the name needs an ending"),
+        (["--picture", ""], "the name needs an ending"),
+        (["--picture", "params.yaml/x.svg"], r"params\.yaml: File exists \("),
+        (["--picture", "stages.svg"], r"stages\.svg: Is a directory \("),
+    ],
+)
+def test_command_refuses_in_words(tmp_path, monkeypatch, words, message) -> None:
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    (tmp_path / "stages.svg").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ser.diagram", "--seconds", "1", "--classes", "4", *words])
+    with pytest.raises(SystemExit, match=rf"^error: .*{message}"):
+        main()
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "stages.svg"}
+
+
 def test_command_without_parameters_says_what_to_do(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ser.diagram"])

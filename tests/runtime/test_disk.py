@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,3 +96,29 @@ def test_a_full_disk_has_a_place_and_other_errors_keep_their_words(
         raise TimeoutError(errno.ETIMEDOUT, "timed out")
     assert other.value.filename is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_old_folder_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
+    """It belongs to another user, say. Renaming over it would only say that it is not empty."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def refused(path, *words, **more):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "unlink", refused)
+    with pytest.raises(PermissionError) as error, written_whole(folder):
+        pass
+    assert error.value.filename == str(folder)
+    assert (folder / "old").exists()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_what_is_no_folder_stays_and_is_named(tmp_path, link):
+    target = tmp_path / "clips"
+    target.symlink_to(tmp_path / "elsewhere") if link else target.write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(NotADirectoryError), written_whole(target):
+        pass
+    assert target.is_symlink() if link else target.read_text() == "mine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
+from ser import SerError
+from stages import changes
 from tests.pipeline import ROOT
 
 
@@ -168,3 +171,57 @@ def test_a_name_commands_no_terminal(project: Path) -> None:
     for done in (stage("stages.split", "--dataset", "demo"), stage("stages.split", "--dataset", "\x1b[2J"), stage("stages.changes")):
         assert "\x1b" not in done.stdout + done.stderr
         assert "\\x1b[2J" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_in_place_of_params_ends_in_words(project: Path, kind: str) -> None:
+    (project / "params.yaml").unlink()
+    (project / "params.yaml").mkdir() if kind == "folder" else os.mkfifo(project / "params.yaml")
+    for words, status in ((["stages.split", "--dataset", "demo"], 1), (["stages.changes"], 0), (["stages.changes", "--reset"], 1)):
+        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
+        assert status == 0 or done.stderr.startswith("error: params.yaml ")
+
+
+def test_params_that_cannot_be_written_are_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply_overrides(project / "params.yaml", ["model.fusion=concat"])
+
+    def refused(path: Path, content: bytes) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    with pytest.raises(SerError, match=r"params.yaml: Permission denied \("):
+        changes.reset()
+
+
+def test_reset_says_that_git_s_index_could_not_be_restored(project: Path) -> None:
+    """A killed git leaves a lock behind."""
+    apply_overrides(project / "params.yaml", ["model.fusion=concat"])
+    git("add", "params.yaml")
+    (project / ".git/index.lock").touch()
+    for _ in range(2):  # also where params.yaml itself is as committed already
+        done = stage("stages.changes", "--reset")
+        assert done.returncode == 1
+        assert "git's index holds another version" in done.stderr
+        assert "index.lock" in done.stderr
+    (project / ".git/index.lock").unlink()
+    assert stage("stages.changes", "--reset").returncode == 0
+    assert ran("git", "status", "--porcelain", "params.yaml").stdout == ""
+
+
+def test_reset_never_drops_the_other_side_of_a_merge(project: Path) -> None:
+    for name, value in {"user.email": "a@example.org", "user.name": "A"}.items():
+        git("config", name, value)
+    git("checkout", "-qb", "side")
+    for branch, fusion in (("side", "concat"), ("other", "gate")):
+        if branch == "other":
+            git("checkout", "-q", "-b", "other", "HEAD~1")
+        apply_overrides(project / "params.yaml", [f"model.fusion={fusion}"])
+        git("commit", "-qam", branch)
+    assert ran("git", "merge", "side").returncode == 1
+    before = (project / "params.yaml").read_bytes()
+    done = stage("stages.changes", "--reset")
+    assert done.returncode == 1
+    assert "params.yaml is in conflict" in done.stderr
+    assert (project / "params.yaml").read_bytes() == before
+    assert ran("git", "status", "--porcelain", "params.yaml").stdout == "UU params.yaml\n"

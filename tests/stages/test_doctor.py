@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -14,6 +16,7 @@ from ser import SerError
 from stages import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
+MD5 = "a" * 32
 PIPELINE = """
 stages:
   make:
@@ -65,7 +68,7 @@ def test_a_cut_object_that_dvc_believes_is_found_and_mended(ran):
 
 
 def test_what_is_missing_is_no_damage(tmp_path):
-    (tmp_path / "dvc.lock").write_text("stages: {make: {outs: [{path: gone.txt, md5: 0123}]}}\n")
+    (tmp_path / "dvc.lock").write_text(f"stages: {{make: {{outs: [{{path: gone.txt, md5: {MD5}}}]}}}}\n")
     found = doctor.examine(tmp_path / "dvc.lock", tmp_path / "cache")
     assert found == doctor.Found([], [], [("make", Path("gone.txt"))])
 
@@ -81,6 +84,13 @@ def test_what_is_missing_is_no_damage(tmp_path):
         b"stages: {make: {outs: [x]}}",
         b"stages: {make: {outs: {path: x}}}",
         b"stages: {make: {outs: [{path: 3, md5: a}]}}",
+        b"stages: {make: {outs: [{path: /etc/passwd, md5: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}]}}",
+        b"stages: {make: {outs: [{path: ../../x, md5: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}]}}",
+        b"stages: {make: {outs: [{path: '', md5: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}]}}",
+        b'stages: {make: {outs: [{path: "a\\0b", md5: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}]}}',
+        b"stages: {make: {outs: [{path: x, md5: ../../../../etc/passwd}]}}",
+        b"stages: {make: {outs: [{path: x, md5: null}]}}",
+        b"stages: {make: {outs: [{path: x, md5: 0123}]}}",
         b"stages: " + b"[" * 5000,
         b"\xff",
     ],
@@ -95,7 +105,7 @@ def test_a_damaged_lock_is_one_message(tmp_path, lock):
 def test_a_folder_in_the_place_of_a_file_is_not_as_the_lock_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("x").mkdir()
-    Path("dvc.lock").write_text("stages: {make: {outs: [{path: x, md5: 0123}, {path: x/y/z, md5: 0123}]}}\n")
+    Path("dvc.lock").write_text(f"stages: {{make: {{outs: [{{path: x, md5: {MD5}}}, {{path: x/y/z, md5: {MD5}}}]}}}}\n")
     Path("x/y").touch()
     found = doctor.examine(Path("dvc.lock"), Path("cache"))
     assert (found.changed, found.missing) == ([("make", Path("x"))], [("make", Path("x/y/z"))])
@@ -104,3 +114,31 @@ def test_a_folder_in_the_place_of_a_file_is_not_as_the_lock_says(tmp_path, monke
 def test_advice_is_a_command_for_any_name():
     (line, *_) = doctor.advice(doctor.Found([("make", Path("/home/o'brien/a b"))], [], [])).splitlines()
     assert shlex.split(line) == ["rm", "-f", "/home/o'brien/a b"]
+
+
+def test_advice_runs_no_command_from_a_lock():
+    """Not even for a person who pastes it into a shell."""
+    last = doctor.advice(doctor.Found([], [], [("x; touch /tmp/y", Path("a"))])).splitlines()[-1]
+    assert shlex.split(last) == ["dvc", "repro", "x; touch /tmp/y"]
+
+
+def test_a_listing_that_leaves_its_folder_is_damage(tmp_path):
+    content = json.dumps([{"relpath": "../../x", "md5": MD5}]).encode()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    (tmp_path / "cache" / md5[:2]).mkdir(parents=True)
+    (tmp_path / "cache" / md5[:2] / f"{md5[2:]}.dir").write_bytes(content)
+    (tmp_path / "dvc.lock").write_text(f"stages: {{make: {{outs: [{{path: models, md5: {md5}.dir}}]}}}}\n")
+    with pytest.raises(SerError, match=r"no path in the workspace"):
+        doctor.examine(tmp_path / "dvc.lock", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "loop"])
+def test_what_is_no_file_is_not_as_the_lock_says(tmp_path, kind):
+    """In a process of its own: one that reads a pipe or device would not end."""
+    path = tmp_path / "x"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to({"device": "/dev/zero", "loop": path}[kind])
+    code = "from pathlib import Path; from stages.doctor import *; print(examine(Path('dvc.lock'), Path('cache')).changed)"
+    (tmp_path / "dvc.lock").write_text(f"stages: {{make: {{outs: [{{path: x, md5: {MD5}}}]}}}}\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "[('make', PosixPath('x'))]\n", done.stderr

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import save
@@ -120,6 +122,57 @@ def test_a_corpus_that_cannot_be_verified_is_named(committed, name, message):
     code, said = verified(committed, name)
     assert code == 1, said
     assert message in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "the last commit holds no params.yaml"),
+        ("[[[", "params.yaml of the last commit is not valid YAML"),
+        ("5", "params.yaml of the last commit is no mapping"),
+    ],
+)
+def test_a_commit_without_parameters_is_one_message(committed, tmp_path, content, message):
+    clone = tmp_path / "here"
+    subprocess.run(["git", "clone", "-q", str(committed), str(clone)], check=True)
+    values = (clone / "params.yaml").read_text()
+    (clone / "params.yaml").unlink() if content is None else (clone / "params.yaml").write_text(content)
+    subprocess.run(["git", "-c", "user.email=a@example.org", "-c", "user.name=A", "commit", "-qam", "worse"], cwd=clone, check=True)
+    (clone / "params.yaml").write_text(values)
+    code, said = verified(clone)
+    assert code == 1, said
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[", "stages: 5", "stages: {a: 5}", "stages: {a: {outs: 5}}", "stages: {a: {outs: [{path: x}]}}", "a: " + "[" * 5000]
+)
+def test_a_damaged_lock_is_one_message(committed, monkeypatch, content):
+    monkeypatch.chdir(committed)
+    monkeypatch.setattr(verify.changes, "committed", lambda path: content.encode())
+    with pytest.raises(SerError, match=r"dvc.lock of the last commit is damaged \("):
+        verify.agrees("demo", committed, compare_bytes=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_what_it_runs_ends_with_it(number):
+    """The pipeline's stages, too, and before the folder in which they work is removed."""
+    code = (
+        "import signal, sys; from pathlib import Path; from stages import verify; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # as at a terminal
+        "verify.ends_in_order(); verify.do(['sh', '-c', 'sleep 300 & echo $!; wait'], Path('.'), 'failed')"
+    )
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+        sleeper = psutil.Process(int(child.stdout.readline()))
+        child.send_signal(number)
+        assert child.wait(30) != 0
+    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_missing_program_is_named(tmp_path):
+    with pytest.raises(SerError, match=r"cannot be cloned: nix-git is not installed"):
+        verify.do(["nix-git"], tmp_path, "the last commit cannot be cloned")
 
 
 def lock(**md5: str) -> dict:

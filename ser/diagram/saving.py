@@ -1,0 +1,36 @@
+"""A figure into an image file, or one message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ser import SerError
+from ser.runtime.disk import place_named
+
+
+def save(figure: Figure, path: Path, dpi: int, metadata: Mapping[str, str | None] | None, option: str = "") -> None:
+    """Write a figure into the file of this very name; folders are made.
+
+    Args:
+        figure: what is drawn.
+        path: image to write; its suffix gives the format.
+        dpi: dots per inch.
+        metadata: as matplotlib takes it.
+        option: of the command line, which a message begins with.
+
+    Raises:
+        SerError: if the suffix is missing, or not a known format.
+        OSError: if the file cannot be written.
+    """
+    said = f"{option} {path}".strip()
+    if not path.suffix:  # matplotlib would write another file
+        raise SerError(f"{said}: the name needs an ending such as .svg or .png, which gives the format")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with place_named(path):
+            figure.savefig(path, dpi=dpi, metadata=metadata)
+    except ValueError as error:  # the suffix is not a known format
+        raise SerError(f"{said}: {error}") from None
