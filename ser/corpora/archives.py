@@ -11,22 +11,18 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import shutil
 import struct
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tqdm import tqdm
-
 from ser import SerError
-from ser.runtime.disk import file_written_whole
 from ser.runtime.text import run_first
 
 MAX_MEMBERS = 1_000_000
@@ -170,36 +166,6 @@ def _index(path: Path, opened: ExitStack) -> zipfile.ZipFile | tarfile.TarFile:
         return opened.enter_context(zipfile.ZipFile(path))
     plain = opened.enter_context(_plain_tar(path))
     return opened.enter_context(tarfile.open(fileobj=plain, mode="r:", encoding="utf-8", errors="surrogateescape"))
-
-
-def pack(path: Path, recordings: Mapping[str, Path], texts: Mapping[str, str], title: str) -> None:
-    """Write a zip that is the same for the same content: sorted, stored, with fixed times and modes.
-
-    Args:
-        path: zip to write; it appears only when it is complete.
-        recordings: member name → file.
-        texts: member name → text, written first.
-        title: name on the progress bar.
-    """
-    with file_written_whole(path) as part, zipfile.ZipFile(part, "w") as packed:
-        for member, text in sorted(texts.items()):
-            packed.writestr(fixed_entry(member), text)
-        for member, file in tqdm(sorted(recordings.items()), desc=title, unit=" recordings", disable=len(recordings) < 100, leave=False):
-            with file.open("rb") as source, packed.open(fixed_entry(member), "w", force_zip64=True) as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-
-
-def fixed_entry(member: str, mode: int = 0o100644) -> zipfile.ZipInfo:
-    """An entry of a zip with fixed time, system and mode, so that the bytes depend only on the content.
-
-    Args:
-        member: name of the entry.
-        mode: Unix mode of the file.
-    """
-    entry = zipfile.ZipInfo(member, date_time=(1980, 1, 1, 0, 0, 0))
-    entry.external_attr = mode << 16
-    entry.create_system = 3
-    return entry
 
 
 @contextmanager

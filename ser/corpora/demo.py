@@ -28,9 +28,9 @@ from tqdm import tqdm
 
 from ser import SerError
 from ser.corpora import espeak
-from ser.corpora.archives import fixed_entry
 from ser.corpora.catalogue.demo import CLASSES
 from ser.corpora.expression import FINAL, HABITS, OWN, RULES, SPREAD, Expression, colour, draw, perturb, room
+from ser.corpora.packing import fixed_entry
 from ser.params.corpora import Synthetic
 from ser.runtime.disk import file_written_whole
 

@@ -17,9 +17,10 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ser import SerError
-from ser.corpora.archives import Archive, pack, readable
+from ser.corpora.archives import Archive, readable
 from ser.corpora.labels import AUDIO, Recording, Reject, not_audio
 from ser.corpora.names import EMOTIONS, check_spellings, clean
+from ser.corpora.packing import pack
 from ser.params.corpora import Folder
 
 ARCHIVE = "recordings.zip"

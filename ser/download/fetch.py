@@ -17,7 +17,8 @@ from typing import Any
 from ser import SerError
 from ser.corpora import folder
 from ser.download.failure import FetchError
-from ser.download.sources import Published, entry_of, source_record
+from ser.download.record import entry_of, source_record
+from ser.download.sources import Published
 from ser.params.corpora import SYNTHETIC_NOTICE, Corpus, Folder, Joint, Links, Synthetic, Zenodo
 from ser.runtime.disk import file_written_whole, owned, whole
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ser.corpora.archives import pack
+from ser.corpora.packing import pack
 from ser.runtime.disk import TransferError
 
 ADDRESS = "https://www.kaggle.com"

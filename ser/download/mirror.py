@@ -17,6 +17,9 @@ from ser.params.corpora import SUFFIXES
 from ser.runtime.disk import TransferError, copy
 from ser.runtime.machine import at_home
 
+MOST_SUM = 4096
+"""Bytes of a file with a checksum that are read; the checksum is at its beginning."""
+
 
 def place(mirror: str, corpus: str, name: str) -> str:
     """Path or address of an archive in the mirror, for messages."""
@@ -51,7 +54,7 @@ def own_checksum(mirror: str, corpus: str, name: str, kind: Literal["md5", "sha2
         text = _text(_quoted(mirror, corpus, beside))
     else:
         file = at_home(mirror) / corpus / beside
-        text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else None
+        text = _beginning(file) if file.is_file() else None
     if text is None:
         return None
     digits = {"md5": 32, "sha256": 64}[kind]
@@ -60,6 +63,11 @@ def own_checksum(mirror: str, corpus: str, name: str, kind: Literal["md5", "sha2
         article = "an" if kind == "md5" else "a"
         raise TransferError(f"{where} does not begin with {article} {kind} of {digits} hexadecimal digits")
     return f"{kind}:{match[1].lower()}"
+
+
+def _beginning(file: Path) -> str:
+    with file.open("rb") as stream:
+        return stream.read(MOST_SUM).decode("utf-8", errors="replace")
 
 
 def bring(mirror: str, corpus: str, name: str, target: Path, checksum: str | None) -> dict[str, str] | None:

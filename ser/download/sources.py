@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ser.corpora.archives import ArchiveError, open_archive
 from ser.download import kaggle, zenodo
 from ser.download import mirror as mirrors
 from ser.download.failure import FetchError, Wanted, failure
+from ser.download.record import OFFICIAL, entry_of, source_record
 from ser.download.transfer import ask, download
 from ser.params.corpora import SUFFIXES, Links, Zenodo
-from ser.runtime.disk import TransferError, alone, copy, hashes, whole
+from ser.runtime.disk import TransferError, alone, copy, whole
 
-OFFICIAL = "official"
+Came = TypeVar("Came", dict[str, str], dict[str, str] | None)
 _LOG = logging.getLogger(__name__)
 
 
@@ -101,17 +105,14 @@ class Published:
         path = self.target / wanted.name
         try:
             own = mirrors.own_checksum(self.mirror, self.name, wanted.name)
-            sums = mirrors.bring(self.mirror, self.name, wanted.name, path, own or wanted.checksum)
+            known, bring = own or wanted.checksum, partial(mirrors.bring, self.mirror, self.name, wanted.name)
+            sums = bring(path, known) if known is not None else self._opened_first(path, lambda fresh: bring(fresh, None))
             if sums is None:
                 return None
-            if own is None and wanted.checksum is None:
-                with open_archive(path):  # without a checksum, make sure that it is at least a whole archive
-                    pass
         except TransferError as error:
             hint = f"a mirror's own edition needs its md5 beside it, in {place}.md5"
             raise self._error(wanted.name, place, error, [wanted], hint) from None
         except ArchiveError as error:
-            path.unlink()
             raise self._error(wanted.name, place, error, [wanted]) from None
         if wanted.checksum is not None and wanted.checksum.partition(":")[2] in sums.values():
             return entry_of(self.target, wanted.name, wanted.url, "official", sums), OFFICIAL
@@ -180,9 +181,12 @@ class Published:
         url, path = self._address(wanted, all_wanted), self.target / wanted.name
         try:
             if wanted.checksum is None:
-                sums = download(url, path, size=wanted.size, title=f"{self.name}: {wanted.name}")
+                title = f"{self.name}: {wanted.name}"
+                sums = self._opened_first(path, lambda fresh: download(url, fresh, size=wanted.size, title=title))
             else:
                 sums = whole(path, wanted.checksum) or self._from_kept(wanted, url, path)
+        except ArchiveError as error:
+            raise self._error(wanted.name, url, error, [wanted]) from None
         except TransferError as error:
             if not error.unreachable:
                 self._record().unlink(missing_ok=True)  # the next run asks again, in case the remembered record is wrong
@@ -192,6 +196,28 @@ class Published:
                 "%s: no checksum of %s is known, so the file is not verified; to pin it: sha256:%s", self.name, wanted.name, sums["sha256"]
             )
         return entry_of(self.target, wanted.name, url, "official", sums)
+
+    def _opened_first(self, path: Path, bring: Callable[[Path], Came]) -> Came:
+        """Bring an archive of which no checksum is known. It takes its place only if it can be opened: it might be cut off.
+
+        Args:
+            path: its place in ``target``.
+            bring: fetches it to a path; returns its hashes, or None where there is none.
+
+        Raises:
+            ArchiveError: if it is no whole archive.
+        """
+        with tempfile.TemporaryDirectory(dir=self.target) as beside:
+            fresh = Path(beside, path.name)
+            sums = bring(fresh)
+            if sums is not None:
+                try:
+                    with open_archive(fresh):
+                        pass
+                except ArchiveError as error:
+                    raise ArchiveError(str(error).replace(str(fresh), path.name)) from None
+                os.replace(fresh, path)
+        return sums
 
     def _from_kept(self, wanted: Wanted, url: str, path: Path) -> dict[str, str]:
         """Copy an archive from those of earlier runs; download it there first if it is missing."""
@@ -262,18 +288,3 @@ class Published:
 
     def _error(self, what: str, where: str, why: Exception, missing: list[Wanted], hint: str = "") -> FetchError:
         return failure(self.name, self.given, self.mirror, what, where, why, missing, hint)
-
-
-def entry_of(target: Path, name: str, url: str | None, origin: str, sums: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """One archive in ``source.json``; ``origin`` says whose bytes they are: official, mirror, kaggle,
-    synthetic or folder.
-    """
-    path = target / name
-    sums = sums or hashes(path)
-    return {"name": name, "url": url, "size": path.stat().st_size, "md5": sums["md5"], "sha256": sums["sha256"], "from": origin}
-
-
-def source_record(name: str, archives: list[dict[str, Any]], editions: list[str]) -> dict[str, Any]:
-    """Content of ``source.json``; of several editions those that are not the official one are named."""
-    special = [edition for edition in dict.fromkeys(editions) if edition != OFFICIAL]
-    return {"corpus": name, "edition": "; ".join(special) or OFFICIAL, "archives": archives}

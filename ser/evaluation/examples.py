@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +96,8 @@ def collect(test: OutOfFold, chosen: np.ndarray, clips: Clips, views: Views, att
 def write(path: str | Path, examples: list[Example]) -> None:
     """One ``.npz``: ``about`` is JSON text, the arrays of example i are ``<i>.audio``, ``<i>.log_mel`` and
     ``<i>.attention.<side>``.
+
+    Not by ``np.savez``: it asks for zip64, which Python writes in other bytes since 3.11.4.
     """
     arrays: dict[str, np.ndarray] = {
         "about": np.array(json.dumps([{**one.about, "sample_rate": one.sample_rate} for one in examples], ensure_ascii=False))
@@ -105,8 +109,11 @@ def write(path: str | Path, examples: list[Example]) -> None:
             arrays[f"{number}.attention.{side}"] = weights.astype(np.float32)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with place_named(path), file_written_whole(path) as part, open(part, "wb") as out:
-        np.savez(out, allow_pickle=False, **arrays)
+    with place_named(path), file_written_whole(path) as part, zipfile.ZipFile(part, "w") as out:
+        for name, values in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, values, allow_pickle=False)
+            out.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
 
 
 def read(path: str | Path) -> list[Example]:

@@ -38,9 +38,13 @@ def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]]
         restored: of files that differ, those that somebody put there who checked them; called only if some do.
 
     Raises:
-        DamagedError: naming the first file that differs.
+        DamagedError: naming the first file that differs, or that is none: a pipe would be waited for without end.
     """
-    differing = [path for name, told in _told(record).items() if (path := Path(name)).is_file() and _sum(path) != told]
+    there = {path: told for name, told in _told(record).items() if (path := Path(name)).exists()}
+    for path in there:
+        if not path.is_file():
+            raise DamagedError(path, stage, corpus, "it is no file")
+    differing = [path for path, told in there.items() if _sum(path) != told]
     if not differing:
         return
     believed = restored(differing)

@@ -357,6 +357,34 @@ def test_a_mirror_s_archive_that_nothing_vouches_for_must_at_least_be_whole(serv
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("place", ["folder", "mirror's address", "official address"])
+def test_an_archive_that_is_not_whole_replaces_no_good_one(server: Server, tmp_path: Path, body: bytes, place: str) -> None:
+    """No checksum of it is known, so that only opening it can tell."""
+    mirror: Path | str | None = mirrored(tmp_path, {NAME: body}) if place == "folder" else None
+    path = {"folder": "", "mirror's address": f"/m/mine/{NAME}", "official address": f"/{NAME}"}[place]
+    if place == "mirror's address":
+        mirror = f"{server.address}/m"
+    corpus = links_corpus((NAME, f"{server.address}{path}" if place == "official address" else None, None))
+    for data in (body, body[:-50]):
+        server.files[path] = Served(data)
+        if place == "folder":
+            (tmp_path / "mirror/mine" / NAME).write_bytes(data)
+        if data == body:
+            run(tmp_path, corpus, mirror)
+    with pytest.raises(FetchError, match="not a whole zip or tar archive"):
+        run(tmp_path, corpus, mirror)
+    assert (tmp_path / "raw/mine" / NAME).read_bytes() == body
+    assert left(tmp_path) == [NAME]
+
+
+def test_a_mirror_s_checksum_file_is_not_read_beyond_its_beginning(server: Server, tmp_path: Path, body: bytes) -> None:
+    mirror = mirrored(tmp_path, {NAME: body})
+    with (mirror / "mine" / f"{NAME}.md5").open("wb") as file:
+        file.write(md5(body)[4:].encode() + b"  \n")
+        file.truncate(1 << 40)  # a hole; more than any memory
+    assert "mirror's own edition" in run(tmp_path, links_corpus((NAME, None, None)), mirror)["edition"]
+
+
 def test_what_the_mirror_lacks_comes_from_the_official_address(server: Server, tmp_path: Path, body: bytes) -> None:
     server.files["/b"] = Served(b"second")
     corpus = links_corpus(("a.zip", "https://example.org/a", md5(body)), ("b.zip", f"{server.address}/b", md5(b"second")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,19 @@ def test_a_file_with_other_bytes_is_named_with_the_command_to_run(name, content)
     with pytest.raises(DamagedError, match=f"{name} is damaged or of another run: .*; run `dvc repro stage@made`"):
         checked()
     checked(restored=True)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_file_is_damage_and_is_not_opened(kind):
+    left()
+    Path("one.json").unlink()
+    {
+        "pipe": lambda: os.mkfifo("one.json"),
+        "folder": lambda: Path("one.json").mkdir(),
+        "device": lambda: Path("one.json").symlink_to("/dev/zero"),
+    }[kind]()
+    with pytest.raises(DamagedError, match=r"one\.json.* no file"):
+        checked(restored=True)  # nobody could have checked it
 
 
 def test_what_is_missing_is_left_to_whoever_needs_it():
