@@ -28,6 +28,7 @@ setup: .venv/.installed  ## make .venv and install what the pipeline needs
 	@touch $@
 
 repro: setup  ## run the pipeline for the corpora in params.yaml and print the scores
+	@$(RUN) python -m stages.lock
 	@$(RUN) python -m stages.download --changed
 	$(RUN) dvc repro
 	@$(RUN) python -m stages.report --scores

@@ -109,7 +109,7 @@ def reset(path: Path = FILE) -> str:
         raise SerError(f"git has no commit with {path} here, so there is nothing to restore it from")
     if path.exists() and not path.is_file():
         raise SerError(f"{path} is no file: remove it, and run `make reset` again")
-    if _in_conflict(path):
+    if in_conflict(path):
         raise SerError(f"{path} is in conflict, and the other side would be lost: resolve it, or end the merge (`git merge --abort`)")
     now = _content(path)
     if now == before:
@@ -147,7 +147,7 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def _in_conflict(path: Path) -> bool:
+def in_conflict(path: Path) -> bool:
     """Whether a merge, rebase or pick that has not ended holds two versions of the file. A killed experiment leaves no such head."""
     if not _git("ls-files", "--unmerged", "--", str(path)).stdout:
         return False

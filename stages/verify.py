@@ -18,9 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from stages.paths import Paths
 
 PATIENCE = 10.0
 """Seconds for the stages to clear up after themselves."""
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LAST = ("evaluate", "export")
 """Stages after which a corpus is finished."""
 
@@ -206,17 +208,31 @@ def do(words: list[str], folder: Path, failed: str, **environment: str) -> None:
     Raises:
         SerError: if it fails, or there is no such program.
     """
+    child = None
     try:
-        child = subprocess.Popen(words, cwd=folder, env={**os.environ, **environment}, start_new_session=True)
+        with signals_wait() as mask:
+            listening = partial(signal.pthread_sigmask, signal.SIG_SETMASK, mask)  # the child would wait, too
+            variables = {**os.environ, **environment}
+            child = subprocess.Popen(words, cwd=folder, env=variables, start_new_session=True, preexec_fn=listening)
+        status = child.wait()
     except FileNotFoundError:
         raise SerError(f"{failed}: {words[0]} is not installed") from None
-    try:
-        status = child.wait()
     except BaseException:
-        _end(child)
+        if child is not None:
+            _end(child)
         raise
     if status != 0:
         raise SerError(f"{failed}; see above")
+
+
+@contextmanager
+def signals_wait() -> Iterator[set[int]]:
+    """Signals that end this process come after the block, so that what it starts is known by then. Yields those that waited before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(leader: subprocess.Popen[bytes]) -> None:

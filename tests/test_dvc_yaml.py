@@ -94,6 +94,7 @@ def test_every_stage_script_is_a_stage():
         "compare",
         "doctor",
         "encoder",
+        "lock",
         "paths",
         "preset",
         "recordings",

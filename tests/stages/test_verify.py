@@ -154,20 +154,51 @@ def test_a_damaged_lock_is_one_message(committed, monkeypatch, content):
         verify.agrees("demo", committed, compare_bytes=True)
 
 
+AS_AT_A_TERMINAL = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from stages import verify
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+verify.ends_in_order()
+"""
+DO = "verify.do(['sh', '-c', 'sleep 300 & echo $!; wait'], Path('.'), 'failed')"
+STRUCK = """
+start = subprocess.Popen._execute_child
+def struck(*arguments):
+    start(*arguments)
+    os.kill(os.getpid(), int(sys.argv[1]))
+subprocess.Popen._execute_child = struck
+"""
+
+
+@pytest.mark.parametrize("at_start", [False, True], ids=["later", "at-start"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_what_it_runs_ends_with_it(number):
-    """The pipeline's stages, too, and before the folder in which they work is removed."""
-    code = (
-        "import signal, sys; from pathlib import Path; from stages import verify; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
-        "signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # as at a terminal
-        "verify.ends_in_order(); verify.do(['sh', '-c', 'sleep 300 & echo $!; wait'], Path('.'), 'failed')"
-    )
-    words = [sys.executable, "-c", code]
+def test_what_it_runs_ends_with_it(number, at_start):
+    """The pipeline's stages, too, before the folder in which they work is removed; also when the signal comes while they start."""
+    code = "\n".join([AS_AT_A_TERMINAL, STRUCK if at_start else "", DO])
+    words = [sys.executable, "-c", code, str(int(number))]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
-        sleeper = psutil.Process(int(child.stdout.readline()))
-        child.send_signal(number)
+        said = child.stdout.readline()  # nothing where it was ended before it could speak
+        if not at_start:
+            child.send_signal(number)
         assert child.wait(30) != 0
-    assert not sleeper.is_running() or sleeper.status() == psutil.STATUS_ZOMBIE
+    assert not said or is_over(int(said))
+
+
+def is_over(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_what_it_runs_hears_signals():
+    """Signals wait only until it has started, and it does not inherit that."""
+    code = f"{AS_AT_A_TERMINAL}\nverify.do(['grep', 'SigBlk', '/proc/self/status'], Path('.'), 'failed')"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
+    assert said.split() == ["SigBlk:", "0" * 16]
 
 
 def test_a_missing_program_is_named(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -166,6 +167,8 @@ def _repro(ground: Ground, seed: int, number: int, folder: Path) -> Found:
     if ended.hung:
         return [*found, Finding("hang", f"dvc repro after {kind.name}: {ended_of(ended.said)}")], outcomes
     try:
+        if copy.run(sys.executable, "-m", "stages.lock").stdout:  # as `make repro` begins
+            outcomes["dvc.lock brought back"] += 1
         again = copy.run("dvc", "repro", check=False, timeout=600)
     except subprocess.TimeoutExpired:
         return [*found, Finding("hang", "dvc repro, the rerun")], outcomes

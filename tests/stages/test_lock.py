@@ -1,0 +1,111 @@
+"""A dvc.lock that a killed ``dvc repro`` has cut is mended by ``make repro``, and nothing else is touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ser import SerError
+from stages import lock
+from tests.pipeline import ROOT
+
+WHOLE = (ROOT / "dvc.lock").read_bytes()
+SAID = "dvc.lock was half-written, as a killed `dvc repro` may leave it: it is again as in the last commit"
+OWN = ["-c", "user.email=a@example.org", "-c", "user.name=A"]
+
+
+def git(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *words], capture_output=True, text=True)
+
+
+def committed(content: bytes, message: str) -> None:
+    Path("dvc.lock").write_bytes(content)
+    assert git("add", "dvc.lock").returncode == 0
+    assert git(*OWN, "commit", "-qm", message).returncode == 0
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose last commit has the project's dvc.lock."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    git("init", "-qb", "main")
+    committed(WHOLE, "start")
+    return tmp_path / "dvc.lock"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        WHOLE[:9],
+        WHOLE[: WHOLE.rindex(b"path:") + 2],
+        b"\0" * len(WHOLE),
+        b"[" * 9999,
+        b"\xff\xfe",
+        b"5",
+        b"schema: '3.0'\nstages: {}\n",
+    ],
+    ids=["empty", "cut in its head", "cut in a key", "zeroed", "deep", "no text", "a number", "another schema"],
+)
+def test_what_dvc_refuses_is_replaced(project: Path, content: bytes) -> None:
+    project.write_bytes(content)
+    assert lock.mended() == SAID
+    assert project.read_bytes() == WHOLE
+    assert [path.name for path in project.parent.iterdir() if path.name != ".git"] == ["dvc.lock"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [WHOLE, WHOLE.replace(b"size: 1", b"size: 2"), b"schema: '2.0'\n", WHOLE[: WHOLE.rindex(b"md5:")]],
+    ids=["as committed", "newer", "short", "cut where DVC completes it"],
+)
+def test_what_dvc_reads_stays(project: Path, content: bytes) -> None:
+    project.write_bytes(content)
+    assert lock.mended() is None
+    assert project.read_bytes() == content
+
+
+def test_a_missing_file_is_no_damage(project: Path) -> None:
+    project.unlink()
+    assert lock.mended() is None
+    assert not project.exists()
+
+
+def test_a_conflict_is_left_to_its_owner(project: Path) -> None:
+    git("checkout", "-qb", "other")
+    committed(WHOLE.replace(b"size: 1", b"size: 2"), "other")
+    git("checkout", "-q", "main")
+    committed(WHOLE.replace(b"size: 1", b"size: 3"), "mine")
+    assert git(*OWN, "merge", "other").returncode != 0
+    content = project.read_bytes()
+    with pytest.raises(SerError, match=r"dvc\.lock is in conflict: take one side"):
+        lock.mended()
+    assert project.read_bytes() == content
+
+
+def test_without_a_commit_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.lock").write_bytes(WHOLE[:9])
+    with pytest.raises(SerError, match="git has no commit with it: remove it, and `dvc repro` writes it anew"):
+        lock.mended()
+    assert (tmp_path / "dvc.lock").read_bytes() == WHOLE[:9]
+
+
+def test_a_folder_in_its_place_is_one_message(project: Path) -> None:
+    project.unlink()
+    project.mkdir()
+    with pytest.raises(SerError, match=r"dvc\.lock cannot be read: Is a directory"):
+        lock.mended()
+
+
+def test_make_repro_begins_with_it(project: Path) -> None:
+    said = subprocess.run(["make", "-n", "repro"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    commands = [line.split("DVC_NO_ANALYTICS=1 ")[1] for line in said.splitlines() if "DVC_NO_ANALYTICS=1" in line]
+    assert commands.index("python -m stages.lock") < commands.index("dvc repro")
+    project.write_bytes(WHOLE[:9])
+    done = subprocess.run([sys.executable, "-m", "stages.lock"], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{SAID}\n"), done.stderr
