@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ser import SerError
 from ser.runtime.disk import written_whole
+from ser.runtime.output import printed
 from ser.serving import bundle as bundles
 from ser.serving.references import PACKAGED
 
@@ -31,7 +32,8 @@ def main() -> None:
         size = put(Path("exports", options.name), PACKAGED, LICENCES / f"{options.name}.txt")
     except SerError as error:
         sys.exit(f"error: {error}")
-    print(f"{PACKAGED / options.name}: {size / 1e6:.1f} MB")
+    with printed():
+        print(f"{PACKAGED / options.name}: {size / 1e6:.1f} MB")
 
 
 def put(exported: Path, packaged: Path, licence: Path) -> int:

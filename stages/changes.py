@@ -20,6 +20,7 @@ from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.runtime.disk import disk_error, place_named
+from ser.runtime.output import printed
 from ser.runtime.text import printable
 
 FILE = Path("params.yaml")
@@ -37,10 +38,11 @@ def main() -> None:
     parser.add_argument("--reset", action="store_true", help="restore params.yaml from the last commit and say what that undid")
     options = parser.parse_args()
     try:
-        if options.reset:
-            print(reset())
-        elif said := line():
-            print(said)
+        with printed():
+            if options.reset:
+                print(reset())
+            elif said := line():
+                print(said)
     except SerError as error:
         sys.exit(f"error: {error}")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ser import SerError
 from ser.params import Params, ParamsError, load
 from ser.params.corpora import Folder
-from ser.runtime import kernels, sums
+from ser.runtime import kernels, output, sums
 from ser.runtime.disk import disk_error
 from ser.runtime.text import printable
 from stages import INTERRUPTED, changes
@@ -63,7 +63,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     """Parse the command line, check all of params.yaml before any work, run the stage.
 
     Errors that the user can fix (``SerError``, a missing output of an earlier stage, a full or read-only disk)
-    end with one message and exit status 1, Ctrl-C with 130, SIGTERM with 143.
+    end with one message and exit status 1, Ctrl-C with 130, a pipe whose reader has left with 141, SIGTERM with 143.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial folders and worker processes are cleared away
     handler = logging.StreamHandler()
@@ -78,6 +78,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
             raise SerError(f"--dataset {name}: not a corpus in params.yaml; known: {', '.join(params.corpora)}")
         with _checked(Path(inspect.getfile(stage)).stem, [name] if name is not None else _own(params, stage)):
             stage(params, options)
+            output.flush()
     except ParamsError as error:
         sys.exit("\n".join(filter(None, [_error(error), changes.line()])))
     except SerError as error:
@@ -88,9 +89,15 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         if error.filename is None or Path(error.filename).is_absolute():
             raise
         sys.exit(f"error: {error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages")
+    except BrokenPipeError:  # `python -m stages.table | head`
+        output.give_up()
+        sys.stderr.close()
+        sys.exit(output.LEFT)
     except OSError as error:
         if (told := disk_error(error)) is None:
             raise
+        if error.filename is None:
+            output.give_up()
         sys.exit(_error(told))
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)

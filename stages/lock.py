@@ -18,6 +18,7 @@ from dvc.utils import strictyaml
 
 from ser import SerError
 from ser.runtime.disk import disk_error, file_written_whole
+from ser.runtime.output import printed
 from stages import changes
 
 FILE = Path("dvc.lock")
@@ -27,8 +28,9 @@ def main() -> None:
     """Command line: see ``python -m stages.lock --help``."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     try:
-        if said := mended():
-            print(said)
+        with printed():
+            if said := mended():
+                print(said)
     except SerError as error:
         sys.exit(f"error: {error}")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ser import SerError
 from ser.params import parse, plain
+from ser.runtime.output import printed
 from ser.search.space import put
 from stages.changes import by_key, since_commit
 
@@ -28,14 +29,15 @@ def main() -> None:
     parser.add_argument("preset", nargs="?", help="name of a file in docs/presets/, without suffix; left out: list them")
     options = parser.parse_args()
     try:
-        if options.preset is None:
-            for name in names():
-                print(f"{name:<16} {(FOLDER / f'{name}.yaml').read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
-        else:
-            preset = checked(options.preset)
-            if carried := carries(preset):
-                print(carried, file=sys.stderr)
-            print("\n".join(overrides(preset)))
+        with printed():
+            if options.preset is None:
+                for name in names():
+                    print(f"{name:<16} {(FOLDER / f'{name}.yaml').read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+            else:
+                preset = checked(options.preset)
+                if carried := carries(preset):
+                    print(carried, file=sys.stderr)
+                print("\n".join(overrides(preset)))
     except SerError as error:
         sys.exit(f"error: {error}")
 

@@ -18,6 +18,7 @@ from ser.model.encoder_branch import EncoderInput, TokenRate
 from ser.model.network import Network
 from ser.params import Params, load
 from ser.runtime.disk import disk_error
+from ser.runtime.output import printed
 from ser.runtime.text import printable
 from ser.views.features import widths
 from ser.views.spectrum import frame_count
@@ -45,11 +46,12 @@ def main() -> None:
             raise SerError(f"--seconds {options.seconds:g}: a clip needs at least one frame")
         network = build(params, options.classes)
         parts = summary(network, frames)
-        print(f"One clip of {options.seconds:g} s, {frames} frames; {', '.join(params.model.branches)}; fusion {params.model.fusion}.")
-        if network.fusion is not None:
-            print("\n" + "\n".join(f"    {line}" for line in network.fusion.formula.splitlines()))
-        print()
-        print(table(parts))
+        with printed():
+            print(f"One clip of {options.seconds:g} s, {frames} frames; {', '.join(params.model.branches)}; fusion {params.model.fusion}.")
+            if network.fusion is not None:
+                print("\n" + "\n".join(f"    {line}" for line in network.fusion.formula.splitlines()))
+            print()
+            print(table(parts))
         draw(network, params.model, parts, options.picture)
         print(f"\ndrawn: {printable(str(options.picture))}", file=sys.stderr)
     except SerError as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ser import SerError, __version__
 from ser.runtime.disk import disk_error
+from ser.runtime.output import printed
 from ser.runtime.text import no_formula, percent, printable
 from ser.serving.live.command import add_listen
 from ser.serving.options import number, probability, whole
@@ -36,17 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a bar, or a file's name, that the terminal's encoding cannot say
     try:
-        sys.exit(options.run(options))
+        with printed(status=0):
+            status = options.run(options)
+        sys.exit(status)
     except SerError as error:
         sys.exit("error: " + "\n".join(map(printable, str(error).split("\n"))))
-    except BrokenPipeError:  # `ser predict … | head`
-        sys.stderr.close()
-        sys.exit(0)
     except OSError as error:
-        if error.filename is not None:
-            sys.exit(printable(f"error: {disk_error(error) or f'{error.filename}: {error.strerror} (name another place)'}"))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left when it ends, and would fail again
-        sys.exit(f"error: standard output cannot be written: {error.strerror}")
+        sys.exit(printable(f"error: {disk_error(error) or f'{error.filename}: {error.strerror} (name another place)'}"))
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -146,10 +146,10 @@ def test_a_full_disk_is_not_hidden_by_the_exporter(made: Path, monkeypatch: pyte
     """torch takes any error for one of its own and asks for a report; a stage has a message for this one."""
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/torch")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/torch")
 
     monkeypatch.setattr(torch.export, "export", full)
-    with pytest.raises(OSError, match="/tmp/torch") as told:
+    with pytest.raises(OSError, match="/full/torch") as told:
         to_onnx([new_network(describe(made / "models"))])
     assert told.value.errno == errno.ENOSPC
 

@@ -1,0 +1,67 @@
+"""Commands whose standard output is full, closed, or read by nobody end in one message or in none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline import ROOT
+
+COMMANDS = [
+    "stages.changes --reset",
+    "stages.preset",
+    "stages.preset paper",
+    "stages.table",
+    "ser.model.fusions",
+    "ser.diagram --picture {folder}/a.svg",
+    "ser bundles",
+]
+FULL = "No space left on device"
+
+
+def ran(command: str, folder: Path, to: str, unbuffered: str) -> subprocess.CompletedProcess[str]:
+    """The command in a shell, in a small repository of its own; ``to`` is what follows it there."""
+    line = f"{sys.executable} -m {command.format(folder=folder)} {to}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered, "LINE": line}
+    return subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("output")
+    for name in ("params.yaml", "docs/presets/paper.yaml"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    own = ["-c", "user.email=a@example.org", "-c", "user.name=A"]
+    for words in (["init", "-q"], ["add", "-A"], [*own, "commit", "-qm", "start"]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_full_disk_is_one_message(project: Path, command: str, unbuffered: str) -> None:
+    done = ran(command, project, "> /dev/full", unbuffered)
+    assert done.returncode == 1, done.stderr
+    assert FULL in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_reader_that_has_left_is_no_error(project: Path, command: str, unbuffered: str) -> None:
+    done = ran(command, project, "| exec 0<&-; echo ${PIPESTATUS[0]}", unbuffered)
+    assert done.stderr == ""
+    assert done.stdout.strip() in {"0", "141"}  # ``ser`` ends well, as before; what is cheap may have been written already
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_closed_output_is_no_error(project: Path, command: str) -> None:
+    done = ran(command, project, ">&-", "")
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "Exception" not in done.stderr, done.stderr
