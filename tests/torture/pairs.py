@@ -18,7 +18,7 @@ from tests.torture.ground import SECONDS, Ground, Place, differing, hashes, set_
 TRAININGS = {"ci": 1, "whole": 60}
 CORPORA = {"ci": 1, "whole": 26}
 EVALUATIONS = {"ci": 0, "whole": 14}
-EXPERIMENTS = {"ci": 0, "whole": 4}
+EXPERIMENTS = {"ci": 0, "whole": 2}
 
 Found = tuple[list[Finding], Counter[str]]
 
