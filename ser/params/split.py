@@ -24,13 +24,14 @@ FoldNumbers = Annotated[list[Annotated[int, Field(ge=1, le=9999)]], AfterValidat
 class Split(Section):
     protocol: Protocol
     """auto: the corpus' published folds if they are speaker-independent, else speaker. speaker: k folds with
-    disjoint speakers. official: the published folds. random: 80/10/10 per class by clip, as in many papers;
+    disjoint speakers. official: the published folds. random: per class by clip, 80/10/10 as in many papers;
     speakers are shared between training and test. cross_corpus: train_on → test_on."""
     folds: FoldCount
     """Number of folds k of the speaker protocol."""
     valid_share: Share
-    """Share of the training speakers held out for validation. random: share of all clips, for validation and
-    again for test."""
+    """Share of the training speakers held out for validation. random: share of all clips."""
+    test_share: Share | None = None
+    """random only: share of all clips that are tested; null: as many as for validation."""
     seed: Seed
     """Seed of the assignment. Clips are sorted first."""
     train_on: list[str]
@@ -57,6 +58,8 @@ class OwnSplit(Section):
     """split.folds of this corpus alone; null: as in split."""
     valid_share: Share | None = None
     """split.valid_share of this corpus alone; null: as in split."""
+    test_share: Share | None = None
+    """split.test_share of this corpus alone; null: as in split."""
     seed: Seed | None = None
     """split.seed of this corpus alone; null: as in split."""
     train_on: list[str] | None = None

@@ -173,15 +173,16 @@ def _from_file(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.
 
 def _random(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.ndarray], str]:
     part = np.full(len(table), "train", dtype=object)
+    test_share = split.valid_share if split.test_share is None else split.test_share
     rng = np.random.default_rng([split.seed])
     for emotion in sorted(table["emotion"].unique()):
         rows = rng.permutation(np.flatnonzero(table["emotion"] == emotion))
-        held = max(1, round(split.valid_share * len(rows)))
-        if len(rows) < 2 * held + 1:
+        tested, held = (max(1, round(share * len(rows))) for share in (test_share, split.valid_share))
+        if len(rows) < tested + held + 1:
             raise SplitError(f"{corpus}: a random split needs at least 3 clips of each emotion; {emotion!r} has {len(rows)}")
-        part[rows[:held]], part[rows[held : 2 * held]] = "test", "valid"
-    held_out = round(100 * split.valid_share)
-    return [part], f"random {100 - 2 * held_out}/{held_out}/{held_out} per emotion by clip; speakers are shared"
+        part[rows[:tested]], part[rows[tested : tested + held]] = "test", "valid"
+    valid, test = round(100 * split.valid_share), round(100 * test_share)
+    return [part], f"random {100 - valid - test}/{valid}/{test} per emotion by clip; speakers are shared"
 
 
 def _cross_corpus(table: pd.DataFrame, corpus: str, split: Split) -> tuple[list[np.ndarray], str]:

@@ -181,16 +181,16 @@ def test_speaker_folds_of_any_corpus_are_disjoint(table: pd.DataFrame, count: in
 
 
 @settings(max_examples=40)
-@given(st.lists(st.integers(3, 60), min_size=2, max_size=5), st.integers(0, 9), st.floats(0.05, 0.33))
-def test_random_parts_have_the_share_of_each_class(sizes: list[int], seed: int, share: float) -> None:
+@given(st.lists(st.integers(3, 60), min_size=2, max_size=5), st.integers(0, 9), st.floats(0.05, 0.33), st.none() | st.floats(0.05, 0.33))
+def test_random_parts_have_the_share_of_each_class(sizes: list[int], seed: int, share: float, test_share: float | None) -> None:
     table = table_of([{"emotion": f"e{k}", "speaker": "1"} for k, size in enumerate(sizes) for _ in range(size)])
-    found = assign(table, "c", settings_of(protocol="random", seed=seed, valid_share=share))
+    found = assign(table, "c", settings_of(protocol="random", seed=seed, valid_share=share, test_share=test_share))
     rows = found.assignment.merge(table, on="clip")
     assert sorted(rows["clip"]) == sorted(table["clip"])
     for k, size in enumerate(sizes):
-        held = max(1, round(share * size))
+        held, tested = (max(1, round(part * size)) for part in (share, share if test_share is None else test_share))
         counts = rows[rows["emotion"] == f"e{k}"]["part"].value_counts().to_dict()
-        assert counts == {"train": size - 2 * held, "valid": held, "test": held}
+        assert counts == {"train": size - held - tested, "valid": held, "test": tested}
 
 
 @pytest.mark.parametrize("seed", range(5))
