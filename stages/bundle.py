@@ -7,12 +7,11 @@ not refitted on all clips, or whose encoder was not compared with the one used i
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
 from ser import SerError
-from ser.runtime.disk import written_whole
+from ser.runtime.disk import disk_error, written_whole
 from ser.runtime.output import printed
 from ser.serving import bundle as bundles
 from ser.serving.references import PACKAGED
@@ -32,6 +31,8 @@ def main() -> None:
         size = put(Path("exports", options.name), PACKAGED, LICENCES / f"{options.name}.txt")
     except SerError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {disk_error(error) or f'{error.filename}: {error.strerror}'}")
     with printed():
         print(f"{PACKAGED / options.name}: {size / 1e6:.1f} MB")
 
@@ -48,10 +49,13 @@ def put(exported: Path, packaged: Path, licence: Path) -> int:
         SerError: if it may not be put into the package.
     """
     facts = bundles.read(exported)
-    files = [bundles.MODEL, bundles.FACTS, bundles.CARD, *([bundles.ENCODER] if facts.encoder else [])]
+    graphs = {bundles.MODEL: bundles.graph(exported, bundles.MODEL, facts.model_sha256)}
+    if facts.encoder is not None:
+        graphs[bundles.ENCODER] = bundles.graph(exported, bundles.ENCODER, facts.encoder.sha256)
     if facts.made != "refit" or facts.score is None:
         raise SerError(f"{exported} is not an evaluated model of all clips: set export.model to refit, and run evaluate and export")
-    size = sum((exported / name).stat().st_size for name in files)
+    texts = {name: (exported / name).read_bytes() for name in (bundles.FACTS, bundles.CARD)}
+    size = sum(map(len, [*graphs.values(), *texts.values()]))
     if size > MOST:
         raise SerError(
             f"{exported} has {size} bytes; a bundle in the package may have {MOST}: set export.precision to int8, or use fewer layers"
@@ -60,10 +64,10 @@ def put(exported: Path, packaged: Path, licence: Path) -> int:
         raise SerError(f"{exported}: its encoder was not compared with that of training: export it where data/clips is present")
     if not licence.exists():
         raise SerError(f"{licence} not found: a bundle in the package needs the licence of its corpus")
+    texts[bundles.LICENCE] = licence.read_bytes()
     with written_whole(packaged / exported.name) as partial:
-        for name in files:
-            shutil.copyfile(exported / name, partial / name)
-        shutil.copyfile(licence, partial / bundles.LICENCE)
+        for name, content in {**graphs, **texts}.items():
+            (partial / name).write_bytes(content)
     return size
 
 

@@ -243,7 +243,18 @@ def _unsafe(name: str) -> tuple[str, str] | None:
         return "unsafe_path", "absolute path"
     if ".." in parts:
         return "unsafe_path", "path leads out of its folder"
+    if "\r" in name:
+        return "unsafe_path", "a carriage return in its name, which ends a line of a table"
     return None
+
+
+def unkept(name: str) -> str | None:
+    """Why a file of this name would not come out of a zip as it went in; None if it would."""
+    if "\\" in name:
+        return "a backslash in a name separates folders in archives"
+    if len(name) > 1 and name[1] == ":":
+        return "a colon in the second place of a path stands for a drive"
+    return problem[1] if (problem := _unsafe(name)) else None
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:

@@ -17,15 +17,19 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from ser import SerError
-from ser.corpora.archives import Archive, readable
+from ser.corpora.archives import Archive, readable, unkept
 from ser.corpora.labels import AUDIO, Recording, Reject, not_audio
-from ser.corpora.names import EMOTIONS, check_spellings, clean
+from ser.corpora.names import EMOTIONS, check_spellings, clean, is_hidden
 from ser.corpora.packing import pack
 from ser.params.corpora import Folder
+from ser.runtime import files
+from ser.runtime.text import csv_line
 
 ARCHIVE = "recordings.zip"
 TABLE = "labels.csv"
 """The table's name inside the archive."""
+MOST_TABLE = 256 << 20
+"""Bytes of a user's table that are read at most."""
 NEEDED = ("path", "label", "speaker")
 OPTIONAL = ("gender", "language")
 _GENDER = {"": "", "f": "female", "female": "female", "m": "male", "male": "male"}
@@ -117,14 +121,19 @@ def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Rec
     root = root_of(source)
     if not root.is_dir():
         raise SerError(f"{name}: the folder {root} does not exist; set corpora.{name}.source.path. {HOW}")
-    files: dict[str, Path] = {}
-    for file in sorted(root.rglob("*")):
+    found: dict[str, Path] = {}
+    for file in sorted(Path(above, one) for above, names in files.folders(str(root), is_hidden, _cannot_be_read) for one in names):
         member = readable(file.relative_to(root).as_posix())
-        if file.is_file() and files.setdefault(member, file) != file:
+        if found.setdefault(member, file) != file:
             raise SerError(f"{name}: two files in {root} are both called {member} once their names are read as text; rename one")
-    recordings = {member: file for member, file in files.items() if not_audio(member) is None}
+    recordings = {member: file for member, file in found.items() if not_audio(member) is None}
+    if absent := [str(file) for file in recordings.values() if not file.is_file()]:
+        raise SerError(f"{name}: {_some(absent)}: no regular file, or a link that leads to none; put the recording there, or remove it")
+    for member in recordings:
+        if why := unkept(member):
+            raise SerError(f"{name}: {root / member!s}: {why}; rename it")
     if not recordings:
-        raise SerError(f"{name}: no recording in {root} (of {len(files)} files). {HOW}")
+        raise SerError(f"{name}: no recording in {root} (of {len(found)} files). {HOW}")
     if source.table is None:
         labelled = tree(recordings, rooted=True)
         if not labelled:
@@ -140,6 +149,10 @@ def _labelled(name: str, source: Folder) -> tuple[dict[str, Path], dict[str, Rec
         raise SerError(f"{name}: {root} has one label only; a classifier needs recordings of two or more")
     _check_names(labelled, str(root))
     return recordings, labelled
+
+
+def _cannot_be_read(error: OSError) -> None:
+    raise SerError(f"{error.filename}: this folder of recordings cannot be read: {error.strerror}")
 
 
 def labelled_members(archive: Archive) -> dict[str, Recording]:
@@ -269,17 +282,14 @@ def _inside(path: str, root: Path | None) -> str | None:
 
 def _text(table: Path, name: str) -> str:
     try:
-        return table.read_text(encoding="utf-8-sig")
+        return files.text(table, MOST_TABLE)
     except FileNotFoundError:
         raise SerError(f"{name}: the table {table} does not exist; corpora.{name}.source.table is relative to the folder. {HOW}") from None
-    except UnicodeDecodeError:
-        raise SerError(f"{table} is not written in UTF-8; save it as 'CSV UTF-8'") from None
 
 
 def _table(labelled: Mapping[str, Recording]) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(NEEDED + OPTIONAL)
+    lines = [csv_line(NEEDED + OPTIONAL)]
     for path, recording in sorted(labelled.items()):
-        rows.writerow([path, recording.emotion, recording.speaker, recording.gender, recording.language])
-    return text.getvalue()
+        member = path if path == path.strip() else f"./{path}"  # readers drop blanks at the start of a field
+        lines.append(csv_line([member, recording.emotion, recording.speaker, recording.gender, recording.language]))
+    return "".join(lines)

@@ -21,10 +21,13 @@ from ser.download.record import entry_of, source_record
 from ser.download.sources import Published
 from ser.params.corpora import SYNTHETIC_NOTICE, Corpus, Folder, Joint, Links, Synthetic, Zenodo
 from ser.runtime.disk import file_written_whole, owned, whole
+from ser.runtime.files import OF_ANOTHER_FORM, text
 
 __all__ = ["FetchError", "fetch", "obstacle"]
 
 _LOG = logging.getLogger(__name__)
+MOST_TOLD = 16 << 20
+"""Bytes that ``source.json`` may have."""
 
 
 def fetch(
@@ -104,7 +107,11 @@ def _still_here(before: dict[str, Any], given: Zenodo | Links, target: Path) -> 
     """
     if before.get("source") != given.model_dump():
         return False
-    return all(whole(target / entry["name"], f"sha256:{entry['sha256']}") for entry in before["archives"])
+    try:
+        archives = [(target / str(entry["name"]), str(entry["sha256"])) for entry in before["archives"]]
+        return bool(str(before["edition"])) and all(whole(path, f"sha256:{sum_}") for path, sum_ in archives)
+    except (SerError, *OF_ANOTHER_FORM):
+        return False
 
 
 def _fetch_joint(name: str, given: Joint, target: Path, mirror: str | None, cache: Path, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
@@ -133,6 +140,7 @@ def _clear(raw: Path, name: str, wanted: set[str]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """What an earlier run wrote; empty if the file is missing or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        told = json.loads(text(path, MOST_TOLD))
+    except (SerError, FileNotFoundError, *OF_ANOTHER_FORM):
         return {}
+    return told if isinstance(told, dict) else {}

@@ -18,7 +18,8 @@ from ser.download.failure import FetchError, Wanted, failure
 from ser.download.record import OFFICIAL, entry_of, source_record
 from ser.download.transfer import ask, download
 from ser.params.corpora import SUFFIXES, Links, Zenodo
-from ser.runtime.disk import TransferError, alone, copy, whole
+from ser.runtime.disk import TransferError, copy, whole
+from ser.runtime.locks import alone
 
 Came = TypeVar("Came", dict[str, str], dict[str, str] | None)
 _LOG = logging.getLogger(__name__)

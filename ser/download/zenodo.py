@@ -10,6 +10,7 @@ from typing import Any
 
 from ser.download.transfer import read_text
 from ser.runtime.disk import TransferError, file_written_whole
+from ser.runtime.files import OF_ANOTHER_FORM
 
 API = "https://zenodo.org/api/records"
 
@@ -44,7 +45,7 @@ def record_files(record: int, remembered: Path) -> list[RecordFile]:
         text, new = read_text(address(record)), True
     try:
         files = sorted((_file(entry) for entry in json.loads(text)["files"]), key=lambda file: file.name)
-    except (ValueError, KeyError, TypeError) as error:
+    except OF_ANOTHER_FORM as error:
         remembered.unlink(missing_ok=True)
         raise TransferError(f"the answer does not describe a record's files ({type(error).__name__}: {error})") from None
     if new:

@@ -26,7 +26,8 @@ from ser.encoders.weights import Weights
 from ser.params.encoder import Encoder
 from ser.params.features import Copies
 from ser.params.runtime import Runtime
-from ser.runtime.disk import alone, hashes, written_whole
+from ser.runtime.disk import hashes, written_whole
+from ser.runtime.locks import alone
 from ser.runtime.workers import spread, start_early
 from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table
 from ser.signal.heard import Heard

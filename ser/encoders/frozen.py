@@ -15,6 +15,7 @@ import numpy as np
 
 from ser import SerError
 from ser.encoders.store import EncoderFacts
+from ser.runtime.files import OF_ANOTHER_FORM
 from ser.signal.audio import resample
 
 RATE = 16_000
@@ -71,7 +72,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise ValueError("model_type is not text")
     except FileNotFoundError:
         raise SerError(f"{path} is missing: it describes the weights beside it") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except OF_ANOTHER_FORM as error:
         raise SerError(f"{path} is not a config.json of an encoder: {error!r}") from None
     return config
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from ser.download.transfer import read_text
 from ser.runtime.disk import TransferError
+from ser.runtime.files import OF_ANOTHER_FORM
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def look_up(repository: str, revision: str) -> Revision:
         commit, entries = str(answer["sha"]), [dict(entry) for entry in answer["siblings"]]
         files = frozenset(str(entry["rfilename"]) for entry in entries)
         sums = {str(entry["rfilename"]): str(entry["lfs"]["sha256"]) for entry in entries if entry.get("lfs")}
-    except (ValueError, KeyError, TypeError) as error:
+    except OF_ANOTHER_FORM as error:
         raise TransferError(f"the hub's answer is not a list of files: {error!r}") from None
     if not re.fullmatch(r"[0-9a-f]{40}", commit) or not all(re.fullmatch(r"[0-9a-f]{64}", one) for one in sums.values()):
         raise TransferError(f"the hub's answer has no commit of 40 or no sha256 of 64 hexadecimal digits (commit {commit[:60]!r})")

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from ser import SerError
 from ser.encoders.cutting import FIELD, HOP, fed, standardised, waveform_pieces
+from ser.runtime.files import OF_ANOTHER_FORM
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -120,7 +121,7 @@ def _normalises(folder: Path) -> bool:
         normalises = json.loads(path.read_text(encoding="utf-8"))["do_normalize"]
     except FileNotFoundError:
         raise SerError(f"{path} is missing: it says whether this encoder needs standardised clips") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except OF_ANOTHER_FORM as error:
         raise SerError(f"{path} does not say do_normalize: {error}") from None
     if not isinstance(normalises, bool):
         raise SerError(f"{path}: do_normalize is {normalises!r}; allowed: true or false")

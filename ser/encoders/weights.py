@@ -18,7 +18,9 @@ from ser.download.transfer import download
 from ser.encoders import hub
 from ser.encoders.table import TABLE, Row, row
 from ser.params.encoder import Encoder
-from ser.runtime.disk import TransferError, alone, verify, whole
+from ser.runtime.disk import TransferError, verify, whole
+from ser.runtime.files import OF_ANOTHER_FORM
+from ser.runtime.locks import alone
 
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -144,7 +146,7 @@ class _Fetching:
         try:
             source = json.loads((target / SOURCE).read_text(encoding="utf-8"))
             commit, sha256 = str(source["commit"]), str(source["sha256"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, *OF_ANOTHER_FORM):
             return None
         pinned = self.chosen.sha256 in ("", sha256) and self.chosen.commit in ("", commit)
         here = all((target / name).is_file() for name in self._needed())

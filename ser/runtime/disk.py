@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from tqdm import tqdm
 
 from ser import SerError
+from ser.runtime.locks import UNTOUCHED, claimed
 
 BLOCK = 1 << 20
 
@@ -23,7 +22,11 @@ _HINTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or set SE
 _HINTS |= dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "this needs a place that can be read and written")
 _HINTS |= dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a file lies where a folder is needed")
 _HINTS[errno.ENOTEMPTY] = "another process has written there; run one at a time"
-_HINTS |= {errno.EISDIR: "a folder lies where a file is needed", errno.ENAMETOOLONG: "use a shorter name"}
+_HINTS |= {
+    errno.EISDIR: "a folder lies where a file is needed",
+    errno.ELOOP: "a link lies where a file is needed; remove it",
+    errno.ENAMETOOLONG: "use a shorter name",
+}
 _HINTS |= dict.fromkeys((errno.EIO, errno.ESTALE, errno.EFBIG), "the disk cannot do this; check it, or use another one")
 """Error number of the system → what to do about it."""
 
@@ -136,17 +139,19 @@ def file_written_whole(target: Path, *, shared: bool = False) -> Iterator[Path]:
     Args:
         target: file to write; its folder exists.
         shared: several processes or threads may write this file at once, so that each needs a path of its own.
+
+    Raises:
+        SerError: if it is not shared, and another process is writing it.
     """
     part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_native_id()}.part" if shared else f"{target.name}.part")
-    try:
+    with claimed(part, target, folder=False):
         with place_named(target):
             yield part
+        if part.stat().st_mtime_ns == UNTOUCHED:
+            raise FileNotFoundError(errno.ENOENT, "nothing was written", str(part))
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         os.replace(part, target)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -155,19 +160,19 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
 
     So a folder of that name holds all of a run's output. After an error the new folder is removed, and the
     old one stays.
+
+    Raises:
+        SerError: if another process is writing it.
     """
     folder = Path(folder)
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with claimed(partial, folder, folder=True):
         with place_named(folder):
             yield partial
         if folder.is_dir() and not folder.is_symlink():  # in the place of anything else the system refuses a folder, with a reason
             _remove(folder)
         partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove(folder: Path) -> None:
@@ -179,31 +184,6 @@ def _remove(folder: Path) -> None:
     except OSError as error:
         error.filename = str(folder)
         raise
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path``, the file ``<path>.lock``: one process at a time, the others wait."""
-    with _lock_file(path) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def lock_if_free(path: Path) -> IO[str] | None:
-    """The lock of ``path``, held until it is closed or this process ends; None if another process holds it."""
-    lock = _lock_file(path)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException as error:
-        lock.close()
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return lock
-
-
-def _lock_file(path: Path) -> IO[str]:
-    return path.with_name(path.name + ".lock").open("w")
 
 
 def check_room(folder: Path, size: int) -> None:

@@ -11,8 +11,13 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from ser import SerError
 from ser.runtime.disk import file_written_whole
+from ser.runtime.files import OF_ANOTHER_FORM, text
 from ser.runtime.reading import DamagedError
+
+MOST = 64 << 20
+"""Bytes that a record may have."""
 
 
 def leave(record: Path, places: Iterable[Path]) -> None:
@@ -55,10 +60,10 @@ def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]]
 
 def _told(record: Path) -> dict[str, list[object]]:
     try:
-        told = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        told = json.loads(text(record, MOST))
+    except (SerError, OSError, *OF_ANOTHER_FORM):
         return {}
-    return told if isinstance(told, dict) else {}
+    return {name: sums for name, sums in told.items() if Path(name).parts} if isinstance(told, dict) else {}
 
 
 def _files(place: Path) -> Iterator[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from math import isnan
 from pathlib import Path
@@ -76,6 +78,13 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Se
 def printable(text: str) -> str:
     """The text with its control characters written out, so that a file's name cannot command the terminal."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A line of a CSV. Before 3.13, Python quotes a carriage return in a cell only where lines end in one; readers take it for an end."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().removesuffix("\r\n") + "\n"
 
 
 def no_formula(cell: str) -> str:

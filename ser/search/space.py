@@ -27,11 +27,14 @@ from ruamel.yaml.error import YAMLError
 from ser import SerError
 from ser.params import Params
 from ser.params.explain import explain
+from ser.runtime.files import text
 
 KINDS = ("choose", "float", "int", "log")
 SEARCHED = ("model", "train")
 """Sections that only training reads. Other sections would need other stages to run again for each trial."""
 MOST_CHOICES = 100
+MOST = 1 << 20
+"""Bytes of the file."""
 
 
 class SpaceError(SerError):
@@ -81,11 +84,13 @@ def read(path: str | Path, params: Params) -> list[Axis]:
             checked trial by trial.
     """
     try:
-        space = YAML(typ="safe", pure=True).load(Path(path))
-    except OSError as error:
+        space = YAML(typ="safe", pure=True).load(text(path, MOST))
+    except FileNotFoundError as error:
         raise SpaceError(f"{path} cannot be read: {error.strerror}; docs/search-space.yaml is an example") from None
     except RecursionError:
         raise SpaceError(f"{path} nests too deep") from None
+    except SerError as error:
+        raise SpaceError(f"{error}; docs/search-space.yaml is an example") from None
     except (YAMLError, ValueError, KeyError) as error:  # a date or truth value that is none, a number of thousands of digits
         raise SpaceError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(space, dict) or not space:

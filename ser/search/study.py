@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ser import SerError
-from ser.runtime.disk import alone, lock_if_free
+from ser.runtime.locks import alone, lock_if_free
 from ser.search.space import Axis
 
 BEFORE_PRUNING = 5

@@ -7,16 +7,16 @@ import errno
 import glob
 import itertools
 import os
-import stat
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePath
+from collections.abc import Iterable
+from pathlib import Path
 from typing import IO
 
 from ser import SerError
 from ser.corpora.labels import AUDIO
 from ser.corpora.names import is_hidden
+from ser.runtime.files import folders, regular
 
 MOST = 4 << 30
 """Bytes that are read from standard input at most: six hours of 48 kHz stereo in 16 bit. Files are bounded in minutes."""
@@ -72,24 +72,6 @@ def opened(name: str) -> IO[bytes]:
         raise
 
 
-def regular(name: str | Path) -> IO[bytes]:
-    """A regular file, open to be read; no other kind, which might never begin or never end.
-
-    Raises:
-        OSError: if it cannot be opened or is no regular file; ``strerror`` says which.
-    """
-    try:
-        file = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would block here
-    except ValueError as error:
-        raise OSError(errno.ENOENT, f"no file can have this name: {error}", str(name)) from None
-    mode = os.fstat(file).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(file)
-        number, said = (errno.EISDIR, "a folder") if stat.S_ISDIR(mode) else (errno.EINVAL, "no regular file")
-        raise OSError(number, said, str(name))
-    return os.fdopen(file, "rb")
-
-
 def _spooled(source: IO[bytes]) -> IO[bytes]:
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY))
@@ -120,31 +102,11 @@ def _matching(pattern: str) -> set[str]:
     return {
         fitting
         for root in (glob.glob(above) if above else [""])
-        for folder, _ in _folders(root)
+        for folder, _ in folders(root, is_hidden)
         for fitting in _matching(os.path.join(glob.escape(folder), rest))
     }
 
 
 def _below(root: str) -> list[str]:
-    inside = ((folder, name) for folder, names in _folders(root) for name in names if not is_hidden(name))
-    return sorted(str(Path(folder, name)) for folder, name in inside if PurePath(name).suffix.lower() in (*AUDIO, *MEDIA))
-
-
-def _folders(root: str) -> Iterator[tuple[str, list[str]]]:
-    """A folder and those below it, with the names of their files: through links too, but each once, and none that is hidden.
-
-    Those that cannot be read are left out.
-    """
-    real, linked, seen = [root], list[str](), set[tuple[int, int]]()
-    while real or linked:
-        folder = real.pop() if real else linked.pop()
-        with contextlib.suppress(OSError):
-            facts = os.stat(folder or ".")
-            if (facts.st_dev, facts.st_ino) in seen:
-                continue
-            seen.add((facts.st_dev, facts.st_ino))
-            entries = list(os.scandir(folder or "."))
-            for entry in entries:
-                if entry.is_dir() and not is_hidden(entry.name):
-                    (linked if entry.is_symlink() else real).append(os.path.join(folder, entry.name))
-            yield folder, [entry.name for entry in entries if entry.is_file()]
+    inside = (Path(folder, name) for folder, names in folders(root, is_hidden) for name in names if not is_hidden(name))
+    return sorted(str(path) for path in inside if path.suffix.lower() in (*AUDIO, *MEDIA) and path.is_file())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import functools
 import io
 import json
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from ser import SerError, __version__
 from ser.runtime.disk import disk_error
 from ser.runtime.output import printed
-from ser.runtime.text import no_formula, percent, printable
+from ser.runtime.text import csv_line, no_formula, percent, printable
 from ser.serving.live.command import add_listen
 from ser.serving.options import number, probability, whole
 from ser.serving.page.command import add_serve
@@ -191,11 +190,9 @@ def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, 
 
     spelt_out = getattr(out, "encoding", "utf-8").lower().replace("-", "") != "utf8"  # JSON has escapes of its own for other letters
     entries: list[Json] = []
-    table = csv.writer(out, lineterminator="\n")
     if form == "csv":
-        table.writerow(
-            ["path", "emotion", "seconds", "speech_seconds", "no_speech", "problem", "warnings", *(f"p_{name}" for name in bundle.classes)]
-        )
+        columns = ["path", "emotion", "seconds", "speech_seconds", "no_speech", "problem", "warnings"]
+        out.write(csv_line([*columns, *(f"p_{name}" for name in bundle.classes)]))
     try:
         for prediction in predictions:
             if form == "json":
@@ -203,7 +200,7 @@ def _shown(predictions: Iterable[Prediction], form: str | None, bundle: Bundle, 
             elif form == "jsonl":
                 out.write(json.dumps(as_entry(prediction, top), ensure_ascii=spelt_out) + "\n")
             elif form == "csv":
-                table.writerow(_row(prediction, bundle.classes))
+                out.write(csv_line(_row(prediction, bundle.classes)))
             elif not prediction.problem:
                 out.write(_bars(prediction, top))
             out.flush()

@@ -9,8 +9,8 @@ from typing import IO, TypeAlias, TypeVar, overload
 
 import numpy as np
 
+from ser.runtime.files import regular
 from ser.serving import references
-from ser.serving.arguments import regular
 from ser.serving.bundle import Bundle
 from ser.serving.predict import Predictor
 from ser.serving.prediction import Prediction

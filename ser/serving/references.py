@@ -18,7 +18,8 @@ from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
 
-from ser.runtime.disk import TransferError, alone, written_whole
+from ser.runtime.disk import TransferError, written_whole
+from ser.runtime.locks import alone
 from ser.runtime.machine import cache_dir
 from ser.runtime.speed import SteadyConnection, SteadyTlsConnection
 from ser.serving.bundle import CARD, ENCODER, FACTS, LICENCE, MODEL, BundleError, graph, read

@@ -4,7 +4,6 @@ recording.
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import io
@@ -29,6 +28,7 @@ from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
 from ser.params.runtime import Runtime
 from ser.runtime.disk import written_whole
+from ser.runtime.text import csv_line
 from ser.runtime.workers import spread, start_early
 from ser.signal import audio, vad
 from ser.signal.clips import COLUMNS, REJECTED, growing_array
@@ -279,9 +279,7 @@ def _as_text(row: dict[str, Any]) -> list[str]:
 
 def _write_table(path: Path, header: list[str], rows: Iterable[Iterable[str]]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        file.writelines(map(csv_line, [header, *rows]))
 
 
 def _check_faults(name: str, tried: int, rejected: list[tuple[str, str, str]], bound: float) -> None:

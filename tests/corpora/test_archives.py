@@ -77,7 +77,9 @@ def test_folders_are_no_members_and_an_empty_archive_has_none(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-@pytest.mark.parametrize("name", ["/etc/passwd", "../../up.wav", "a/../../up.wav", "a/..", "C:/x.wav", "C:\\x.wav", "..\\up.wav"])
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "line\rend.wav", "../../up.wav", "a/../../up.wav", "a/..", "C:/x.wav", "C:\\x.wav", "..\\up.wav"]
+)
 def test_paths_that_lead_out_are_refused(tmp_path: Path, pack: Callable[[Path, dict[str, bytes]], Path], name: str) -> None:
     path = pack(tmp_path / "archive", {name: b"evil", "good.wav": b"good"})
     found = problems(path)

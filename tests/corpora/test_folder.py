@@ -200,3 +200,65 @@ def test_two_names_that_become_one_are_refused(tmp_path):
                 file.write(name)
     with pytest.raises(SerError, match=r"mine: two files in .* are both called happy/s1/é.wav .*; rename one"):
         folder.write_archive(tmp_path / "x.zip", "mine", Folder(kind="folder", path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("label", [" joy", "\u00a0joy", "joy ", "'joy", '"joy"', "joy,so", "joy;so", "=joy", "- joy"])
+def test_odd_names_of_folders_come_back_as_they_went_in(tmp_path: Path, label: str) -> None:
+    root = made(tmp_path / "mine", f"{label}/ada/1.wav", f"{label}/ben/ 2.wav", "sad/ada/1.wav", "sad/ben/line\nbreak.wav")
+    found = packed(root)
+    assert {member: (one.emotion, one.speaker) for member, one in found.items()} == {
+        f"{label}/ada/1.wav": (clean(label), "ada"),
+        f"{label}/ben/ 2.wav": (clean(label), "ben"),
+        "sad/ada/1.wav": ("sad", "ada"),
+        "sad/ben/line\nbreak.wav": ("sad", "ben"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("1:/ada/x.wav", "a drive"), ("a\\b/ada/x.wav", "a backslash"), ("joy/ada/c\rr.wav", "a carriage return")]
+)
+def test_names_that_no_archive_keeps_are_refused(tmp_path: Path, name: str, why: str) -> None:
+    root = made(tmp_path / "mine", name, *TREE)
+    with pytest.raises(SerError, match=f"(?s){why}.*rename it"):
+        packed(root)
+
+
+def test_folders_behind_links_are_packed_once(tmp_path: Path) -> None:
+    root = made(tmp_path / "mine", *TREE)
+    made(tmp_path / "elsewhere", "3.wav", "deep/4.wav")
+    (root / "sad/cem").symlink_to(tmp_path / "elsewhere")
+    (root / "sad/ada/round").symlink_to(root)
+    assert set(packed(root)) == {*TREE, "sad/cem/3.wav", "sad/cem/deep/4.wav"}
+
+
+@pytest.mark.parametrize("kind", ["broken link", "pipe", "loop"])
+def test_what_is_called_a_recording_and_is_none_is_named(tmp_path: Path, kind: str) -> None:
+    root = made(tmp_path / "mine", *TREE)
+    odd = root / "sad/ada/odd.wav"
+    os.mkfifo(odd) if kind == "pipe" else odd.symlink_to("odd.wav" if kind == "loop" else "nowhere")
+    with pytest.raises(SerError, match=r"sad/ada/odd\.wav: no regular file, or a link that leads to none"):
+        packed(root)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("pipe", "pipe: no regular file"),
+        ("/dev/zero", "/dev/zero: no regular file"),
+        ("a\0b", "no file can have this name"),
+        ("sad", "sad: a folder"),
+    ],
+)
+def test_a_table_that_is_no_file_is_one_message(tmp_path: Path, table: str, said: str) -> None:
+    root = made(tmp_path / "mine", *TREE)
+    os.mkfifo(root / "pipe")
+    with pytest.raises(SerError, match=said):
+        packed(root, table)
+
+
+def test_a_table_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "MOST_TABLE", 10)
+    root = made(tmp_path / "mine", *TREE)
+    (root / "table.csv").write_text("path,label,speaker\n")
+    with pytest.raises(SerError, match=r"table\.csv has more than 10 bytes"):
+        packed(root, "table.csv")

@@ -410,6 +410,28 @@ def test_a_mirror_that_fails_is_named(server: Server, tmp_path: Path) -> None:
 # what is left by earlier runs
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"[]", b"null", b"5", b'"x"', b"", b"{", b"[" * 100_000, b"\xff", None, {}, {"archives": 5}, {"archives": [5]}, {"archives": [{}]},
+        {"archives": [{"name": 5, "sha256": None}], "edition": "official"},
+    ],
+)  # fmt: skip
+def test_a_damaged_record_of_an_earlier_download_is_no_record(tmp_path: Path, damaged: bytes | dict[str, object] | None) -> None:
+    """The host cannot be reached, so that the archives of an earlier run would do if a whole record vouched for them."""
+    corpus = links_corpus((NAME, "http://127.0.0.1:9/a.zip", md5(b"x")))
+    told = tmp_path / "raw/mine/source.json"
+    told.parent.mkdir(parents=True)
+    if damaged is None:
+        os.mkfifo(told)
+    elif isinstance(damaged, bytes):
+        told.write_bytes(damaged)
+    else:
+        told.write_text(json.dumps({"source": corpus.source.model_dump()} | damaged))
+    with pytest.raises(FetchError, match="refused"):
+        run(tmp_path, corpus)
+
+
 def test_leftovers_of_other_settings_are_removed(server: Server, tmp_path: Path, body: bytes) -> None:
     (tmp_path / "raw/mine/old member").mkdir(parents=True)
     for name in ("old.zip", "x.part", "old member/a.zip"):

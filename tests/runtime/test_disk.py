@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ser.runtime.disk import alone, file_written_whole, lock_if_free, written_whole
+from ser.runtime.disk import file_written_whole, written_whole
+from ser.runtime.locks import alone, lock_if_free
 
 
 def test_a_file_takes_its_place_at_the_end_of_the_block(tmp_path):
@@ -67,9 +68,80 @@ def test_a_folder_replaces_the_old_one_and_only_at_the_end(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["clips", "clips/new"]
 
 
+WRITING = """
+import sys
+from pathlib import Path
+from ser import SerError
+from ser.runtime.disk import file_written_whole, written_whole
+kind, target = sys.argv[1], Path(sys.argv[2])
+try:
+    with (written_whole if kind == "folder" else file_written_whole)(target) as part:
+        (part / "new" if kind == "folder" else part).write_text("theirs")
+    print("written")
+except SerError as error:
+    print(error)
+"""
+
+
+def written_elsewhere(kind: str, target: Path) -> str:
+    """What another process says that writes the file or folder."""
+    return subprocess.run([sys.executable, "-c", WRITING, kind, str(target)], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def found(target: Path) -> str:
+    return (target / "new" if target.is_dir() else target).read_text()
+
+
+@pytest.mark.parametrize(("kind", "writing"), [("file", file_written_whole), ("folder", written_whole)])
+def test_two_processes_do_not_write_the_same(tmp_path: Path, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]) -> None:
+    """The second would empty what the first has written, and the first would give the second's half the final name."""
+    target = tmp_path / "out"
+    with writing(target) as part:
+        mine = part / "new" if kind == "folder" else part
+        mine.write_text("mi")
+        assert written_elsewhere(kind, target) == f"{target} is being written by another process: wait for it or end it, and run this again"
+        mine.write_text("mine")
+    assert found(target) == "mine"
+    assert written_elsewhere(kind, target) == "written"
+    assert found(target) == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(("kind", "writing"), [("file", file_written_whole), ("folder", written_whole)])
+def test_what_a_killed_process_left_is_in_nobodys_way(
+    tmp_path: Path, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    target, killed = (
+        tmp_path / "out",
+        WRITING.replace('print("written")', "").replace(".write_text", ".touch(); import os; os.kill(os.getpid(), 9)"),
+    )
+    assert subprocess.run([sys.executable, "-c", killed, kind, str(target)]).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    with writing(target) as part:
+        assert not list(part.iterdir()) if kind == "folder" else part.read_bytes() == b""
+        (part / "new" if kind == "folder" else part).write_text("mine")
+    assert found(target) == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(("kind", "writing"), [("file", file_written_whole), ("folder", written_whole)])
+def test_a_link_in_the_place_of_the_part_is_not_followed(
+    tmp_path: Path, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("kept")
+    (tmp_path / (".out.partial" if kind == "folder" else "out.part")).symlink_to(elsewhere if kind == "folder" else elsewhere / "precious")
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"), writing(tmp_path / "out"):
+        pass
+    assert (elsewhere / "precious").read_text() == "kept"
+
+
 def held_elsewhere(path: Path) -> bool:
     """Whether a process of its own finds the lock of ``path`` taken."""
-    code = "import sys; from pathlib import Path; from ser.runtime.disk import lock_if_free; print(lock_if_free(Path(sys.argv[1])) is None)"
+    code = (
+        "import sys; from pathlib import Path; from ser.runtime.locks import lock_if_free; print(lock_if_free(Path(sys.argv[1])) is None)"
+    )
     return subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True).stdout.strip() == "True"
 
 

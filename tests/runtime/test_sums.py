@@ -74,9 +74,13 @@ def test_what_is_missing_is_left_to_whoever_needs_it():
     checked()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"out/a.csv": '])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"out/a.csv": ', "[" * 100_000, '{"": [1, 2]}', None])
 def test_a_damaged_record_says_nothing(text):
     left()
-    RECORD.write_text(text)
+    if text is None:
+        RECORD.unlink()
+        os.mkfifo(RECORD)
+    else:
+        RECORD.write_text(text)
     Path("one.json").write_text("other")
     checked()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
-from ser.runtime.text import markdown_table, number, percent
+from ser.runtime.text import csv_line, markdown_table, number, percent
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,13 @@ def test_differences_carry_their_sign(value, text):
 @pytest.mark.parametrize(("value", "digits", "text"), [(0.0005, 3, "0.001"), (2.675, 2, "2.68"), (12.5, 0, "13"), (None, 2, "–")])
 def test_numbers(value, digits, text):
     assert number(value, digits) == text
+
+
+@pytest.mark.parametrize("cell", ["", "a", "a,b", 'a"b', "a\rb", "\r", "a\nb", "a\r\nb", " a ", "ä;b"])
+def test_a_line_of_a_csv_is_read_as_it_was(cell):
+    line = csv_line([cell, 5, cell])
+    assert line.endswith("\n")
+    assert list(csv.reader(io.StringIO(line, newline=""))) == [[cell, "5", cell]]
 
 
 def test_a_table_lines_up():

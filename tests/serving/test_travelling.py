@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,5 +67,20 @@ def test_a_bundle_of_folds_does_not_travel(tmp_path: Path) -> None:
         put(small.write(tmp_path / "made"), tmp_path / "package", small.ROOT / LICENCES / "ravdess.txt")
     assert put(RAVDESS, tmp_path / "package", small.ROOT / LICENCES / "ravdess.txt") <= MOST
     assert bundles.read(tmp_path / "package" / "ravdess") == bundles.read(RAVDESS)
+    made = tmp_path / "ravdess"
+    for name, message in (
+        (bundles.MODEL, "does not belong to its bundle.json"),
+        (bundles.ENCODER, "does not belong to its bundle.json"),
+        (bundles.FACTS, "cannot be used"),
+    ):
+        shutil.copytree(RAVDESS, made)
+        (made / name).write_bytes((made / name).read_bytes()[:1000])
+        with pytest.raises(SerError, match=message):
+            put(made, tmp_path / "package", small.ROOT / LICENCES / "ravdess.txt")
+        (made / name).unlink()
+        with pytest.raises(SerError, match="not found"):
+            put(made, tmp_path / "package", small.ROOT / LICENCES / "ravdess.txt")
+        shutil.rmtree(made)
+    assert bundles.read(tmp_path / "package" / "ravdess") == bundles.read(RAVDESS)  # the good one stays
     with pytest.raises(SerError, match="not found: a bundle in the package needs the licence"):
         put(RAVDESS, tmp_path / "package", tmp_path / "none.txt")

@@ -19,6 +19,7 @@ from ser import SerError
 from ser.params import Params, load
 from ser.params.corpora import Corpus
 from ser.params.preprocess import Preprocess
+from ser.runtime.reading import read_csv
 from ser.signal import audio, clips, preprocessing
 from ser.views import extraction, features
 from tests.runtime.test_workers import cluster
@@ -124,6 +125,16 @@ def test_everything_found_is_kept_or_rejected_for_a_reason(tmp_path):
     }  # fmt: skip
     assert list(left_out) == sorted(left_out)
     assert json.loads((tmp_path / "clips" / "summary.json").read_text()) == summary
+
+
+@pytest.mark.parametrize("name", ["Actor_21/a\rb.wav", "Actor_21/a\nb.wav", 'Actor_21/a"b.wav', "Actor_21/a,b.txt", "Actor_21/\r\n.txt"])
+def test_what_is_rejected_can_be_read_whatever_its_name(tmp_path, name):
+    source = raw(tmp_path / "raw", good() | {name: recording(spoken(30))})
+    summary = preprocessing.build("demo", CORPUS, source, tmp_path / "clips", settings(max_rejected=0.5), RUNTIME)
+    assert list(rejected(tmp_path / "clips")) == [name]
+    table = read_csv(tmp_path / "clips/rejected.csv", "preprocess", "demo", {"path": "str", "reason": "str", "detail": "str"})
+    assert list(table["path"]) == [name]
+    assert len(clips.read_table(tmp_path / "clips")) == summary["kept"] == 24
 
 
 def test_store_holds_the_clips_back_to_back(tmp_path):

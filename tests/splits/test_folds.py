@@ -1,5 +1,6 @@
 """Splits: every protocol on tables made by hand and by Hypothesis, on RAVDESS' shape, and on the real lists of two corpora."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -380,6 +381,38 @@ def test_broken_fold_files(demo_table: pd.DataFrame, tmp_path: Path, text: str, 
     path.write_text(text.format(*demo_table["clip"].head(2)))
     with pytest.raises(SplitError, match=message):
         assign(demo_table, "shemo", settings_of(protocol="official", fold_file=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pipe", "pipe: no regular file"),
+        ("/dev/zero", "/dev/zero: no regular file"),
+        ("a\0b", "no file can have this name"),
+        ("folds.csv.gz", r"folds\.csv\.gz is not written in UTF-8"),
+        ("folds.csv.zip", "has no column path, fold, part"),
+        (".", "a folder"),
+    ],
+)
+def test_a_fold_file_that_is_none_is_one_message(
+    demo_table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("folds.csv.gz").write_bytes(gzip.compress(b"path,fold,part\n"))
+    Path("folds.csv.zip").write_text("nothing packed")
+    with pytest.raises(SplitError, match=f"split.fold_file: .*{message}"):
+        assign(demo_table, "shemo", settings_of(protocol="official", fold_file=name))
+
+
+def test_empty_cells_at_the_end_of_rows_are_no_columns(demo_table: pd.DataFrame, tmp_path: Path) -> None:
+    """A spreadsheet that once had more columns writes them."""
+    write_folds(path := tmp_path / "folds.csv", demo_table, demo_table["speaker"] <= "03")
+    plain = assign(demo_table, "shemo", settings_of(protocol="official", fold_file=str(path)))
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([head, *(f"{row},," for row in rows)]) + "\n")
+    found = assign(demo_table, "shemo", settings_of(protocol="official", fold_file=str(path)))
+    pd.testing.assert_frame_equal(found.assignment, plain.assignment)
 
 
 @pytest.mark.parametrize(("corpus", "listing"), [("asvp_esd_v2", "asvp_esd_v2_files.tsv.gz"), ("shemo", "shemo_files.tsv.gz")])

@@ -14,7 +14,7 @@ import numpy as np
 
 from ser import SerError
 from ser.corpora.names import clean
-from ser.serving.arguments import regular
+from ser.runtime import files
 from ser.serving.predict import Predictor
 from ser.serving.speakers.adaptation import adapted
 from ser.serving.speakers.profile import Profile, profile
@@ -104,15 +104,9 @@ def by_table(table: str, paths: Iterable[str]) -> dict[str, str]:
         SerError: if the table cannot be read, lacks a column or lists none of the recordings, or one with two labels.
     """
     try:
-        with regular(table) as file:
-            raw = file.read(MOST_TABLE + 1)
-        if len(raw) > MOST_TABLE:
-            raise SerError(f"{table} has more than {MOST_TABLE} bytes")
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise SerError(f"{table}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SerError(f"{table} is not written in UTF-8; save it as 'CSV UTF-8'") from None
+        text = files.text(table, MOST_TABLE)
+    except FileNotFoundError as error:
+        raise SerError(f"{table}: {error.strerror}") from None
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=text.split("\n", 1)[0].count), skipinitialspace=True, strict=True)
     try:
         columns = {(column or "").strip().lower(): column for column in rows.fieldnames or []}

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from ser import SerError
 from ser.runtime.disk import file_written_whole
+from ser.runtime.files import regular
 from ser.runtime.machine import at_home
-from ser.serving.arguments import regular
 from ser.serving.speakers.profile import Profile
 
 FOLDER = "SER_SPEAKERS_DIR"

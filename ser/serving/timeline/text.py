@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
-from ser.runtime.text import no_formula, percent
+from ser.runtime.text import csv_line, no_formula, percent
 from ser.serving.timeline.moments import Timeline
 
 Json = dict[str, object]
@@ -22,14 +19,11 @@ def as_table(found: Timeline) -> str:
 
 def as_csv(found: Timeline, header: bool = True) -> str:
     """One row for each moment, with its probabilities; those without speech have none."""
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    if header:
-        table.writerow(["path", "start", "end", "emotion", *(f"p_{name}" for name in found.classes)])
+    lines = [csv_line(["path", "start", "end", "emotion", *(f"p_{name}" for name in found.classes)])] if header else []
     for moment in found.moments:
         shares = [f"{moment.probabilities[name]:.6g}" if moment.probabilities else "" for name in found.classes]
-        table.writerow([no_formula(found.path), f"{moment.start:.3f}", f"{moment.end:.3f}", moment.emotion, *shares])
-    return out.getvalue()
+        lines.append(csv_line([no_formula(found.path), f"{moment.start:.3f}", f"{moment.end:.3f}", moment.emotion, *shares]))
+    return "".join(lines)
 
 
 def as_srt(found: Timeline) -> str:
