@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ser import SerError
-from ser.runtime.disk import disk_error, place_named
+from ser.runtime.disk import disk_error, file_written_whole
 from ser.runtime.output import printed
 from ser.runtime.text import printable
 
@@ -124,8 +124,8 @@ def reset(path: Path = FILE) -> str:
     lost = since_commit(path)
     other = "only its layout or comments differed" if now is not None and _has_keys(now) else "it could not be read"
     try:
-        with place_named(path):
-            path.write_bytes(before)
+        with file_written_whole(path) as part:
+            part.write_bytes(before)
     except OSError as error:
         raise SerError(disk_error(error) or f"{path} cannot be written: {error.strerror}") from None
     _unstage(path)

@@ -23,6 +23,7 @@ from ser.corpora.names import EMOTIONS, check_spellings, clean, is_hidden
 from ser.corpora.packing import pack
 from ser.params.corpora import Folder
 from ser.runtime import files
+from ser.runtime.machine import at_home
 from ser.runtime.text import csv_line
 
 ARCHIVE = "recordings.zip"
@@ -107,7 +108,7 @@ def root_of(source: Folder) -> Path:
     ``dvc exp run --temp`` and ``--queue`` run in a copy of the repository below its ``.dvc/tmp/exps``. The copy has only files that git
     or DVC track. A relative path is therefore looked up in the repository itself if the copy does not have it.
     """
-    given = Path(source.path)
+    given = at_home(source.path)
     if given.is_absolute() or given.is_dir():
         return given
     for above in Path.cwd().parents:

@@ -18,6 +18,7 @@ from ser.model.encoder_branch import EncoderInput, TokenRate
 from ser.model.network import Network
 from ser.params import Params, load
 from ser.runtime.disk import disk_error
+from ser.runtime.machine import at_home
 from ser.runtime.output import printed
 from ser.runtime.text import printable
 from ser.views.features import widths
@@ -79,7 +80,7 @@ def encoder_input(params: Params) -> EncoderInput | None:
     if asked is None or params.model.reads_encoder != "states":
         return None
     if asked.path is not None:
-        width, per_second = frozen.size(frozen.read_config(Path(asked.path).expanduser()))[1], RATE / HOP
+        width, per_second = frozen.size(frozen.read_config(at_home(asked.path)))[1], RATE / HOP
     else:
         row = encoders.row(asked.name)
         width, per_second = row.width, row.frames_per_second

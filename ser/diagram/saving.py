@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ser import SerError
-from ser.runtime.disk import place_named
+from ser.runtime.disk import file_written_whole
 
 
 def save(figure: Figure, path: Path, dpi: int, metadata: Mapping[str, str | None] | None, option: str = "") -> None:
@@ -30,7 +30,7 @@ def save(figure: Figure, path: Path, dpi: int, metadata: Mapping[str, str | None
         raise SerError(f"{said}: the name needs an ending such as .svg or .png, which gives the format")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with place_named(path):
-            figure.savefig(path, dpi=dpi, metadata=metadata)
+        with file_written_whole(path) as part:
+            figure.savefig(part, dpi=dpi, metadata=metadata, format=path.suffix.removeprefix("."))
     except ValueError as error:  # the suffix is not a known format
         raise SerError(f"{said}: {error}") from None

@@ -15,9 +15,11 @@ import numpy as np
 
 from ser import SerError
 from ser.encoders.store import EncoderFacts
-from ser.runtime.files import OF_ANOTHER_FORM
+from ser.runtime.files import OF_ANOTHER_FORM, text
 from ser.signal.audio import resample
 
+MOST = 16 << 20
+"""Bytes that ``config.json`` may have."""
 RATE = 16_000
 """Sample rate of every encoder in the table, in Hz."""
 
@@ -67,7 +69,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(text(path, MOST))
         if not isinstance(config["model_type"], str):
             raise ValueError("model_type is not text")
     except FileNotFoundError:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from ser import SerError
 from ser.encoders.cutting import FIELD, HOP, fed, standardised, waveform_pieces
-from ser.runtime.files import OF_ANOTHER_FORM
+from ser.runtime.files import OF_ANOTHER_FORM, text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -118,7 +118,7 @@ def _field(kernels: Sequence[int], strides: Sequence[int]) -> int:
 def _normalises(folder: Path) -> bool:
     path = folder / "preprocessor_config.json"
     try:
-        normalises = json.loads(path.read_text(encoding="utf-8"))["do_normalize"]
+        normalises = json.loads(text(path, 1 << 20))["do_normalize"]
     except FileNotFoundError:
         raise SerError(f"{path} is missing: it says whether this encoder needs standardised clips") from None
     except OF_ANOTHER_FORM as error:

@@ -21,6 +21,7 @@ from ser.params.encoder import Encoder
 from ser.runtime.disk import TransferError, verify, whole
 from ser.runtime.files import OF_ANOTHER_FORM
 from ser.runtime.locks import alone
+from ser.runtime.machine import at_home
 
 WEIGHTS, PICKLE = "model.safetensors", "pytorch_model.bin"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -62,7 +63,7 @@ def obtain(settings: Encoder, *, mirror: str | None, cache: Path) -> Weights:
             resumes.
     """
     if settings.path is not None:
-        return _own(settings.name, Path(settings.path).expanduser())
+        return _own(settings.name, at_home(settings.path))
     chosen = row(settings.name)
     (cache / "encoders" / chosen.name).mkdir(parents=True, exist_ok=True)
     fetching = _Fetching(chosen, mirror, cache / "encoders" / chosen.name)

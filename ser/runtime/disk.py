@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -144,10 +144,10 @@ def file_written_whole(target: Path, *, shared: bool = False) -> Iterator[Path]:
         SerError: if it is not shared, and another process is writing it.
     """
     part = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_native_id()}.part" if shared else f"{target.name}.part")
-    with claimed(part, target, folder=False):
+    with _as_target(part, target), _cleared(part) if shared else claimed(part, target, folder=False):
         with place_named(target):
             yield part
-        if part.stat().st_mtime_ns == UNTOUCHED:
+        if not shared and part.stat().st_mtime_ns == UNTOUCHED:
             raise FileNotFoundError(errno.ENOENT, "nothing was written", str(part))
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
@@ -173,6 +173,26 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
         if folder.is_dir() and not folder.is_symlink():  # in the place of anything else the system refuses a folder, with a reason
             _remove(folder)
         partial.rename(folder)
+
+
+@contextmanager
+def _cleared(part: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _as_target(part: Path, target: Path) -> Iterator[None]:
+    """Name the file that a person knows in errors of its part."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename == str(part):
+            error.filename = str(target)
+        raise
 
 
 def _remove(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeAlias, TypeVar, overload
@@ -19,6 +20,7 @@ from ser.serving.speakers import store
 from ser.serving.speakers.enrolment import Enrolment, enrolled
 from ser.serving.speakers.profile import Profile
 from ser.serving.timeline.moments import HOP, SMOOTH, WINDOW, Timeline, timeline
+from ser.signal.audio import AudioError
 from ser.signal.stream import MINUTES
 
 Recording = str | Path | np.ndarray
@@ -47,7 +49,12 @@ class Recogniser:
 
         Raises:
             BundleError: if it is missing, damaged, or not what its facts say.
+            ValueError: if a number is out of range.
         """
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence: found {min_confidence}; allowed: a probability from 0 to 1")
+        if not 0 < max_minutes < math.inf:
+            raise ValueError(f"max_minutes: found {max_minutes}; allowed: a number above 0")
         self._predictor = Predictor(folder, min_confidence, max_minutes)
 
     @property
@@ -93,13 +100,13 @@ class Recogniser:
             AudioError: if a single recording cannot be judged; of several none raises it.
             OSError: if the file of a single recording cannot be read.
             SerError: if the speaker is not enrolled, or with another model.
-            TypeError: if samples have another type.
-            ValueError: if samples have another shape, or no rate or one out of range.
+            TypeError: if the samples of a single recording have another type, or the speaker is neither a name nor a profile.
+            ValueError: if the samples of a single recording have another shape, or no rate or one out of range.
         """
         predictor = self._knowing(speaker)
         if isinstance(recording, Recording):
             return predictor.recording(_name(recording), functools.partial(_opened, recording, sample_rate))
-        several = predictor.recordings((_name(one), functools.partial(_opened, one, sample_rate)) for one in recording)
+        several = predictor.recordings((_name(one), functools.partial(_one_of_several, one, sample_rate)) for one in recording)
         return list(several) if isinstance(recording, list | tuple) else several
 
     def timeline(
@@ -147,7 +154,7 @@ class Recogniser:
 
         Raises:
             SerError: if too few can be used, for a label that the model does not have, or if the profile cannot be written.
-            TypeError: if ``recordings`` is one recording.
+            TypeError: if ``recordings`` is one recording, or a label is no text.
             ValueError: if there are more or fewer labels than recordings.
         """
         if isinstance(recordings, Recording):
@@ -156,6 +163,8 @@ class Recogniser:
             store.checked(name)  # before the work
         each = list(recordings)
         known = [None] * len(each) if labels is None else list(labels)
+        if wrong := [label for label in known if not isinstance(label, str | None)]:
+            raise TypeError(f"labels: found {wrong[0]!r}; allowed: names of emotions, and None")
         opening = ((_name(one), functools.partial(_opened, one, sample_rate), label) for one, label in zip(each, known, strict=True))
         found = enrolled(self._predictor, opening)
         if name is not None:
@@ -165,6 +174,8 @@ class Recogniser:
     def _knowing(self, speaker: Speaker | None) -> Predictor:
         if speaker is None:
             return self._predictor
+        if not isinstance(speaker, str | Profile):
+            raise TypeError(f"speaker: found {speaker!r}; allowed: the name of an enrolled speaker, or a profile")
         return self._predictor.knowing(store.read(speaker) if isinstance(speaker, str) else speaker)
 
 
@@ -179,6 +190,7 @@ def load(bundle: str | Path | None = None, *, min_confidence: float = 0.0, max_m
 
     Raises:
         BundleError: if it is missing, damaged, not what its facts say, or if there is a choice.
+        ValueError: if a number is out of range.
     """
     folder = references.chosen(bundle)
     return Recogniser(folder, min_confidence, max_minutes)
@@ -190,3 +202,10 @@ def _name(recording: Recording) -> str:
 
 def _opened(recording: Recording, sample_rate: int | None) -> IO[bytes]:
     return as_file(recording, sample_rate) if isinstance(recording, np.ndarray) else regular(recording)
+
+
+def _one_of_several(recording: Recording, sample_rate: int | None) -> IO[bytes]:
+    try:
+        return _opened(recording, sample_rate)
+    except (TypeError, ValueError) as error:
+        raise AudioError("unusable", str(error)) from None

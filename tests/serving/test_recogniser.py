@@ -148,6 +148,49 @@ def test_what_is_no_regular_file_is_refused_at_once(
         model.enroll([name] * 4)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        (np.zeros(RATE, dtype=np.int32), "type int32"),
+        (np.zeros((2, RATE)), "shape"),
+        (np.zeros((2, 2, 2)), "shape"),
+        (np.zeros(0), "no samples"),
+    ],
+)
+def test_one_of_several_that_is_no_recording_leaves_the_others_alone(
+    model: Recogniser, file: Path, wrong: np.ndarray, problem: str
+) -> None:
+    refused, judged = model.predict([wrong, file], RATE)
+    assert problem in refused.problem
+    assert judged == model.predict(file)
+    without_rate, judged = model.predict([small.sound(), file])
+    assert "samples need a whole rate" in without_rate.problem
+    assert judged.emotion
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"min_confidence": 2},
+        {"min_confidence": -0.1},
+        {"min_confidence": np.nan},
+        {"max_minutes": np.nan},
+        {"max_minutes": 0},
+        {"max_minutes": np.inf},
+    ],
+)
+def test_numbers_out_of_range_are_refused(folder: Path, numbers: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=rf"{next(iter(numbers))}: found"):
+        load(folder, **numbers)
+
+
+def test_names_of_another_type_are_refused(model: Recogniser, file: Path) -> None:
+    with pytest.raises(TypeError, match="speaker: found 3; allowed: the name of an enrolled speaker, or a profile"):
+        model.predict(file, speaker=3)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="labels: found 1; allowed: names of emotions"):
+        model.enroll([file] * 4, labels=["happy", None, 1, "sad"])  # type: ignore[list-item]
+
+
 def test_a_rate_and_samples_of_other_types_of_the_same_value(model: Recogniser, file: Path) -> None:
     wave, _ = sf.read(file, dtype="int16")
     expected = model.predict(wave, RATE)

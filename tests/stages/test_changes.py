@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -192,6 +193,16 @@ def test_params_that_cannot_be_written_are_named(project: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "write_bytes", refused)
     with pytest.raises(SerError, match=r"params.yaml: Permission denied \("):
         changes.reset()
+
+
+def test_a_full_disk_leaves_the_values_as_they_were(project: Path) -> None:
+    apply_overrides(project / "params.yaml", ["model.fusion=concat"])
+    before = (project / "params.yaml").read_bytes()
+    done = ran("bash", "-c", f"ulimit -f 2; {sys.executable} -m stages.changes --reset")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: params\.yaml\S*: File too large \(.*\)\n", done.stderr), done.stderr
+    assert (project / "params.yaml").read_bytes() == before
+    assert not list(project.glob("*.part"))
 
 
 def test_reset_says_that_git_s_index_could_not_be_restored(project: Path) -> None:
