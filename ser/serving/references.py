@@ -87,7 +87,9 @@ def opened(name: str | Path) -> Path:
     path = Path(text)
     if not os.path.exists(path) and path.name == text and os.path.isfile(PACKAGED / text / FACTS):
         return PACKAGED / text
-    if os.path.isfile(path) and zipfile.is_zipfile(path):
+    if os.path.isfile(path):
+        if not zipfile.is_zipfile(path):
+            raise BundleError(f"{path} is neither a folder nor a whole zip: copy the bundle again")
         with path.open("rb") as packed:
             return _unpacked(packed, path.name, _sha256(packed, path.name))
     return path

@@ -72,7 +72,7 @@ def test_a_zip_leaves_nothing_outside_the_cache(bundle: Path, tmp_path: Path) ->
 )
 def test_a_broken_zip_is_one_message(bundle: Path, tmp_path: Path, damage, says: str | None) -> None:
     (tmp_path / "x.zip").write_bytes(damage(packed(bundle)))
-    with pytest.raises(BundleError, match=says or "is not an exported model"):
+    with pytest.raises(BundleError, match=says or "is neither a folder nor a whole zip"):
         read(references.opened(tmp_path / "x.zip"))
 
 
