@@ -196,7 +196,7 @@ def test_a_closed_stream_is_an_empty_one(place, closing, given, says):
     ("given", "variables", "says"),
     [
         (["predict", "--bundle", "x" * 300, "a.wav"], {}, "File name too long"),
-        (["predict", "--timeline", "--plot", "folder.html", "a.wav"], {}, "folder.html.part: Is a directory (a folder lies where"),
+        (["predict", "--timeline", "--plot", "folder.html", "a.wav"], {}, "folder.html: Is a directory (a folder lies where"),
         (["predict", "--timeline", "--plot", "x" * 300 + ".html", "a.wav"], {}, "File name too long"),
         (["predict", "--timeline", "--plot", "", "a.wav"], {}, "--plot .: the name must end in .html, .svg or .png"),
         (["predict", "--plot", "", "a.wav"], {}, "--srt, --labels and --plot show emotion over time: add --timeline"),
