@@ -96,7 +96,7 @@ def _is(claim: int, part: Path) -> bool:
     """Whether the path still leads to what is open."""
     try:
         here, there = os.fstat(claim), part.lstat()
-    except FileNotFoundError:
+    except OSError:
         return False
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
