@@ -27,6 +27,9 @@ ROWS = [
     ("docs/results.md", "published/ravdess-linear-base-speaker", "| `linear-base` with `features.normalise=speaker` |"),
     ("docs/results.md", "published/ravdess-pretrained", "| CNNs ∥ frozen Whisper tiny.en, co-attention, one seed |"),
     ("docs/results.md", "published/ravdess-pretrained", "| `pretrained`: CNNs ∥ tiny.en, co-attention, one seed |"),
+    ("docs/results.md", "published/ravdess-two-folds-linear", "| `linear` and `pretrained` |"),
+    ("docs/results.md", "published/ravdess-two-folds-encoder_only", "| `encoder_only` |"),
+    ("docs/results.md", "published/ravdess-two-folds-network", "| the same, mean of the three seeds |"),
     ("docs/fusion.md", "published/ravdess-scratch-coattention", "| `parallel_coattention` with tiny.en |"),
     ("docs/fusion.md", "published/ravdess-scratch-sum", "| `sum` with tiny.en |"),
     ("docs/fusion.md", "published/ravdess-scratch-concat", "| `concat` with tiny.en |"),
@@ -69,6 +72,15 @@ def test_a_score_is_the_one_that_the_run_wrote(page: str, name: str, start: str)
     line, values = row(page, start), metrics(name)
     assert shown(values, "ua") in line
     assert shown(values, "wa") in line
+
+
+def test_the_ensemble_is_the_one_that_the_run_wrote() -> None:
+    line, values = (
+        row("docs/results.md", "| networks of `params.yaml`, ensemble of three seeds |"),
+        metrics("published/ravdess-two-folds-network"),
+    )
+    assert shown(values["seeds"]["ensemble"], "ua") in line
+    assert shown(values["seeds"]["ensemble"], "wa") in line
 
 
 @pytest.mark.parametrize(("name", "start"), ADAPTED)
