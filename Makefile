@@ -5,7 +5,7 @@ RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .PHONY: repro verify test test-slow lint format audit setup deps experiment reset show sweep benchmarks torture doctor clean help
 
-SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0
+SAME = -S split.protocol=auto -S train.epochs=60 -S train.patience=0 -S train.keep=best
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14

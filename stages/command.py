@@ -89,11 +89,9 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         if error.filename is None or Path(error.filename).is_absolute():
             raise
         sys.exit(f"error: {error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages")
-    except BrokenPipeError:  # `python -m stages.table | head`
-        output.give_up()
-        sys.stderr.close()
-        sys.exit(output.LEFT)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and output.reader_has_left():  # `python -m stages.table | head`
+            output.leave()
         if (told := disk_error(error)) is None:
             raise
         if error.filename is None:

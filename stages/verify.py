@@ -41,6 +41,7 @@ from stages.paths import Paths
 PATIENCE = 10.0
 """Seconds for the stages to clear up after themselves."""
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals by which this command is ended."""
 LAST = ("evaluate", "export")
 """Stages after which a corpus is finished."""
 

@@ -239,8 +239,10 @@ def _tar_problem(entry: tarfile.TarInfo) -> tuple[str, str] | None:
 
 def _unsafe(name: str) -> tuple[str, str] | None:
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or (len(name) > 1 and name[1] == ":"):
+    if not parts or name.startswith("/"):
         return "unsafe_path", "absolute path"
+    if len(name) > 1 and name[1] == ":":
+        return "unsafe_path", "absolute path: a colon in the second place stands for a drive"
     if ".." in parts:
         return "unsafe_path", "path leads out of its folder"
     if "\r" in name:
@@ -252,8 +254,6 @@ def unkept(name: str) -> str | None:
     """Why a file of this name would not come out of a zip as it went in; None if it would."""
     if "\\" in name:
         return "a backslash in a name separates folders in archives"
-    if len(name) > 1 and name[1] == ":":
-        return "a colon in the second place of a path stands for a drive"
     return problem[1] if (problem := _unsafe(name)) else None
 
 

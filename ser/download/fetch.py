@@ -109,7 +109,7 @@ def _still_here(before: dict[str, Any], given: Zenodo | Links, target: Path) -> 
         return False
     try:
         archives = [(target / str(entry["name"]), str(entry["sha256"])) for entry in before["archives"]]
-        return bool(str(before["edition"])) and all(whole(path, f"sha256:{sum_}") for path, sum_ in archives)
+        return bool(str(before["edition"])) and all(whole(path, f"sha256:{sha256}") for path, sha256 in archives)
     except (SerError, *OF_ANOTHER_FORM):
         return False
 

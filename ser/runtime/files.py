@@ -34,7 +34,7 @@ def regular(name: str | Path) -> IO[bytes]:
 
 
 def text(name: str | Path, most: int) -> str:
-    """The text of a file that a person wrote, such as a table; a byte order mark is left out.
+    """The text of a file that a person may have written, such as a table; a byte order mark is left out.
 
     Args:
         name: of the file.
@@ -57,7 +57,7 @@ def text(name: str | Path, most: int) -> str:
     except OSError as error:
         raise SerError(f"{name}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise SerError(f"{name} is not written in UTF-8; save it as 'CSV UTF-8'") from None
+        raise SerError(f"{name} is not written in UTF-8: save it in that encoding ('CSV UTF-8' in a spreadsheet)") from None
 
 
 def folders(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 LEFT = 141
 """Exit status where the reader of a pipe has left before the end, as the shell gives it (128 + SIGPIPE)."""
@@ -23,13 +25,11 @@ def printed(status: int = LEFT) -> Iterator[None]:
     try:
         yield
         flush()
-    except BrokenPipeError:
-        give_up()
-        sys.stderr.close()  # it may lead to the same reader
-        sys.exit(status)
     except OSError as error:
         if error.filename is not None:
             raise
+        if reader_has_left():
+            leave(status)
         give_up()
         sys.exit(f"error: standard output cannot be written: {error.strerror}")
 
@@ -38,6 +38,20 @@ def flush() -> None:
     """Write out what has been printed so far; nothing where standard output is closed."""
     if sys.stdout is not None:
         sys.stdout.flush()
+
+
+def reader_has_left() -> bool:
+    """Whether standard output is a pipe that nobody reads. A broken pipe may also be a worker's, or a connection's."""
+    asked = select.poll()
+    asked.register(1, 0)
+    return any(event & select.POLLERR for _, event in asked.poll(0))
+
+
+def leave(status: int = LEFT) -> NoReturn:
+    """End without a word where nobody reads."""
+    give_up()
+    sys.stderr.close()  # it may lead to the same reader
+    sys.exit(status)
 
 
 def give_up() -> None:

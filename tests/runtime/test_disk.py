@@ -68,6 +68,7 @@ def test_a_folder_replaces_the_old_one_and_only_at_the_end(tmp_path):
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["clips", "clips/new"]
 
 
+both = pytest.mark.parametrize(("kind", "writing"), [("file", file_written_whole), ("folder", written_whole)])
 WRITING = """
 import sys
 from pathlib import Path
@@ -92,7 +93,7 @@ def found(target: Path) -> str:
     return (target / "new" if target.is_dir() else target).read_text()
 
 
-@pytest.mark.parametrize(("kind", "writing"), [("file", file_written_whole), ("folder", written_whole)])
+@both
 def test_two_processes_do_not_write_the_same(tmp_path: Path, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]) -> None:
     """The second would empty what the first has written, and the first would give the second's half the final name."""
     target = tmp_path / "out"
@@ -107,7 +108,7 @@ def test_two_processes_do_not_write_the_same(tmp_path: Path, kind: str, writing:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize(("kind", "writing"), [("file", file_written_whole), ("folder", written_whole)])
+@both
 def test_what_a_killed_process_left_is_in_nobodys_way(
     tmp_path: Path, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]
 ) -> None:
@@ -124,7 +125,7 @@ def test_what_a_killed_process_left_is_in_nobodys_way(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize(("kind", "writing"), [("file", file_written_whole), ("folder", written_whole)])
+@both
 def test_a_link_in_the_place_of_the_part_is_not_followed(
     tmp_path: Path, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,25 @@ def test_a_reader_that_has_left_is_no_error(project: Path, command: str, unbuffe
     done = ran(command, project, "| exec 0<&-; echo ${PIPESTATUS[0]}", unbuffered)
     assert done.stderr == ""
     assert done.stdout.strip() in {"0", "141"}  # ``ser`` ends well, as before; what is cheap may have been written already
+
+
+@pytest.mark.parametrize("to", ["> /dev/null", "| cat"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "from ser.runtime.output import printed\nwith printed(0): raise BrokenPipeError(32, 'Broken pipe')",
+        "import argparse, params_stage\nfrom stages import command\ncommand.run(argparse.ArgumentParser(), params_stage.stage)",
+    ],
+    ids=["printed", "a stage"],
+)
+def test_a_broken_pipe_of_another_kind_is_not_passed_over(project: Path, tmp_path: Path, call: str, to: str) -> None:
+    """A worker that has died, say, or a connection: nothing was done, so the end must not look like one of ``… | head``."""
+    (tmp_path / "params_stage.py").write_text("def stage(params, options): raise BrokenPipeError(32, 'Broken pipe')\n")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    line = f"set -o pipefail; {sys.executable} -c {shlex.quote(f'import stages; {call}' if 'params' in call else call)} {to}"
+    done = subprocess.run(["bash", "-c", line], cwd=project, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "Broken pipe" in done.stderr
 
 
 @pytest.mark.parametrize("command", QUICK)

@@ -62,5 +62,5 @@ def test_the_sweep_takes_the_fusions_from_the_code(project: Path) -> None:
     assert [line.split()[:5] for line in asked[1:4]] == [
         ["exp", "run", "--queue", "-n", name] for name in ("paper", "zenkov", "cnn_transformer")
     ]
-    assert all(line.endswith("-S split.protocol=auto -S train.epochs=60 -S train.patience=0") for line in asked[1:4])
+    assert all(line.endswith("-S split.protocol=auto -S train.epochs=60 -S train.patience=0 -S train.keep=best") for line in asked[1:4])
     assert asked[4] == "exp run --run-all --jobs 2"
