@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -229,6 +230,25 @@ def test_folders_behind_links_are_packed_once(tmp_path: Path) -> None:
     (root / "sad/cem").symlink_to(tmp_path / "elsewhere")
     (root / "sad/ada/round").symlink_to(root)
     assert set(packed(root)) == {*TREE, "sad/cem/3.wav", "sad/cem/deep/4.wav"}
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scan = made(tmp_path / "mine", *TREE), os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("ben"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(SerError, match=r"mine/(happy|sad)/ben: this folder of recordings cannot be read: Permission denied"):
+        packed(root)
+
+
+def test_a_folder_may_lie_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    root = made(tmp_path / "mine", *TREE)
+    assert folder.root_of(Folder(kind="folder", path="~/mine", table=None)) == root
 
 
 @pytest.mark.parametrize("kind", ["broken link", "pipe", "loop"])

@@ -163,6 +163,8 @@ def test_an_api_that_does_not_answer_is_no_hindrance_where_all_is_pinned(server:
         (Served(status=403), "answers 403"),
         (Served(b"<html>maintenance</html>"), "does not describe a record's files"),
         (Served(b'{"files": 3}'), "does not describe a record's files"),
+        (Served(b"[" * 100_000), "does not describe a record's files"),
+        (Served(b'{"files": [{"key": "a.zip", "size": 1, "checksum": "md5:0", "links": []}]}'), "does not describe a record's files"),
         (Served(b'{"files": []}'), "no such file; it has: none"),
         (
             Served(b'{"files": [{"key": "../evil.zip", "size": 1, "checksum": "md5:0", "links": {"self": "http://x"}}]}'),
@@ -175,7 +177,7 @@ def test_an_api_that_does_not_answer_is_no_hindrance_where_all_is_pinned(server:
             "link 'file:///x'",
         ),
     ],
-    ids=["404", "403", "web page", "other json", "empty", "path in a name", "size", "checksum", "link"],
+    ids=["404", "403", "web page", "other json", "deep json", "links as a list", "empty", "path in a name", "size", "checksum", "link"],
 )
 def test_what_the_api_can_do_wrong(server: Server, tmp_path: Path, body: bytes, answer: Served, why: str) -> None:
     server.files["/api/records/7"] = answer

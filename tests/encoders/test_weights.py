@@ -137,6 +137,15 @@ def test_what_was_spoilt_in_the_cache_comes_again(hub, made, tmp_path, monkeypat
     assert (found.folder / "model.safetensors").read_bytes() == made["model.safetensors"]
 
 
+@pytest.mark.parametrize("told", [b"", b"[]", b"5", b"null", b"{}", b"[" * 100_000, b"\xff"])
+def test_a_damaged_note_of_an_earlier_download_is_none(hub, made, tmp_path, monkeypatch, told):
+    settings = offer(monkeypatch, sha256(made["model.safetensors"]), COMMIT)
+    publish(hub, made)
+    found = weights.obtain(settings, mirror=None, cache=tmp_path / "cache")
+    (found.folder / weights.SOURCE).write_bytes(told)
+    assert weights.obtain(settings, mirror=None, cache=tmp_path / "cache") == found
+
+
 def test_a_broken_transfer_goes_on_where_it_stopped(hub, made, tmp_path, monkeypatch):
     settings = offer(monkeypatch, sha256(made["model.safetensors"]), COMMIT)
     publish(hub, made)
@@ -175,6 +184,8 @@ def test_the_next_run_goes_on_from_what_an_interrupted_one_left(hub, made, tmp_p
         ("neither", "has no model.safetensors"),
         ("no json", "is not a list of files"),
         ("no list", "is not a list of files"),
+        ("entries of another kind", "is not a list of files"),
+        ("too deep", "is not a list of files"),
         ("a commit that is none", "no commit of 40"),
     ],
 )
@@ -197,6 +208,10 @@ def test_what_the_hub_may_do_wrong(hub, made, tmp_path, monkeypatch, how, says):
             hub.files[listing].body = b"{"
         case "no list":
             hub.files[listing].body = b'{"sha": 3, "siblings": [4]}'
+        case "entries of another kind":
+            hub.files[listing].body = b'[{"sha": 3}]'
+        case "too deep":
+            hub.files[listing].body = b"[" * 100_000
         case "a commit that is none":
             hub.files[listing].body = b'{"sha": "../..", "siblings": []}'
     with pytest.raises(SerError) as error:

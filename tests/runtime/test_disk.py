@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -112,14 +113,31 @@ def test_two_processes_do_not_write_the_same(tmp_path: Path, kind: str, writing:
 def test_what_a_killed_process_left_is_in_nobodys_way(
     tmp_path: Path, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]
 ) -> None:
-    target, killed = (
-        tmp_path / "out",
-        WRITING.replace('print("written")', "").replace(".write_text", ".touch(); import os; os.kill(os.getpid(), 9)"),
-    )
+    target, killed = tmp_path / "out", WRITING.replace('.write_text("theirs")', '.write_text("half"); import os; os.kill(os.getpid(), 9)')
     assert subprocess.run([sys.executable, "-c", killed, kind, str(target)]).returncode == -9
     assert len(list(tmp_path.iterdir())) == 1
     with writing(target) as part:
         assert not list(part.iterdir()) if kind == "folder" else part.read_bytes() == b""
+        (part / "new" if kind == "folder" else part).write_text("mine")
+    assert found(target) == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@both
+def test_a_part_that_was_taken_away_before_it_was_claimed_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, writing: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    """Another process may give it its final name between the two steps; the claim would then be on that."""
+    target, lock = tmp_path / "out", fcntl.flock
+
+    def late(claim: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        assert written_elsewhere(kind, target) == "written"
+        lock(claim, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with writing(target) as part:
+        assert part.exists()
         (part / "new" if kind == "folder" else part).write_text("mine")
     assert found(target) == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

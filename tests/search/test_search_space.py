@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -101,6 +102,12 @@ def test_one_key(tmp_path, text, axis):
 def test_refused(tmp_path, text, message):
     with pytest.raises(SpaceError, match=rf"(?s)space\.yaml.*{message}"):
         space(tmp_path, text)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "space.yaml")
+    with pytest.raises(SpaceError, match=r"space\.yaml: no regular file; docs/search-space\.yaml is an example"):
+        read(tmp_path / "space.yaml", params())
 
 
 def test_file_that_is_not_there_names_the_example(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ser.params import load, parse
 from ser.serving import bundle as bundles
 from ser.serving import references
 from ser.serving.predict import Predictor
+from stages import bundle
 from stages.bundle import LICENCES, MOST, put
 from stages.preset import checked, merged
 from tests.serving import small
@@ -58,6 +60,18 @@ def test_its_licence_and_card_lie_beside_it() -> None:
 def test_it_judges_sound() -> None:
     (found,) = Predictor(RAVDESS).recordings([("x", lambda: small.wav(small.sound()))])
     assert sum(found.probabilities.values()) == pytest.approx(1)
+
+
+def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports/ravdess").symlink_to(RAVDESS)
+    (tmp_path / "docs").symlink_to(small.ROOT / "docs")
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bundle, "PACKAGED", tmp_path / "file/bundles")
+    monkeypatch.setattr(sys, "argv", ["bundle", "ravdess"])
+    with pytest.raises(SystemExit, match=r"error: .*file.*: Not a directory \(a file lies where a folder is needed\)"):
+        bundle.main()
 
 
 def test_a_bundle_of_folds_does_not_travel(tmp_path: Path) -> None:

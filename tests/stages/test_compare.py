@@ -227,6 +227,7 @@ def test_an_ensemble_against_the_mean_of_its_networks(repository, tmp_path):
     ("arguments", "message"),
     [
         (("HEAD", "no-such-thing"), "data/predictions/demo.csv at no-such-thing cannot be read"),
+        (("HEAD", "x" * 5000), "cannot be read"),
         (("HEAD", "workspace", "--dataset", "ravdess"), "ran with ravdess in `datasets`"),
         (("HEAD", "HEAD", "--dataset", "nonsense"), "--dataset nonsense: not a corpus"),
     ],

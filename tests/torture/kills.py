@@ -34,6 +34,8 @@ MOMENTS = {"ci": 1, "whole": 6}
 EXPORTS = 2
 """Random moments of an export, which takes half a minute."""
 
+BEGIN = 1.5
+"""Seconds that DVC, and each stage under it, takes to import its modules, at least."""
 DYING = 20.0
 """Seconds that a process may outlive its stage: it looks for its parent only after it has imported its modules."""
 RECORDS = "data/sums/"
@@ -153,7 +155,8 @@ def _whole_again(again: Ended, place: Place, expected: dict[str, str]) -> list[F
 def _repro(ground: Ground, seed: int, number: int, folder: Path) -> Found:
     """``dvc repro`` from a random stage on, killed at a random moment as a whole or at its head alone; then run again."""
     random = random_of(seed, "repro", number)
-    kind, first, moment, group = random.choice(SIGNALS), random.choice(STAGES), random.uniform(2, 25), random.random() < 0.5
+    kind, first, share, group = random.choice(SIGNALS), random.choice(STAGES), random.random(), random.random() < 0.5
+    moment = BEGIN + share * sum(BEGIN + ground.seconds[stage] for stage in STAGES[STAGES.index(first) :])
     copy = project.copied(ground, folder)
     for stage in STAGES[STAGES.index(first) :]:
         for name in ground.files[stage]:
