@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ser import SerError
@@ -17,6 +17,8 @@ from ser.params import Params, ParamsError, load
 from ser.params.corpora import Folder
 from ser.runtime import kernels, output, sums
 from ser.runtime.disk import disk_error
+from ser.runtime.locks import claimed
+from ser.runtime.parent import end_with_dvc
 from ser.runtime.text import printable
 from stages import INTERRUPTED, changes
 from stages.paths import Paths
@@ -66,6 +68,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     end with one message and exit status 1, Ctrl-C with 130, a pipe whose reader has left with 141, SIGTERM with 143.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial folders and worker processes are cleared away
+    end_with_dvc()
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -130,16 +133,34 @@ def _checked(stage: str, corpora: Sequence[str]) -> Iterator[None]:
 
     Raises:
         ser.runtime.reading.DamagedError: if a file is not as the stage left it.
+        SerError: if another process runs the stage for one of the corpora.
     """
     one_of_many = os.environ.get("RANK", "0") != "0"  # processes that torchrun started train together; the first one writes
-    for corpus in corpora:
-        check(corpus, READS.get(stage, ()))
-        if stage in LEAVES and not one_of_many:
-            _record(stage, corpus).unlink(missing_ok=True)  # a run that ends early leaves files of two runs
-    yield
-    if stage in LEAVES and not one_of_many:
+    leaves = stage in LEAVES and not one_of_many
+    with ExitStack() as claims:
         for corpus in corpora:
-            sums.leave(_record(stage, corpus), LEAVES[stage](Paths(corpus)))
+            check(corpus, READS.get(stage, ()))
+            if leaves:
+                claims.enter_context(_alone(stage, corpus))
+                _record(stage, corpus).unlink(missing_ok=True)  # a run that ends early leaves files of two runs
+        yield
+        if leaves:
+            for corpus in corpora:
+                sums.leave(_record(stage, corpus), LEAVES[stage](Paths(corpus)))
+
+
+@contextmanager
+def _alone(stage: str, corpus: str) -> Iterator[None]:
+    """No second process runs the stage for the corpus meanwhile: each would leave a part of the files.
+
+    Raises:
+        SerError: if another process does already.
+    """
+    claim = _record(stage, corpus).with_name(f".{stage}")
+    claim.parent.mkdir(parents=True, exist_ok=True)
+    with claimed(claim, LEAVES[stage](Paths(corpus))[0], folder=False):
+        yield
+        claim.unlink()
 
 
 def check(corpus: str, writers: Iterable[str]) -> None:

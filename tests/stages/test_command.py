@@ -148,3 +148,64 @@ command.run(command.parser("A stage."), stage)
     said = done.stderr.decode()
     assert said.startswith("two lines\nof esc\\x1b]0;owned\\x07\\r.wav\ngröße\nTraceback ")
     assert said.endswith("ValueError: \\x1b[2J\n")
+
+
+@pytest.mark.parametrize(
+    ("stage", "first"), [("evaluate", "data/predictions/demo.csv"), ("split", "data/folds/demo.csv"), ("train", "models/demo")]
+)
+def test_a_stage_runs_once_at_a_time_for_a_corpus(monkeypatch, tmp_path, stage, first):
+    """Two runs of a stage that leaves several files would leave a mixture of both."""
+    monkeypatch.chdir(tmp_path)
+    script = f"""
+import time
+from stages import command
+with command._checked({stage!r}, ["demo"]):
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+    command_line = [sys.executable, "-c", script]
+    with subprocess.Popen(command_line, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "begun\n"
+            with (
+                pytest.raises(SerError, match=f"^{first} is being written by another process: wait for it or end it"),
+                command._checked(stage, ["demo"]),
+            ):
+                pass
+            with command._checked("features", ["demo"]), command._checked(stage, ["ravdess"]):
+                pass  # other stages and corpora are free
+        finally:
+            other.kill()
+    with pytest.raises(KeyboardInterrupt), command._checked(stage, ["demo"]):
+        raise KeyboardInterrupt
+    with command._checked(stage, ["demo"]):
+        pass
+    assert not list(Path("data/sums").rglob(".*"))
+
+
+def test_a_stage_ends_when_its_dvc_is_killed(tmp_path):
+    script = """
+import sys, time
+from stages import command
+
+def stage(params, options):
+    print("begun", flush=True)
+    try:
+        time.sleep(600)
+    finally:
+        open(options.file, "w").close()
+
+made = command.parser("A stage.")
+made.add_argument("file")
+command.run(made, stage)
+"""
+    dvc = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    words = [sys.executable, "-c", dvc, sys.executable, "-c", script, "--dataset", "demo", str(tmp_path / "ended")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DVC_STAGE": "train@demo"}
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "begun\n"
+        running.kill()
+        assert running.stdout.read() == ""  # until the stage has closed it
+    assert (tmp_path / "ended").exists()
