@@ -37,7 +37,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     needed(paths.clips / "clips.csv", f"preprocess@{name}")
     obtained = weights.obtain(settings, mirror=machine.mirror(params.runtime), cache=cache)
     log.info("encoder %s (%s), licence: %s", settings.name, obtained.edition, obtained.terms)
-    rate, copies = params.preprocess.sample_rate, params.features.copies
+    rate, copies = params.preprocess.sample_rate, params.features.copies if settings.copies else None
     encoded = encode.build(paths.clips, paths.encoded, rate, settings, obtained, params.runtime, cache, copies)
     chosen = ", ".join(map(str, settings.layers))
     log.info(

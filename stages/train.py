@@ -39,7 +39,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     name, paths = options.dataset, Paths(options.dataset)
     needed(paths.assignment, f"split@{name}")
     needed(paths.features / "offsets.npy", f"features@{name}")
-    encoded = needed(paths.encoded, f"encode@{name}") if params.model.reads_encoder else None
+    encoded = needed(paths.encoded, f"encode@{name}") if params.trains_on_states else None
     table = read_table(paths.clips)
     device = set_up(params.runtime, deterministic=not params.train.fast)
     split = assignment.read(paths.assignment, table["clip"])

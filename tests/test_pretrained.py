@@ -103,6 +103,36 @@ def test_spoilt_copies_are_encoded_and_heard_in_training_alone(encoded: tuple[Pr
             project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
 
 
+def test_a_pupil_needs_the_encoder_for_training_alone(encoded: tuple[Project, Path]) -> None:
+    project, _ = encoded
+    before = (project.folder / "params.yaml").read_bytes()
+    asked = project.read()["features"]["encoder"]
+    preset_values = {key: value for key, value in of_preset("pupil").items() if not key.startswith("features.encoder")}
+    copies = {"count": 1, "room_share": 0.5, "noise_share": 1.0, "babble_share": 0.5, "snr_db": [0.0, 30.0], "line_share": 0.5}
+    heard = {"features.copies": {**copies, "gain_db": 6.0, "seed": 0}, "features.encoder": {**asked, "copies": False}}
+    try:
+        write(project, {**preset_values, **heard})
+        for stage in ("features", "encode", "train"):
+            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+        assert "copies" not in json.loads((project.folder / "data/encoded/demo/encoder.json").read_text())
+        taught = (project.folder / "models/demo/fold1-seed0.safetensors").read_bytes()
+        for stage in ("evaluate", "export"):
+            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+        metrics = json.loads((project.folder / "metrics/corpora/demo.json").read_text())
+        assert metrics["n"] == 36
+        assert "encoder" not in metrics
+        facts = json.loads((project.folder / "exports/demo/bundle.json").read_text())
+        assert facts["encoder"] is None
+        assert not list((project.folder / "exports/demo").glob("encoder*"))
+        write(project, {**preset_values, **heard, "train.teacher": "none"})
+        project.run("python", "-m", "stages.train", "--dataset", "demo")
+        assert (project.folder / "models/demo/fold1-seed0.safetensors").read_bytes() != taught
+    finally:
+        (project.folder / "params.yaml").write_bytes(before)
+        for stage in ("features", "encode"):
+            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+
+
 def test_other_weights_are_refused_for_spoilt_recordings(encoded: tuple[Project, Path]) -> None:
     """The robustness study must hear with the encoder of the training."""
     project, weights = encoded

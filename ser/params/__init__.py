@@ -53,6 +53,11 @@ class Params(Section):
     datasets: list[str] = Field(min_length=1)
     """Corpora to run, each a key of ``corpora``. Keep ``demo`` in the list (docs/dvc.md says why)."""
 
+    @property
+    def trains_on_states(self) -> bool:
+        """Whether training reads hidden states of an encoder: the model does, or the network's teacher."""
+        return self.model.reads_encoder is not None or (self.model.kind == "network" and self.train.teacher != "none")
+
     @model_validator(mode="after")
     def functionals_are_read(self) -> Params:
         if self.features.functionals is not None and self.model.kind != "svm":
@@ -79,25 +84,31 @@ class Params(Section):
     @model_validator(mode="after")
     def hidden_states_are_there(self) -> Params:
         reads, encoder, linear = self.model.reads_encoder, self.features.encoder, self.model.linear.layers
-        warm = self.model.kind == "network" and self.train.warm_start == "linear"
-        if reads is None:
-            if warm:
-                raise ValueError("train.warm_start: linear fits hidden states; add encoder to model.branches, or set it to none")
+        warm, taught = (self.model.kind == "network" and found == "linear" for found in (self.train.warm_start, self.train.teacher))
+        if warm and reads is None:
+            raise ValueError("train.warm_start: linear fits hidden states; add encoder to model.branches, or set it to none")
+        if taught and reads is not None:
+            raise ValueError("train.teacher: linear teaches a network that does without the encoder; take encoder out of model.branches")
+        if taught and linear == "auto":
+            raise ValueError("model.linear.layers: auto chooses them by validation clips, which a teacher must not see; name the layers")
+        if reads is None and not taught:
             return self
-        reader = "model.kind linear" if reads == "pooled" else "branch encoder of model.branches"
+        reader = {None: "train.teacher", "pooled": "model.kind linear", "states": "branch encoder of model.branches"}[reads]
         if encoder is None:
             raise ValueError(f"features.encoder: null, and {reader} reads its hidden states; name an encoder and its layers")
-        if self.features.normalise == "clip":
+        if self.features.normalise == "clip" and reads is not None:
             raise ValueError(f"features.normalise: clip cannot be used with {reader}; choose corpus or speaker")
-        if linear != "auto" and (reads == "pooled" or warm) and not set(linear) <= set(encoder.layers):
+        if linear != "auto" and (reads != "states" or warm) and not set(linear) <= set(encoder.layers):
             raise ValueError(f"model.linear.layers: {linear} must be among features.encoder.layers {encoder.layers}")
         return self
 
     @model_validator(mode="after")
     def copies_can_be_heard(self) -> Params:
-        augment = self.train.augment
+        augment, encoder = self.train.augment, self.features.encoder
         if self.features.copies is None:
             return self
+        if self.model.reads_encoder is not None and encoder is not None and not encoder.copies:
+            raise ValueError("features.copies: the model reads hidden states of the copies too; set features.encoder.copies to true")
         if self.features.normalise == "speaker":
             raise ValueError("features.copies: a speaker's scale is that of clean clips; set features.normalise to corpus or clip")
         if self.model.kind == "network" and augment.noise_snr_db is not None and augment.noise_domain == "waveform":

@@ -16,6 +16,8 @@ class Encoder(Section):
     """Hidden states to store, ascending: 0 is the stem with positions, k the output of layer k. Nothing above the highest is computed."""
     silence_seconds: float = Field(1.0, ge=0, le=10)
     """Silence appended to each clip before it is encoded. Its tokens are stored too: they carry information about the clip."""
+    copies: bool = True
+    """Whether the spoilt copies of ``features.copies`` are encoded too. false: the clips alone, which is all that a teacher reads."""
     path: str | None = None
     """Your own folder with config.json and model.safetensors, used instead of the mirror, the cache and the hub; null: none."""
 

@@ -70,6 +70,12 @@ class Train(Section):
     """linear: linear probing first (LP-FT, Kumar et al. 2022, arXiv 2202.10054). The regression of ``model.linear`` is fitted on the
     training clips and stays frozen inside the network. The network's own classifier starts at zero and learns what the regression misses,
     so that epoch 0 is the regression."""
+    teacher: Literal["none", "linear"] = "none"
+    """linear: a network without the branch encoder learns from what a regression on the hidden states of ``features.encoder`` says of each
+    training clip, beside the labels (Hinton et al. 2015, arXiv 1503.02531). ``model.linear`` is the regression; it is fitted on other
+    training speakers than those it answers for, and never on validation or test clips. Prediction needs no encoder."""
+    teacher_share: float = Field(0.5, gt=0, le=1)
+    """The teacher's share of each training target; the rest is the label."""
     momentum: float = Field(ge=0, lt=1)
     """sgd only."""
     weight_decay: float = Field(ge=0, le=10)

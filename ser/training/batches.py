@@ -41,6 +41,7 @@ class Corpus:
         functionals: (rows, n) float32 of openSMILE, with ``normalise=speaker`` standardised already; None where there are none.
         hidden: states of a frozen encoder, where the model reads them.
         copies: copies of each clip.
+        taught: (clips, K) soft targets instead of the labels (``ser.training.teacher``); None where there is no teacher.
     """
 
     views: dict[str, Tensor]
@@ -56,6 +57,7 @@ class Corpus:
     functionals: Tensor | None = None
     hidden: Hidden | None = None
     copies: int = 0
+    taught: Tensor | None = None
 
     @property
     def clips(self) -> int:
@@ -66,6 +68,13 @@ class Corpus:
     def device(self) -> torch.device:
         """Where the frames live."""
         return self.start.device
+
+
+def targets(corpus: Corpus, rows: Tensor, n_classes: int) -> Tensor:
+    """What training learns of rows: their labels as (B, K) of 0 and 1, or the soft targets of their clips."""
+    if corpus.taught is None:
+        return torch.nn.functional.one_hot(corpus.target[rows], n_classes).float()
+    return corpus.taught[rows % corpus.clips]
 
 
 def load(

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save
@@ -35,7 +36,7 @@ from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, workers
 from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
-from ser.training import data_parallel, device, inference, loop, noise, without_epochs
+from ser.training import batches, data_parallel, device, inference, loop, noise, teacher, without_epochs
 from ser.training.inference import Trained
 from ser.training.progress import Progress, tell
 
@@ -60,7 +61,7 @@ class Job:
     checkpoint: Path
     out: Path
     encoded: Path | None = None
-    """Folder of hidden states, read where the model does."""
+    """Folder of hidden states, read where the model or its teacher does."""
 
 
 def code() -> list[Path]:
@@ -71,7 +72,7 @@ def code() -> list[Path]:
 def inputs(features: Path, clips: Path, assignment: Path, params: Features, encoded: Path | None = None) -> list[Path]:
     """The files that jobs with these folders read. The audio is left out, because the features are computed from it.
 
-    ``encoded`` is the folder of the hidden states; None where the model reads none.
+    ``encoded`` is the folder of the hidden states; None where neither the model nor a teacher reads them.
     """
     arrays = [*params.views, "offsets", *(["functionals"] if params.functionals is not None else [])]
     states = [encoded / name for name in ("states.npy", "offsets.npy", store.FACTS)] if encoded is not None else []
@@ -234,6 +235,8 @@ def _train_one(job: Job, runtime: Runtime, say: Callable[[str], None]) -> list[d
     if fit_without_epochs is not None:
         weights, history = fit_without_epochs(corpus, fold, job.trained, say)
     else:
+        if params.teacher != "none":
+            corpus = taught(corpus, job, table, train)
         rate = job.trained.preprocess.sample_rate
         recordings = None
         if _hears(job.trained):
@@ -245,6 +248,16 @@ def _train_one(job: Job, runtime: Runtime, say: Callable[[str], None]) -> list[d
     with place_named(job.out), file_written_whole(job.out) as beside:
         beside.write_bytes(save(weights))
     return history
+
+
+def taught(corpus: batches.Corpus, job: Job, table: pd.DataFrame, train: np.ndarray) -> batches.Corpus:
+    """The corpus with targets between the labels of the training clips and the teacher's answers (``ser.training.teacher``)."""
+    assert job.encoded is not None
+    labels = corpus.target[: corpus.clips].cpu().numpy()
+    answers = teacher.of_corpus(job.encoded, table, labels, train, job.trained)
+    share = job.trained.train.teacher_share
+    mixed = share * answers + (1 - share) * np.eye(len(job.trained.classes), dtype=np.float32)[labels]
+    return replace(corpus, taught=torch.from_numpy(mixed.astype(np.float32)).to(corpus.device))
 
 
 def _nothing(line: str) -> None:

@@ -231,7 +231,7 @@ def _mixed(
     at = torch.from_numpy(rows).to(corpus.device)
     views, lengths = augment(corpus, at, draws, params, trained.max_frames, trained.frames_per_second)
     states = batches.gather_states(corpus, at, first_frames(corpus, at, draws, trained.max_frames), lengths)
-    soft = torch.nn.functional.one_hot(corpus.target[at], len(trained.classes)).float()
+    soft = batches.targets(corpus, at, len(trained.classes))
     if params.mixup_alpha > 0:
         weight = draws.mix[at]
         views = {name: torch.lerp(frames.roll(1, 0), frames, weight[:, None, None]) for name, frames in views.items()}
