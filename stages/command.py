@@ -23,6 +23,8 @@ from ser.runtime.text import printable
 from stages import INTERRUPTED, changes
 from stages.paths import Paths
 
+PROGRAMS = ("git", "dvc")
+"""That some commands run."""
 LEAVES: dict[str, Callable[[Paths], list[Path]]] = {
     "download": lambda paths: [paths.raw],
     "preprocess": lambda paths: [paths.clips],
@@ -89,6 +91,8 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     except FileNotFoundError as error:
         if error.filename is None and str(error.strerror).startswith("No usable temporary directory"):
             sys.exit(f"error: {error.strerror}: set TMPDIR to a folder that can be written")
+        if error.filename in PROGRAMS:
+            sys.exit(f"error: the program {error.filename} is not installed, or not in PATH, and this command needs it")
         if error.filename is None or Path(error.filename).is_absolute():
             raise
         sys.exit(f"error: {error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,8 @@ def _lock(content: bytes, where: str) -> dict[str, Any]:
 
 def _committed(path: Path) -> bytes:
     content = changes.committed(path)
+    if content is None and shutil.which("git") is None:
+        raise SerError("the program git is not installed, or not in PATH, and this command needs it")
     if content is None:
         raise SerError(f"the last commit holds no {path}: run `dvc repro` and commit what it writes")
     return content

@@ -118,11 +118,11 @@ def list_recordings(name: str, corpus: Corpus, raw: Path) -> tuple[list[Found], 
     return found, sorted(rejects, key=lambda reject: reject.path)
 
 
-def _list(name: str, corpus: Corpus, raw: Path) -> tuple[list[Found], list[Reject]]:
-    """Recordings of every class."""
-    source = _source(name, raw, ["members"] if isinstance(corpus.source, Joint) else ["archives"])
+def _list(name: str, corpus: Corpus, raw: Path, fetched_for: str | None = None) -> tuple[list[Found], list[Reject]]:
+    """Recordings of every class; ``fetched_for`` is the joint corpus whose download wrote ``raw``, if it is one's."""
+    source = _source(fetched_for or name, raw, ["members"] if isinstance(corpus.source, Joint) else ["archives"])
     if isinstance(corpus.source, Joint):
-        return _list_joint(corpus.source.members, source, raw)
+        return _list_joint(name, corpus.source.members, source, raw)
     described, edition = describe(name, corpus.source), corpus.labels.edition
     _check_edition(name, described, edition)
     found: list[Found] = []
@@ -155,14 +155,14 @@ def _parsed(name: str, described: Description, member: str, edition: str) -> Rec
     return replace(told, corpus=name) if isinstance(told, Recording) else told
 
 
-def _list_joint(members: Iterable[str], source: dict, raw: Path) -> tuple[list[Found], list[Reject]]:
+def _list_joint(name: str, members: Iterable[str], source: dict, raw: Path) -> tuple[list[Found], list[Reject]]:
     """Recordings of all members, under their names. The download wrote down how to read each member."""
     found: list[Found] = []
     rejects: list[Reject] = []
     for member in sorted(members):
         corpus = Corpus.model_validate(source["members"][member])
         described = describe(member, corpus.source)
-        member_found, member_rejects = _list(member, corpus, raw / member)
+        member_found, member_rejects = _list(member, corpus, raw / member, name)
         found += [replace(one, clip=f"{member}/{one.clip}", recording=joint.join(member, described, one.recording)) for one in member_found]
         rejects += [replace(reject, path=f"{member}/{reject.path}") for reject in member_rejects]
     return sorted(found, key=lambda one: one.clip), rejects

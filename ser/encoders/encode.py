@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from ser.runtime.locks import alone
 from ser.runtime.workers import spread, start_early
 from ser.signal.clips import ArrayWriter, check_store, growing_array, read_table
 from ser.signal.heard import Heard
+
+log = logging.getLogger(__name__)
 
 CHUNK = 8
 """Clips per worker task: at least half a second of work, a few megabytes of states.
@@ -95,14 +99,15 @@ def build(
     }
     asked = None if copies is None else copies.model_dump()
     work = cache / "encoding" / _fingerprint([facts, sample_rate, lengths.tolist(), hashes(every.audio)["sha256"], asked])
-    work.mkdir(parents=True, exist_ok=True)
+    work.parent.mkdir(parents=True, exist_ok=True)
     with alone(work):
+        work.mkdir(exist_ok=True)  # not before: another process that encoded the same has removed it
         done = _finished(work, len(every), 2 * len(layers) * width)
         tasks = (
             Chunk(every.part(first, CHUNK), weights.folder.resolve(), weights.sha256, layers, settings.silence_seconds)
             for first in range(len(done), len(every), CHUNK)
         )
-        counts = done.tolist()
+        counts = done[:, 0].tolist()
         with (
             _growing(work, done, (len(layers), width)) as (writer, counted),
             tqdm(desc="encode", total=len(every), unit="clip") as progress,
@@ -111,7 +116,7 @@ def build(
             for tokens, states in spread(encode_chunk, tasks, runtime):
                 writer.append(states)
                 writer.flush()  # before the counts: every counted state must be on disk
-                counted.append(np.array(tokens, dtype=np.int64))
+                counted.append(np.array(list(zip(tokens, _checksums(states, tokens), strict=True)), dtype=np.int64))
                 counted.flush()
                 counts += tokens
                 progress.update(len(tokens))
@@ -143,17 +148,37 @@ def _fingerprint(settings: Any) -> str:
     return digest.hexdigest()[:20]
 
 
+def _checksums(states: np.ndarray, tokens: list[int]) -> list[int]:
+    """CRC-32 of the states of each clip."""
+    return [zlib.crc32(clip.tobytes()) for clip in np.split(states, np.cumsum(tokens)[:-1])]
+
+
 def _finished(work: Path, clips: int, row_bytes: int) -> np.ndarray:
-    """Token counts of the clips that an interrupted run finished, in whole chunks; empty without such a run."""
+    """Tokens and checksum (n, 2) of the clips that an interrupted run finished, in whole chunks up to the first damage."""
     try:
-        counts = np.fromfile(work / "counts.npy", dtype=np.int64, offset=_header(work / "counts.npy"))
-        rows = ((work / "states.npy").stat().st_size - _header(work / "states.npy")) // row_bytes
+        noted = np.fromfile(work / "counts.npy", dtype=np.int64, offset=_header(work / "counts.npy"))
+        noted = noted[: len(noted) // 2 * 2].reshape(-1, 2)
+        whole = _undamaged(work / "states.npy", noted.tolist(), row_bytes)
     except (OSError, ValueError):
-        return np.zeros(0, dtype=np.int64)
-    junk = np.flatnonzero((counts <= 0) | (counts > rows))
-    counts = counts[: junk[0]] if len(junk) else counts
-    fit = int(np.searchsorted(np.cumsum(counts), rows, side="right"))
-    return counts[: fit if fit == clips else fit // CHUNK * CHUNK]
+        return np.zeros((0, 2), dtype=np.int64)
+    if whole < len(noted):
+        log.warning(
+            "%s: states that an interrupted run left are damaged; %d of %d clips are encoded again", work, len(noted) - whole, clips
+        )
+    return noted[: whole if whole == clips else whole // CHUNK * CHUNK]
+
+
+def _undamaged(path: Path, noted: list[list[int]], row_bytes: int) -> int:
+    """How many clips, from the first on, have the states that were noted."""
+    with path.open("rb") as file:
+        file.seek(_header(path))
+        left = path.stat().st_size - file.tell()
+        for number, (tokens, checksum) in enumerate(noted):
+            size = tokens * row_bytes
+            if not 0 < size <= left or zlib.crc32(file.read(size)) != checksum:
+                return number
+            left -= size
+    return len(noted)
 
 
 def _header(path: Path) -> int:
@@ -166,9 +191,9 @@ def _header(path: Path) -> int:
 
 @contextmanager
 def _growing(work: Path, done: np.ndarray, shape: tuple[int, int]) -> Iterator[tuple[ArrayWriter, ArrayWriter]]:
-    """Writers of states and token counts that continue after the finished clips."""
+    """Writers of states, and of tokens and checksums, that continue after the finished clips."""
     with (
-        growing_array(work / "states.npy", np.float16, shape, kept=int(done.sum())) as states,
-        growing_array(work / "counts.npy", np.int64, kept=len(done)) as counts,
+        growing_array(work / "states.npy", np.float16, shape, kept=int(done[:, 0].sum())) as states,
+        growing_array(work / "counts.npy", np.int64, (2,), kept=len(done)) as counts,
     ):
         yield states, counts

@@ -89,7 +89,14 @@ class Joint(Section):
 
     kind: Literal["joint"]
     members: list[str] = Field(min_length=2)
-    """Names of other corpora in this file."""
+    """Names of other corpora in this file, each once."""
+
+    @field_validator("members")
+    @classmethod
+    def members_are_named_once(cls, names: list[str]) -> list[str]:
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]!r} is named twice")
+        return names
 
 
 Source = Annotated[Synthetic | Zenodo | Links | Folder | Joint, Field(discriminator="kind")]

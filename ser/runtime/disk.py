@@ -162,17 +162,20 @@ def written_whole(folder: str | Path) -> Iterator[Path]:
     old one stays.
 
     Raises:
-        SerError: if another process is writing it.
+        SerError: if another process is writing it, or it is a link to a folder elsewhere.
     """
     folder = Path(folder)
+    if folder.is_symlink():
+        raise SerError(f"{folder} is a link, which would be replaced by a folder here: remove it, or link all of {folder.parent}")
     partial = folder.with_name(f".{folder.name}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
     with claimed(partial, folder, folder=True):
         with place_named(folder):
             yield partial
-        if folder.is_dir() and not folder.is_symlink():  # in the place of anything else the system refuses a folder, with a reason
+        if folder.is_dir():  # in the place of anything else the system refuses a folder, with a reason
             _remove(folder)
-        partial.rename(folder)
+        with _as_target(partial, folder):
+            partial.rename(folder)
 
 
 @contextmanager

@@ -130,8 +130,9 @@ def test_a_toy_corpus_joins_others_in_the_common_vocabulary(toy: tuple[Corpus, P
     raw.rename(joint / "toy")
     (joint / "source.json").write_text(json.dumps({"members": {"toy": corpus.model_dump()}}))
     given = Corpus.model_validate(
-        {"source": {"kind": "joint", "members": ["toy", "toy"]}, "labels": {"classes": ["happy"], "edition": "official"}}
+        {"source": {"kind": "joint", "members": ["toy", "other"]}, "labels": {"classes": ["happy"], "edition": "official"}}
     )
+    given = given.model_copy(update={"source": given.source.model_copy(update={"members": ["toy"]})})
     found, _ = list_recordings("joint", given, joint)
     assert {(one.recording.emotion, one.recording.corpus) for one in found} == {("happy", "toy")}
     assert {one.recording.speaker for one in found} == {"toy:S1", "toy:S2", "toy:S3", "toy:S4"}

@@ -150,6 +150,11 @@ def test_a_joint_corpus_in_common_words(tmp_path: Path) -> None:
         with open_archive(one.archive) as archive:
             assert archive.read(one.member) == b""
 
+    (tmp_path / "folder/source.json").rename(tmp_path / "away.json")
+    with pytest.raises(SerError, match=r"folder/source\.json not found: run `?dvc repro download@joint`? first"):
+        list_recordings("joint", given, tmp_path)
+    (tmp_path / "away.json").rename(tmp_path / "folder/source.json")
+
     three = given.model_copy(update={"labels": given.labels.model_copy(update={"classes": ["happy", "angry"]})})
     found, rejects = list_recordings("joint", three, tmp_path)
     assert len(found) == 12

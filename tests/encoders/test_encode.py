@@ -6,6 +6,8 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +156,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert len(heard) == len(LENGTHS) - encode.CHUNK
 
 
-@pytest.mark.parametrize("how", ["states are cut", "counts are cut", "counts are junk", "states are gone", "no header"])
+@pytest.mark.parametrize(
+    "how", ["states are cut", "counts are cut", "counts are junk", "counts are moved", "a bit has flipped", "states are gone", "no header"]
+)
 def test_what_an_interrupted_run_left_is_only_believed_as_far_as_it_goes(tmp_path, monkeypatch, how):
     whole, seen = content(built(tmp_path, "whole")), []
     hidden_states = frozen.hidden_states
@@ -176,12 +180,40 @@ def test_what_an_interrupted_run_left_is_only_believed_as_far_as_it_goes(tmp_pat
             counts.write_bytes(counts.read_bytes()[:-3])
         case "counts are junk":
             counts.write_bytes(counts.read_bytes()[:128] + b"\xff" * 128)
+        case "counts are moved":
+            counts.write_bytes(
+                counts.read_bytes()[:128] + counts.read_bytes()[144:160] + counts.read_bytes()[128:144] + counts.read_bytes()[160:]
+            )
+        case "a bit has flipped":
+            content_of = bytearray(states.read_bytes())
+            content_of[len(content_of) // 3] ^= 16
+            states.write_bytes(content_of)
         case "states are gone":
             states.unlink()
         case "no header":
             states.write_bytes(b"")
     monkeypatch.setattr(encode.frozen, "hidden_states", hidden_states)
     assert content(built(tmp_path, "resumed")) == whole
+
+
+def test_of_two_that_encode_the_same_the_second_waits_and_has_the_same_bytes(tmp_path, monkeypatch):
+    whole = content(built(tmp_path, "whole"))
+    begun, go_on = threading.Event(), threading.Event()
+    hidden_states = frozen.hidden_states
+
+    def slow(*arguments):
+        begun.set()
+        assert go_on.wait(60)
+        return hidden_states(*arguments)
+
+    monkeypatch.setattr(encode.frozen, "hidden_states", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(built, tmp_path, "first")
+        assert begun.wait(60)
+        second = pool.submit(built, tmp_path, "second")
+        wait([second], 0.5)  # long enough to come to the lock
+        go_on.set()
+        assert [content(one.result(60)) for one in (first, second)] == [whole, whole]
 
 
 def test_other_settings_never_go_on_from_what_was_left(tmp_path, monkeypatch):

@@ -85,6 +85,7 @@ def test_many_faults_are_counted_and_not_all_said(faults, more):
         ("corpora.shemo.source.archives", [], ["corpora.shemo.source.archives"]),
         ("corpora.demo.source.speakers", 1, ["corpora.demo.source.speakers", "≥ 2"]),
         ("corpora.joint.source.members", ["demo", "nope"], ["corpora.joint.source.members", "nope"]),
+        ("corpora.joint.source.members", ["demo", "ravdess", "demo"], ["corpora.joint.source.members", "'demo' is named twice"]),
         ("datasets", "demo", ["datasets", "a list of text"]),
         ("datasets", [], ["datasets"]),
         ("datasets", ["demo", "demo"], ["datasets", "twice"]),

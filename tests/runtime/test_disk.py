@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ser import SerError
 from ser.runtime.disk import file_written_whole, written_whole
 from ser.runtime.locks import alone, lock_if_free
 
@@ -205,11 +206,21 @@ def test_an_old_folder_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
     assert (folder / "old").exists()
 
 
-@pytest.mark.parametrize("link", [False, True])
-def test_what_is_no_folder_stays_and_is_named(tmp_path, link):
+def test_what_is_no_folder_stays_and_is_named(tmp_path):
     target = tmp_path / "clips"
-    target.symlink_to(tmp_path / "elsewhere") if link else target.write_text("mine")
-    (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(NotADirectoryError), written_whole(target):
+    target.write_text("mine")
+    with pytest.raises(NotADirectoryError) as error, written_whole(target):
         pass
-    assert target.is_symlink() if link else target.read_text() == "mine"
+    assert error.value.filename == str(target)
+    assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_told_before_any_work_and_stays(tmp_path, there):
+    target = tmp_path / "clips"
+    target.symlink_to(tmp_path / "elsewhere")
+    if there:
+        (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(SerError, match=f"{target} is a link"), written_whole(target):
+        raise AssertionError("work")
+    assert target.is_symlink()

@@ -209,3 +209,12 @@ command.run(made, stage)
         running.kill()
         assert running.stdout.read() == ""  # until the stage has closed it
     assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize("module", ["stages.table", "stages.compare a b", "stages.verify", "stages.changes", "stages.lock"])
+def test_without_git_a_command_says_so_or_does_without(module):
+    done = subprocess.run(
+        [sys.executable, "-m", *module.split()], cwd=ROOT, env={**os.environ, "PATH": "/nonexistent"}, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0 or module.startswith("stages.compare") or "the program git is not installed" in done.stderr
