@@ -110,7 +110,9 @@ class Params(Section):
         if self.model.reads_encoder is not None and encoder is not None and not encoder.copies:
             raise ValueError("features.copies: the model reads hidden states of the copies too; set features.encoder.copies to true")
         if self.features.normalise == "speaker":
-            raise ValueError("features.copies: a speaker's scale is that of clean clips; set features.normalise to corpus or clip")
+            raise ValueError(
+                "features.copies: a speaker's scale is that of clean clips; set it to null, or features.normalise to corpus or clip"
+            )
         if self.model.kind == "network" and augment.noise_snr_db is not None and augment.noise_domain == "waveform":
             raise ValueError("features.copies: noise on recordings would replace the copies; set train.augment.noise_snr_db to null")
         return self

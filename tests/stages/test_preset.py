@@ -15,7 +15,7 @@ from ser.diagram.__main__ import build
 from ser.params import parse
 from stages import preset
 
-PRESETS = ["cnn_transformer", "default", "encoder_only", "linear", "linear_robust", "paper", "pretrained", "pupil", "zenkov"]
+PRESETS = ["clean", "cnn_transformer", "default", "encoder_only", "linear", "linear_robust", "paper", "pretrained", "pupil", "zenkov"]
 
 
 def load(path: Path) -> dict:
