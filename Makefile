@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make repro` and `make test`. Everything else assumes `. .venv/bin/activate`.
 PYTHON ?= python3
 BIN = .venv/bin
-RUN = PATH="$(CURDIR)/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
+RUN = PATH="$$PWD/$(BIN):$$PATH" DVC_NO_ANALYTICS=1
 
 .PHONY: repro verify test test-slow lint format audit setup deps experiment reset show sweep benchmarks torture doctor clean help
 

@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +21,7 @@ from ser.runtime.disk import disk_error
 from ser.runtime.locks import claimed
 from ser.runtime.parent import end_with_dvc
 from ser.runtime.text import printable
-from stages import INTERRUPTED, changes
+from stages import INTERRUPTED, changes, descent
 from stages.paths import Paths
 
 PROGRAMS = ("git", "dvc")
@@ -81,7 +82,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         name = getattr(options, "dataset", None)
         if name is not None and name not in params.corpora:
             raise SerError(f"--dataset {name}: not a corpus in params.yaml; known: {', '.join(params.corpora)}")
-        with _checked(Path(inspect.getfile(stage)).stem, [name] if name is not None else _own(params, stage)):
+        with _checked(Path(inspect.getfile(stage)).stem, params, [name] if name is not None else _own(params, stage)):
             stage(params, options)
             output.flush()
     except ParamsError as error:
@@ -104,6 +105,8 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
         if error.filename is None:
             output.give_up()
         sys.exit(_error(told))
+    except sqlite3.Error as error:  # DVC's own: of all files that it has hashed
+        sys.exit(_error(f"a database of DVC cannot be used: {error}; is its disk full? DVC_SITE_CACHE_DIR puts it elsewhere"))
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
@@ -126,31 +129,38 @@ def _written_out(text: str) -> str:
 
 
 @contextmanager
-def _checked(stage: str, corpora: Sequence[str]) -> Iterator[None]:
-    """Compare what a stage reads with the checksums that other stages left; afterwards leave its own.
+def _checked(stage: str, params: Params, corpora: Sequence[str]) -> Iterator[None]:
+    """Compare what a stage reads with the checksums and notes that other stages left; afterwards leave its own.
 
     The records are no outputs: DVC neither tracks nor restores them. Where DVC has brought back other files, its own hashes decide.
 
     Args:
         stage: name of the module; nothing is done for one that reads and leaves nothing.
+        params: of this run.
         corpora: of this run.
 
     Raises:
         ser.runtime.reading.DamagedError: if a file is not as the stage left it.
-        SerError: if another process runs the stage for one of the corpora.
+        SerError: if files were made of others than there are now, or with other parameters (``stages.descent``); or if another process
+            runs the stage for one of the corpora.
     """
     one_of_many = os.environ.get("RANK", "0") != "0"  # processes that torchrun started train together; the first one writes
     leaves = stage in LEAVES and not one_of_many
+    seen: dict[str, dict[str, str]] = {}
     with ExitStack() as claims:
         for corpus in corpora:
-            check(corpus, READS.get(stage, ()))
+            records = {writer: _record(writer, corpus) for writer in READS.get(stage, ())}
+            seen[corpus] = {writer: descent.digest(records[writer]) for writer in check(corpus, records)}
+            descent.compare(stage, corpus, params, records, seen[corpus])
             if leaves:
                 claims.enter_context(_alone(stage, corpus))
-                _record(stage, corpus).unlink(missing_ok=True)  # a run that ends early leaves files of two runs
+                for path in (_record(stage, corpus), descent.beside(_record(stage, corpus))):
+                    path.unlink(missing_ok=True)  # a run that ends early leaves files of two runs
         yield
         if leaves:
             for corpus in corpora:
                 sums.leave(_record(stage, corpus), LEAVES[stage](Paths(corpus)))
+                descent.note(_record(stage, corpus), stage, corpus, params, seen[corpus])
 
 
 @contextmanager
@@ -167,14 +177,13 @@ def _alone(stage: str, corpus: str) -> Iterator[None]:
         claim.unlink()
 
 
-def check(corpus: str, writers: Iterable[str]) -> None:
-    """Compare what stages left of a corpus with the checksums that they left beside.
+def check(corpus: str, writers: Iterable[str]) -> list[str]:
+    """Compare what stages left of a corpus with the checksums that they left beside; returns those whose files are as they left them.
 
     Raises:
         ser.runtime.reading.DamagedError: if a file is another.
     """
-    for writer in writers:
-        sums.check(_record(writer, corpus), writer, corpus, _restored)
+    return [writer for writer in writers if sums.check(_record(writer, corpus), writer, corpus, _restored)]
 
 
 def _own(params: Params, stage: Callable[..., None]) -> list[str]:

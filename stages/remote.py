@@ -14,11 +14,14 @@ import argparse
 import hashlib
 import json
 import logging
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dvc.exceptions import DvcException
+from dvc.fs import LocalFileSystem
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
 from tqdm import tqdm
@@ -70,6 +73,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     for one in damaged:
         whole = here.exists(one.md5) and whole_in(here, one.md5)
         if options.mend and whole:
+            _cleared(there, one.md5)
             there.fs.put_file(here.oid_to_path(one.md5), there.oid_to_path(one.md5))
             log.info("mended: %s (%s)", one.path, one.stage)
             continue
@@ -120,6 +124,8 @@ def _objects(repo: Repo, there: HashFileDB, here: HashFileDB) -> Iterator[Object
 def _listing(md5: str, there: HashFileDB, here: HashFileDB) -> bytes | None:
     """The list of a folder, from the cache or the remote; None where neither has it whole."""
     for place in (here, there):
+        if not _is_file(place, md5):
+            continue
         try:
             with place.fs.open(place.oid_to_path(md5), "rb") as stream:
                 content: bytes = stream.read(LISTING)
@@ -136,11 +142,26 @@ def whole_in(place: HashFileDB, md5: str) -> bool:
     Raises:
         FileNotFoundError: if it is not there.
     """
+    if not _is_file(place, md5):
+        return False
     seen = hashlib.md5(usedforsecurity=False)
     with place.fs.open(place.oid_to_path(md5), "rb") as stream:
         while block := stream.read(BLOCK):
             seen.update(block)
     return seen.hexdigest() == md5.removesuffix(".dir")
+
+
+def _cleared(place: HashFileDB, md5: str) -> None:
+    """Make way for an object where its place in a folder holds a pipe or a folder."""
+    path = Path(place.oid_to_path(md5))
+    if not _is_file(place, md5):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _is_file(place: HashFileDB, md5: str) -> bool:
+    """Whether an object is a file; a pipe in a folder would be waited for without end. True for what is not there."""
+    path = place.oid_to_path(md5)
+    return not isinstance(place.fs, LocalFileSystem) or not os.path.exists(path) or os.path.isfile(path)
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ UNTRACKED = (
     "stages/__init__.py",
     "stages/changes.py",
     "stages/command.py",
+    "stages/descent.py",
     "stages/doctor.py",
     "stages/paths.py",
     "stages/recordings.py",

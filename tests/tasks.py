@@ -39,6 +39,12 @@ def die(number: int) -> int:
     return number
 
 
+def slow(number: int) -> int:
+    """Takes half a second."""
+    time.sleep(0.5)
+    return number
+
+
 def die_once(task: tuple[int, str]) -> int:
     """The fifth task kills its process the first time that it is tried."""
     number, mark = task

@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ser import SerError, __version__
 from ser.runtime import kernels, provenance
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+PATIENCE = 60.0
+"""Seconds that a cluster may be without workers, and its scheduler without an answer."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +97,12 @@ def run_there(expected: Side, call: Callable[[Task], Result], task: Task) -> Res
 
 
 @contextlib.contextmanager
-def cluster(address: str) -> Iterator[tuple[Executor, int]]:
-    """Executor of the Dask cluster at ``address`` and the number of its threads.
+def cluster(address: str) -> Iterator[tuple[Executor, int, Callable[[], None]]]:
+    """Executor of the Dask cluster at ``address``, the number of its threads, and what looks whether it still has workers.
 
     Raises:
-        SerError: if nobody answers there, a worker would give other bytes, or a task ends one worker after the
-            other.
+        SerError: if nobody answers there or any longer, no worker is left, a worker would give other bytes, or a task ends one worker
+            after the other.
     """
     try:
         from distributed import Client, KilledWorker
@@ -103,7 +110,7 @@ def cluster(address: str) -> Iterator[tuple[Executor, int]]:
         raise SerError("runtime.scheduler needs an optional package: pip install 'distributed>=2024.8', or set it to null") from None
     try:
         client = Client(address, timeout=20)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise SerError(f"runtime.scheduler: no Dask scheduler answers at {address} ({error}); start one, or set it to null") from None
     with client:
         threads = sum(client.ncores().values())
@@ -111,16 +118,47 @@ def cluster(address: str) -> Iterator[tuple[Executor, int]]:
             raise SerError(f"runtime.scheduler: the Dask scheduler at {address} has no workers; start some: dask worker {address}")
         _check(client.run(side, on_error="return"))
         try:
-            with client.get_executor(pure=False) as executor:
-                yield executor, threads
+            yield client.get_executor(pure=False), threads, _Look(client, address)
         except KilledWorker as error:
             raise SerError(
                 f"runtime.scheduler: a task ended one Dask worker after the other ({error}); their logs say why. Have they too little "
                 "memory? runtime.scheduler: null runs it here"
             ) from None
+        except (OSError, TimeoutError, CancelledError):  # so ends what waits for a scheduler that has gone
+            if client.status == "running":
+                raise
+            raise _gone(address) from None
         except (ImportError, AttributeError):  # so fails a task whose function a worker does not have
             _check(client.run(side, on_error="return"))
             raise
+
+
+class _Look:
+    """Raise once a cluster has had no worker for ``PATIENCE`` seconds, in which a nanny would have started one again."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self.client = client
+        self.address = address
+        self.last_seen = time.monotonic()
+
+    def __call__(self) -> None:
+        try:
+            workers = self.client.sync(self.client.scheduler.ncores, callback_timeout=PATIENCE)
+        except (OSError, TimeoutError, CancelledError):
+            raise _gone(self.address) from None
+        if workers:
+            self.last_seen = time.monotonic()
+        elif (without := time.monotonic() - self.last_seen) > PATIENCE:
+            raise SerError(
+                f"runtime.scheduler: the Dask scheduler at {self.address} has had no worker for {without:.0f} s; start some: "
+                f"dask worker {self.address}"
+            )
+
+
+def _gone(address: str) -> SerError:
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).disabled = True  # its farewell is a traceback
+    return SerError(f"runtime.scheduler: the Dask scheduler at {address} has gone or does not answer; start it again, or set it to null")
 
 
 def _check(sides: dict[str, Side | BaseException]) -> None:

@@ -33,8 +33,8 @@ def leave(record: Path, places: Iterable[Path]) -> None:
         part.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
 
 
-def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]], Collection[Path]]) -> None:
-    """Compare the files with their record. A record that is missing or damaged itself says nothing, nor do missing files.
+def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]], Collection[Path]]) -> bool:
+    """Whether the files are those of their record. A record that is missing or damaged itself says nothing, nor do missing files.
 
     Args:
         record: what ``leave`` wrote.
@@ -42,20 +42,25 @@ def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]]
         corpus: its corpus.
         restored: of files that differ, those that somebody put there who checked them; called only if some do.
 
+    Returns:
+        True if all files are there, as the stage left them; False if nothing is known of them, or somebody has put others there.
+
     Raises:
         DamagedError: naming the first file that differs, or that is none: a pipe would be waited for without end.
     """
-    there = {path: told for name, told in _told(record).items() if (path := Path(name)).exists()}
+    recorded = _told(record)
+    there = {path: told for name, told in recorded.items() if (path := Path(name)).exists()}
     for path in there:
         if not path.is_file():
             raise DamagedError(path, stage, corpus, "it is no file")
     differing = [path for path, told in there.items() if _sum(path) != told]
     if not differing:
-        return
+        return 0 < len(recorded) == len(there)
     believed = restored(differing)
     for path in differing:
         if path not in believed:
             raise DamagedError(path, stage, corpus, "its SHA-256 is not the one that the stage left")
+    return False
 
 
 def _told(record: Path) -> dict[str, list[object]]:

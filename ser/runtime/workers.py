@@ -15,7 +15,7 @@ import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.util import get_temp_dir
@@ -34,6 +34,8 @@ Result = TypeVar("Result")
 
 AHEAD = 3
 """Tasks in progress per worker. It bounds memory, because finished results wait there for their turn."""
+LOOKS_EVERY = 5.0
+"""Seconds between two looks whether a cluster is still there."""
 
 
 def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: Runtime) -> Iterator[Result]:
@@ -50,14 +52,14 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
         runtime: how it runs.
 
     Raises:
-        SerError: if the cluster cannot be used, or a local process dies.
+        SerError: if the cluster cannot be used or is lost, or a local process dies.
         Exception: any exception of ``function``, when its result is due.
     """
     call = functools.partial(_on_one_thread, function)
     if runtime.scheduler is not None:
         there = functools.partial(cluster.run_there, cluster.side(), call)
-        with cluster.cluster(runtime.scheduler) as (executor, count):
-            yield from in_order(executor, there, tasks, AHEAD * count)
+        with cluster.cluster(runtime.scheduler) as (executor, count, look):
+            yield from in_order(executor, there, tasks, AHEAD * count, look)
     elif (count := workers(runtime)) == 1:
         yield from map(call, tasks)
     else:
@@ -132,19 +134,30 @@ def _take(left: _Left) -> Any:
     return pickle.loads(left.pickled, buffers=[content[start:end] for start, end in itertools.pairwise(ends)])
 
 
-def in_order(executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int) -> Iterator[Result]:
-    """Results in the order of the tasks, at most ``bound`` (≥ 1) of them in progress or waiting for their turn."""
+def in_order(
+    executor: Executor, call: Callable[[Task], Result], tasks: Iterable[Task], bound: int, look: Callable[[], object] | None = None
+) -> Iterator[Result]:
+    """Results in the order of the tasks, at most ``bound`` (≥ 1) of them in progress or waiting for their turn.
+
+    While a result is not there, ``look`` is called each ``LOOKS_EVERY`` seconds; it raises where none will ever come.
+    """
     pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:
             pending.append(executor.submit(call, task))
             if len(pending) >= bound:
-                yield pending.popleft().result()
+                yield _result(pending.popleft(), look)
         while pending:
-            yield pending.popleft().result()
+            yield _result(pending.popleft(), look)
     finally:
         for future in pending:
             future.cancel()
+
+
+def _result(future: Future[Result], look: Callable[[], object] | None) -> Result:
+    while look is not None and not wait([future], LOOKS_EVERY).done:
+        look()
+    return future.result()
 
 
 def _on_one_thread(function: Callable[[Task], Result], task: Task) -> Result:

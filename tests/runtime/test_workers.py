@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -201,6 +202,71 @@ def test_without_dask_the_message_says_what_to_install(monkeypatch):
 def test_a_scheduler_that_does_not_answer_is_said_plainly():
     with pytest.raises(SerError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         list(spread(tasks.square, range(3), RUNTIME.model_copy(update={"scheduler": "tcp://127.0.0.1:9"})))
+
+
+@needs_dask
+@pytest.mark.parametrize(
+    ("what", "signal_", "says"),
+    [
+        ("dask_scheduler", signal.SIGKILL, "has gone or does not answer; start it again"),
+        ("dask_scheduler", signal.SIGSTOP, "has gone or does not answer; start it again"),
+        ("dask_worker", signal.SIGKILL, "has had no worker for"),
+    ],
+)
+def test_a_cluster_that_is_lost_is_one_message(tmp_path, what, signal_, says):
+    """Through a program of its own, because Dask's threads speak after the error."""
+    script = """
+import sys
+from pathlib import Path
+from ser import SerError
+from ser.params import load
+from ser.runtime import cluster, workers
+from tests import tasks
+cluster.PATIENCE = workers.LOOKS_EVERY = 1.0
+runtime = load(Path("params.yaml")).runtime.model_copy(update={"scheduler": sys.argv[1]})
+try:
+    for number in workers.spread(tasks.slow, range(1000), runtime):
+        print(number, flush=True)
+except SerError as error:
+    sys.exit(f"error: {error}")
+"""
+    with cluster(tmp_path) as runtime:
+        command = [sys.executable, "-c", script, str(runtime.scheduler)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "0\n"
+            lost = [process for process in of_cluster(tmp_path) if what in command_line(process)]
+            for process in lost:
+                os.kill(process, signal_)
+            try:
+                _, said = running.communicate(timeout=120)
+            finally:
+                running.kill()
+                for process in lost if signal_ == signal.SIGSTOP else []:
+                    os.kill(process, signal.SIGCONT)
+        assert running.returncode == 1
+        assert says in said
+        assert "Traceback" not in said
+
+
+def of_cluster(folder: Path) -> list[int]:
+    """Processes of the cluster in this folder, nannies first, so that none starts a worker again."""
+    return sorted(
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and str(folder) in command_line(int(entry.name))
+    )
+
+
+def command_line(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@needs_dask
+def test_an_address_that_dask_cannot_use_is_one_message():
+    with pytest.raises(SerError, match=r"no Dask scheduler answers at tls://127\.0\.0\.1:9"):
+        list(spread(tasks.square, range(3), RUNTIME.model_copy(update={"scheduler": "tls://127.0.0.1:9"})))
 
 
 @needs_dask

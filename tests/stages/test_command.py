@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from ser import SerError
+from ser.params import load
 from stages import command, paths
 
 ROOT = Path(__file__).resolve().parents[2]
+PARAMS = load(ROOT / "params.yaml")
 
 
 def ended_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> str:
@@ -159,7 +162,7 @@ def test_a_stage_runs_once_at_a_time_for_a_corpus(monkeypatch, tmp_path, stage, 
     script = f"""
 import time
 from stages import command
-with command._checked({stage!r}, ["demo"]):
+with command._checked({stage!r}, None, ["demo"]):
     print("begun", flush=True)
     time.sleep(600)
 """
@@ -170,16 +173,16 @@ with command._checked({stage!r}, ["demo"]):
             assert other.stdout.readline() == "begun\n"
             with (
                 pytest.raises(SerError, match=f"^{first} is being written by another process: wait for it or end it"),
-                command._checked(stage, ["demo"]),
+                command._checked(stage, PARAMS, ["demo"]),
             ):
                 pass
-            with command._checked("features", ["demo"]), command._checked(stage, ["ravdess"]):
+            with command._checked("features", PARAMS, ["demo"]), command._checked(stage, PARAMS, ["ravdess"]):
                 pass  # other stages and corpora are free
         finally:
             other.kill()
-    with pytest.raises(KeyboardInterrupt), command._checked(stage, ["demo"]):
+    with pytest.raises(KeyboardInterrupt), command._checked(stage, PARAMS, ["demo"]):
         raise KeyboardInterrupt
-    with command._checked(stage, ["demo"]):
+    with command._checked(stage, PARAMS, ["demo"]):
         pass
     assert not list(Path("data/sums").rglob(".*"))
 
@@ -218,3 +221,9 @@ def test_without_git_a_command_says_so_or_does_without(module):
     )
     assert "Traceback" not in done.stderr
     assert done.returncode == 0 or module.startswith("stages.compare") or "the program git is not installed" in done.stderr
+
+
+def test_a_database_of_dvc_on_a_full_disk_is_one_message(monkeypatch):
+    said = ended_with(monkeypatch, sqlite3.OperationalError("database or disk is full"))
+    assert said.startswith("error: a database of DVC cannot be used: database or disk is full")
+    assert "DVC_SITE_CACHE_DIR" in said
