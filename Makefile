@@ -70,7 +70,8 @@ show: setup  ## all results in one table: the last commit, the workspace and the
 	@$(RUN) python -m stages.table
 
 sweep: setup  ## all fusions and three known systems on the same clips, queued, in one table
-	fusions=$$($(RUN) python -m ser.model.fusions --names) && $(RUN) dvc exp run --queue -S model.fusion=$$fusions
+	fusions=$$($(RUN) python -m ser.model.fusions --names) && clean=$$($(RUN) python -m stages.preset clean) && \
+	  $(RUN) dvc exp run --queue $$clean -S model.fusion=$$fusions
 	for name in paper zenkov cnn_transformer; do \
 	  overrides=$$($(RUN) python -m stages.preset $$name) && $(RUN) dvc exp run --queue -n $$name $$overrides $(SAME) || exit 1; done
 	$(RUN) dvc exp run --run-all --jobs 2

@@ -45,6 +45,7 @@ def params(**changes: Any) -> Params:
         "model__transformer__ffn": 32,
         "train__epochs": 4,
         "train__batch_size": 8,
+        "features__copies": None,
         "train__augment__noise_snr_db": [5.0, 30.0],
         "train__augment__shift_seconds": 0.2,
         "train__augment__speed": 0.1,

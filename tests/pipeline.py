@@ -28,13 +28,12 @@ SMALL: dict[str, Any] = {
     "model.transformer.dim": 32,
     "model.transformer.ffn": 32,
     "train.epochs": 2,
-    "train.augment.noise_snr_db": [15.0, 30.0],
-    "train.augment.noise_domain": "waveform",
+    "features.copies.count": 1,
     "evaluate.bootstrap": 200,
     "evaluate.robustness.max_clips": 6,
     "evaluate.examples": 2,
 }
-"""Fewer voices and steps, and noise on the recordings; everything else as it ships."""
+"""Fewer voices, copies and steps; everything else as it ships."""
 
 AGAINST = {
     "ATEN_CPU_CAPABILITY": "default",

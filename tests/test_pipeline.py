@@ -283,7 +283,7 @@ def test_functionals_go_all_the_way_to_the_report(finished, tmp_path):
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     project = copy.copy(finished)
     project.folder = tmp_path
-    project.set({"features.functionals": "egemaps", "features.normalise": "speaker", "model.kind": "svm"})
+    project.set({"features.functionals": "egemaps", "features.normalise": "speaker", "features.copies": None, "model.kind": "svm"})
     said = ""
     for stage in ("features", "train", "evaluate", "export"):
         said += project.run("python", "-m", f"stages.{stage}", "--dataset", "demo").stdout

@@ -27,7 +27,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path]:
     project = Project(tmp_path_factory.mktemp("pretrained") / "project")
     weights = whisper(project.folder.parent / "whisper")
     encoder = {"name": "random", "layers": [1, 2, 3], "silence_seconds": 0.5, "path": str(weights)}
-    changes = {"corpora.demo.source.sentences": 1, "features.encoder": encoder, "train.augment.noise_snr_db": None}
+    changes = {"corpora.demo.source.sentences": 1, "features.encoder": encoder, "features.copies": None}
     write(project, changes)
     for stage in ("download", "preprocess", "split", "features", "encode"):
         project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
@@ -131,6 +131,21 @@ def test_a_pupil_needs_the_encoder_for_training_alone(encoded: tuple[Project, Pa
         (project.folder / "params.yaml").write_bytes(before)
         for stage in ("features", "encode"):
             project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+
+
+def test_noise_is_added_to_the_recordings(encoded: tuple[Project, Path]) -> None:
+    project, _ = encoded
+    before = (project.folder / "params.yaml").read_bytes()
+    noise = {"train.augment.noise_snr_db": [15.0, 30.0], "train.augment.noise_domain": "waveform", "train.augment.noise_share": 1.0}
+    weights = []
+    try:
+        for changes in ({}, noise):
+            write(project, changes)
+            project.run("python", "-m", "stages.train", "--dataset", "demo")
+            weights.append((project.folder / "models/demo/fold1-seed0.safetensors").read_bytes())
+    finally:
+        (project.folder / "params.yaml").write_bytes(before)
+    assert weights[0] != weights[1]
 
 
 def test_other_weights_are_refused_for_spoilt_recordings(encoded: tuple[Project, Path]) -> None:

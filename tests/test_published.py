@@ -76,7 +76,7 @@ def test_a_score_is_the_one_that_the_run_wrote(page: str, name: str, start: str)
 
 def test_the_ensemble_is_the_one_that_the_run_wrote() -> None:
     line, values = (
-        row("docs/results.md", "| networks of `params.yaml`, ensemble of three seeds |"),
+        row("docs/results.md", "| networks of the preset `clean`, ensemble of three seeds |"),
         metrics("published/ravdess-two-folds-network"),
     )
     assert shown(values["seeds"]["ensemble"], "ua") in line

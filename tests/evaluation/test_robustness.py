@@ -214,7 +214,7 @@ def test_loss_is_against_the_same_clips_untouched():
 def test_the_study_scores_the_clips_drawn_and_with_speakers_known_hears_all(store, monkeypatch, normalise):
     monkeypatch.setenv("SER_WORKERS", "1")
     folder, table, _ = store
-    everything, heard, scored = params(features__normalise=normalise), [], []
+    everything, heard, scored = params(features__normalise=normalise, features__copies=None), [], []
     folds = pd.DataFrame({"clip": table["clip"], "fold": 1, "part": ["test"] * 12 + ["valid"] * 4})
 
     def predict(views: features.Views, chosen: pd.DataFrame, asked: pd.DataFrame) -> pd.DataFrame:

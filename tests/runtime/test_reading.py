@@ -21,6 +21,7 @@ from ser.splits import assignment
 from ser.views import features
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+FEATURES = PARAMS.features.model_copy(update={"copies": None})
 LENGTHS = np.array([3, 2, 4])
 NAMES = ["a.wav", "b.wav", "c.wav"]
 
@@ -35,7 +36,7 @@ def data(tmp_path: Path) -> Path:
     table = table.assign(missing=0.0)
     table.assign(no_speech=False, content="0123").to_csv(tmp_path / "clips/demo/clips.csv", index=False, lineterminator="\n")
     np.save(tmp_path / "clips/demo/audio.npy", np.arange(9, dtype=np.int16))
-    for name, width in features.widths(PARAMS.features).items():
+    for name, width in features.widths(FEATURES).items():
         np.save(tmp_path / f"features/demo/{name}.npy", np.zeros((9, width), np.float16))
     np.save(tmp_path / "features/demo/offsets.npy", np.append(0, np.cumsum(LENGTHS)))
     np.save(tmp_path / "features/demo/functionals.npy", np.zeros((3, 88), np.float32))
@@ -63,9 +64,9 @@ def read_folds(data: Path) -> None:
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "clips/demo/clips.csv": ("preprocess@demo", lambda data: clips.read(data / "clips/demo", 16000)),
     "clips/demo/audio.npy": ("preprocess@demo", lambda data: clips.read(data / "clips/demo", 16000)),
-    "features/demo/log_mel.npy": ("features@demo", lambda data: features.read(data / "features/demo", PARAMS.features)),
-    "features/demo/offsets.npy": ("features@demo", lambda data: features.read(data / "features/demo", PARAMS.features)),
-    "features/demo/functionals.npy": ("features@demo", lambda data: features.read(data / "features/demo", PARAMS.features)),
+    "features/demo/log_mel.npy": ("features@demo", lambda data: features.read(data / "features/demo", FEATURES)),
+    "features/demo/offsets.npy": ("features@demo", lambda data: features.read(data / "features/demo", FEATURES)),
+    "features/demo/functionals.npy": ("features@demo", lambda data: features.read(data / "features/demo", FEATURES)),
     "encoded/demo/states.npy": ("encode@demo", lambda data: store.read(data / "encoded/demo")),
     "encoded/demo/offsets.npy": ("encode@demo", lambda data: store.read(data / "encoded/demo")),
     "encoded/demo/encoder.json": ("encode@demo", lambda data: store.read(data / "encoded/demo")),

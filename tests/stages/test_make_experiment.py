@@ -58,7 +58,8 @@ def test_the_sweep_takes_the_fusions_from_the_code(project: Path) -> None:
     done, asked = make(project, "sweep")
     assert done.returncode == 0, done.stderr
     fusions = sorted(path.stem for path in (ROOT / "ser/model/fusions").glob("[a-z]*.py"))
-    assert asked[0] == f"exp run --queue -S model.fusion={','.join(fusions)}"
+    clean = "-S features.log_mel.floor_db=-100.0 -S features.copies=null"
+    assert asked[0] == f"exp run --queue {clean} -S model.fusion={','.join(fusions)}"
     assert [line.split()[:5] for line in asked[1:4]] == [
         ["exp", "run", "--queue", "-n", name] for name in ("paper", "zenkov", "cnn_transformer")
     ]

@@ -29,7 +29,7 @@ from ser.views.mfcc import dct_matrix
 from ser.views.spectrum import frame_count, mel_filterbank
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
-DEFAULT = PARAMS.features
+DEFAULT = PARAMS.features.model_copy(update={"copies": None})
 COPIES = Copies(count=2, room_share=0.3, noise_share=0.7, babble_share=0.3, snr_db=[0.0, 30.0], line_share=0.3, gain_db=6.0, seed=0)
 COPIED = DEFAULT.model_copy(update={"copies": COPIES})
 RATE = 16000
