@@ -59,6 +59,12 @@ def repeated(source: Path, folder: Path, times: int, clips: int | None) -> Path:
     return folder
 
 
+def clips_alone() -> Params:
+    """params.yaml without spoilt copies, which no peer makes."""
+    params = load()
+    return params.model_copy(update={"features": params.features.model_copy(update={"copies": None})})
+
+
 def ours(params: Params, raw: Path, folder: Path, workers: int) -> float:
     """Run preprocess and features as the stages do; return the seconds of audio."""
     runtime = params.runtime.model_copy(update={"workers": workers, "scheduler": None})
@@ -84,7 +90,7 @@ def child(*code: str, environment: dict[str, str] | None = None) -> dict[str, fl
 
 def measure(raw: str, folder: str, workers: int) -> None:
     """Print, as JSON, seconds and peak resident memory in MB: of this process, and of its whole session."""
-    params, totals, done = load(), [0.0], threading.Event()
+    params, totals, done = clips_alone(), [0.0], threading.Event()
     watch = threading.Thread(target=watch_session, args=(totals, done))
     watch.start()
     start = time.perf_counter()
@@ -131,7 +137,7 @@ def memory_mb(process: str, field: str) -> float:
 
 def one_clip(path: str, how: str) -> None:
     """Compute the features of one clip in a cold process, with librosa or with our code."""
-    params, data = load(), Path(path).read_bytes()
+    params, data = clips_alone(), Path(path).read_bytes()
     if how == "librosa":
         librosa_loop([data], params, "same")
     else:
@@ -275,7 +281,7 @@ def main() -> None:
     arguments.add_argument("--repeats", type=int, default=3, help="number of repeats; the fastest counts (default: 3)")
     arguments.add_argument("--clips", type=int, default=None, help="use only this many recordings (default: all)")
     options = arguments.parse_args()
-    params = load()
+    params = clips_alone()
     source = Path(mirror(params.runtime) or "") / "ravdess" / ARCHIVE
     if not source.is_file():
         raise SerError(f"{source} not found: SER_MIRROR must name a folder that holds ravdess/{ARCHIVE}")
