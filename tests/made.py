@@ -46,6 +46,7 @@ def params(**changes: Any) -> Params:
         "train__epochs": 4,
         "train__batch_size": 8,
         "features__copies": None,
+        "features__log_mel__floor_db": -100.0,
         "train__augment__noise_snr_db": [5.0, 30.0],
         "train__augment__shift_seconds": 0.2,
         "train__augment__speed": 0.1,

@@ -669,7 +669,8 @@ def test_a_link_in_place_of_a_corpus_is_not_followed(tmp_path: Path, body: bytes
     mirror = mirrored(tmp_path, {"a.zip": body})
     corpora = {
         "mine": links_corpus(("a.zip", None, None)),
-        "all": Corpus.model_validate({"source": {"kind": "joint", "members": ["mine", "mine"]}, "labels": LABELS}),
+        "other": links_corpus(("a.zip", None, None)),
+        "all": Corpus.model_validate({"source": {"kind": "joint", "members": ["mine", "other"]}, "labels": LABELS}),
     }
     name = place.split("/")[1]
     with pytest.raises(SerError, match="is a link or lies elsewhere"):

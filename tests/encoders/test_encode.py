@@ -270,7 +270,7 @@ def stage(folder: Path, encoder: object, python: list[str] | None = None, **envi
         tiny.store(folder / "data/clips/demo", [1600, 16_000, 640])
     yaml = YAML()
     values = yaml.load(ROOT / "params.yaml")
-    values["features"]["encoder"] = encoder
+    values["features"] |= {"encoder": encoder, "copies": None}
     with open(folder / "params.yaml", "w") as file:
         yaml.dump(values, file)
     place = {"SER_CACHE_DIR": str(folder / "cache"), "SER_WORKERS": "1", "PYTHONPATH": str(ROOT), "NO_PROXY": "*"}

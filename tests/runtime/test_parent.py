@@ -26,7 +26,8 @@ finally:
     open("cleared", "w").close()
 """
 DVC = """
-import os, subprocess, sys
+import os, signal, subprocess, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a parent that ignores it, such as nohup, is none of the test's
 shell, line = sys.argv[1:]
 subprocess.run([shell, "-c", line], env=dict(os.environ, DVC_STAGE="train@demo"))
 """

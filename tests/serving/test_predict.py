@@ -61,7 +61,7 @@ def shrunken(normalise: str = "corpus", **model: Any) -> Params:
     """The real parameters with a small network, and windows so short that every clip has several."""
     values = load(ROOT / "params.yaml").model_dump()
     values["corpora"]["demo"]["source"] = DEMO.model_dump()
-    values["features"]["normalise"] = normalise
+    values["features"] |= {"normalise": normalise, "copies": None}
     values["train"]["max_seconds"] = 1.0
     values["model"]["cnn"]["channels"] = [4 for _ in values["model"]["cnn"]["channels"]]
     values["model"]["transformer"]["layers"] = 1
