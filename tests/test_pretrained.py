@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -29,8 +32,7 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path]:
     encoder = {"name": "random", "layers": [1, 2, 3], "silence_seconds": 0.5, "path": str(weights)}
     changes = {"corpora.demo.source.sentences": 1, "features.encoder": encoder, "features.copies": None}
     write(project, changes)
-    for stage in ("download", "preprocess", "split", "features", "encode"):
-        project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+    run(project, "download", "preprocess", "split", "features", "encode")
     return project, weights
 
 
@@ -38,6 +40,44 @@ def write(project: Project, changes: dict[str, object]) -> None:
     """Change params.yaml by dotted keys, whole sections included."""
     yaml = YAML(typ="safe", pure=True)
     yaml.dump(put(project.read(), changes), project.folder / "params.yaml")
+
+
+@contextmanager
+def settings(project: Project, changes: dict[str, object], *again: str) -> Iterator[None]:
+    """Other parameters as long as the block runs; afterwards the stages named in ``again`` run with the old ones."""
+    before = (project.folder / "params.yaml").read_bytes()
+    try:
+        write(project, changes)
+        yield
+    finally:
+        (project.folder / "params.yaml").write_bytes(before)
+        run(project, *again)
+
+
+def run(project: Project, *stages: str) -> None:
+    for stage in stages:
+        project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+
+
+def read(project: Project, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((project.folder / path).read_text())
+    return found
+
+
+def weights_of(project: Project) -> bytes:
+    return (project.folder / "models/demo/fold1-seed0.safetensors").read_bytes()
+
+
+COPIES = {
+    "count": 1,
+    "room_share": 0.5,
+    "noise_share": 1.0,
+    "babble_share": 0.5,
+    "snr_db": [0.0, 30.0],
+    "line_share": 0.5,
+    "gain_db": 6.0,
+    "seed": 0,
+}
 
 
 @pytest.mark.parametrize(
@@ -52,16 +92,11 @@ def write(project: Project, changes: dict[str, object]) -> None:
 )
 def test_encode_train_evaluate(encoded: tuple[Project, Path], name: str, changes: dict[str, object]) -> None:
     project, _ = encoded
-    before = (project.folder / "params.yaml").read_bytes()
     preset_values = {key: value for key, value in of_preset(name).items() if key != "features.encoder"}
-    try:
-        write(project, {**preset_values, **changes})
-        project.run("python", "-m", "stages.train", "--dataset", "demo")
-        project.run("python", "-m", "stages.evaluate", "--dataset", "demo")
-    finally:
-        (project.folder / "params.yaml").write_bytes(before)
-    metrics = json.loads((project.folder / "metrics/corpora/demo.json").read_text())
-    about = json.loads((project.folder / "data/encoded/demo/encoder.json").read_text())["encoder"]
+    with settings(project, {**preset_values, **changes}):
+        run(project, "train", "evaluate")
+    metrics = read(project, "metrics/corpora/demo.json")
+    about = read(project, "data/encoded/demo/encoder.json")["encoder"]
     used = metrics["encoder"]
     assert {key: used[key] for key in ("name", "layers", "sha256", "licence")} == {
         key: about[key] for key in ("name", "layers", "sha256", "licence")
@@ -84,82 +119,55 @@ def test_encode_train_evaluate(encoded: tuple[Project, Path], name: str, changes
 
 def test_spoilt_copies_are_encoded_and_heard_in_training_alone(encoded: tuple[Project, Path]) -> None:
     project, _ = encoded
-    before = (project.folder / "params.yaml").read_bytes()
     preset_values = {key: value for key, value in of_preset("linear").items() if key != "features.encoder"}
-    copies = {"count": 1, "room_share": 0.5, "noise_share": 1.0, "babble_share": 0.5, "snr_db": [0.0, 30.0], "line_share": 0.5}
-    try:
-        write(project, {**preset_values, "features.copies": {**copies, "gain_db": 6.0, "seed": 0}})
-        for stage in ("features", "encode", "train", "evaluate", "export"):
-            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
-        assert json.loads((project.folder / "data/encoded/demo/encoder.json").read_text())["copies"] == 1
-        metrics = json.loads((project.folder / "metrics/corpora/demo.json").read_text())
+    with settings(project, {**preset_values, "features.copies": COPIES}, "features", "encode"):
+        run(project, "features", "encode", "train", "evaluate", "export")
+        assert read(project, "data/encoded/demo/encoder.json")["copies"] == 1
+        metrics = read(project, "metrics/corpora/demo.json")
         assert (metrics["n"], metrics["robustness"]["n"]) == (36, 6)
-        facts = json.loads((project.folder / "exports/demo/bundle.json").read_text())
+        facts = read(project, "exports/demo/bundle.json")
         assert "copies" not in facts["encoder"]
         assert facts["typical"]["clips"] == 2 * 36, "copies are typical too"
-    finally:
-        (project.folder / "params.yaml").write_bytes(before)
-        for stage in ("features", "encode"):
-            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
 
 
 def test_a_pupil_needs_the_encoder_for_training_alone(encoded: tuple[Project, Path]) -> None:
     project, _ = encoded
-    before = (project.folder / "params.yaml").read_bytes()
     asked = project.read()["features"]["encoder"]
     preset_values = {key: value for key, value in of_preset("pupil").items() if not key.startswith("features.encoder")}
-    copies = {"count": 1, "room_share": 0.5, "noise_share": 1.0, "babble_share": 0.5, "snr_db": [0.0, 30.0], "line_share": 0.5}
-    heard = {"features.copies": {**copies, "gain_db": 6.0, "seed": 0}, "features.encoder": {**asked, "copies": False}}
-    try:
-        write(project, {**preset_values, **heard})
-        for stage in ("features", "encode", "train"):
-            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
-        assert "copies" not in json.loads((project.folder / "data/encoded/demo/encoder.json").read_text())
-        taught = (project.folder / "models/demo/fold1-seed0.safetensors").read_bytes()
-        for stage in ("evaluate", "export"):
-            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
-        metrics = json.loads((project.folder / "metrics/corpora/demo.json").read_text())
+    heard = {"features.copies": COPIES, "features.encoder": {**asked, "copies": False}}
+    with settings(project, {**preset_values, **heard}, "features", "encode"):
+        run(project, "features", "encode", "train", "evaluate", "export")
+        assert "copies" not in read(project, "data/encoded/demo/encoder.json")
+        metrics = read(project, "metrics/corpora/demo.json")
         assert metrics["n"] == 36
         assert "encoder" not in metrics
-        facts = json.loads((project.folder / "exports/demo/bundle.json").read_text())
-        assert facts["encoder"] is None
+        assert read(project, "exports/demo/bundle.json")["encoder"] is None
         assert not list((project.folder / "exports/demo").glob("encoder*"))
-        write(project, {**preset_values, **heard, "train.teacher": "none"})
-        project.run("python", "-m", "stages.train", "--dataset", "demo")
-        assert (project.folder / "models/demo/fold1-seed0.safetensors").read_bytes() != taught
-    finally:
-        (project.folder / "params.yaml").write_bytes(before)
-        for stage in ("features", "encode"):
-            project.run("python", "-m", f"stages.{stage}", "--dataset", "demo")
+        taught = weights_of(project)
+        with settings(project, {"train.teacher": "none"}):
+            run(project, "train")
+        assert weights_of(project) != taught
 
 
 def test_noise_is_added_to_the_recordings(encoded: tuple[Project, Path]) -> None:
     project, _ = encoded
-    before = (project.folder / "params.yaml").read_bytes()
+    run(project, "train")
+    quiet = weights_of(project)
     noise = {"train.augment.noise_snr_db": [15.0, 30.0], "train.augment.noise_domain": "waveform", "train.augment.noise_share": 1.0}
-    weights = []
-    try:
-        for changes in ({}, noise):
-            write(project, changes)
-            project.run("python", "-m", "stages.train", "--dataset", "demo")
-            weights.append((project.folder / "models/demo/fold1-seed0.safetensors").read_bytes())
-    finally:
-        (project.folder / "params.yaml").write_bytes(before)
-    assert weights[0] != weights[1]
+    with settings(project, noise):
+        run(project, "train")
+    assert weights_of(project) != quiet
 
 
 def test_other_weights_are_refused_for_spoilt_recordings(encoded: tuple[Project, Path]) -> None:
     """The robustness study must hear with the encoder of the training."""
     project, weights = encoded
-    before, stored = (project.folder / "params.yaml").read_bytes(), (weights / "model.safetensors").read_bytes()
+    stored = (weights / "model.safetensors").read_bytes()
     preset_values = {key: value for key, value in of_preset("linear").items() if key != "features.encoder"}
-    try:
-        write(project, preset_values)
-        project.run("python", "-m", "stages.train", "--dataset", "demo")
+    with settings(project, preset_values):
+        run(project, "train")
         whisper(weights, encoder_layers=4)
         done = project.run("python", "-m", "stages.evaluate", "--dataset", "demo", check=False)
-    finally:
-        (project.folder / "params.yaml").write_bytes(before)
         (weights / "model.safetensors").write_bytes(stored)
     assert done.returncode == 1
     assert "run encode and train again" in done.stderr
@@ -168,16 +176,12 @@ def test_other_weights_are_refused_for_spoilt_recordings(encoded: tuple[Project,
 
 def test_without_hidden_states_training_says_what_to_run(encoded: tuple[Project, Path]) -> None:
     project, _ = encoded
-    before = (project.folder / "params.yaml").read_bytes()
     facts = project.folder / "data/encoded/demo/encoder.json"
     stored = facts.read_bytes()
     (project.folder / "data/sums/demo/encode.json").unlink()  # as where the folder came from elsewhere
-    try:
-        write(project, {"model.kind": "linear"})
+    with settings(project, {"model.kind": "linear"}):
         facts.write_text('{"encoder": null}')
         done = project.run("python", "-m", "stages.train", "--dataset", "demo", check=False)
-    finally:
-        (project.folder / "params.yaml").write_bytes(before)
         facts.write_bytes(stored)
     assert done.returncode == 1
     assert "run encode again" in done.stderr

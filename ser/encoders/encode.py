@@ -162,9 +162,7 @@ def _finished(work: Path, clips: int, row_bytes: int) -> np.ndarray:
     except (OSError, ValueError):
         return np.zeros((0, 2), dtype=np.int64)
     if whole < len(noted):
-        log.warning(
-            "%s: states that an interrupted run left are damaged; %d of %d clips are encoded again", work, len(noted) - whole, clips
-        )
+        log.warning("%s: states that an interrupted run left are damaged from clip %d of %d on; they are encoded again", work, whole, clips)
     return noted[: whole if whole == clips else whole // CHUNK * CHUNK]
 
 

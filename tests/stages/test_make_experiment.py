@@ -46,6 +46,13 @@ def test_without_a_known_preset_nothing_runs_and_the_presets_are_listed(project:
     assert asked == []
 
 
+def test_the_path_of_a_clone_is_no_part_of_a_shell_line(project: Path) -> None:
+    odd = project.rename(project.with_name('it\'s a "clone" of $HOME `x` ä'))
+    done, asked = make(odd, "experiment", "PRESET=zenkov")
+    assert done.returncode == 0, done.stderr
+    assert len(asked) == 1
+
+
 def test_a_preset_becomes_overrides(project: Path) -> None:
     done, asked = make(project, "experiment", "PRESET=zenkov")
     assert done.returncode == 0, done.stderr

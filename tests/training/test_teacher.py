@@ -20,6 +20,12 @@ TAUGHT = {
     "train__teacher": "linear",
     "train__epochs": 2,
 }
+COPIES = {"count": 1, "room_share": 0.0, "noise_share": 1.0, "babble_share": 0.0, "snr_db": [0.0, 30.0], "line_share": 0.0}
+CLIPS_ALONE = {
+    "features__encoder": {"name": "made", "layers": [1, 2, 4], "copies": False},
+    "features__copies": {**COPIES, "gain_db": 0.0, "seed": 0},
+    "train__augment__noise_snr_db": None,
+}
 LINEAR = made.params(**TAUGHT).model.linear
 CLASSES, SPEAKERS = 3, 12
 
@@ -155,6 +161,7 @@ def test_the_network_learns_what_it_is_told_and_has_no_encoder(tmp_path):
         ({"model__linear__layers": "auto"}, "which a teacher must not see"),
         ({"model__linear__layers": [3]}, "must be among features.encoder.layers"),
         ({"model__branches": ["log_mel_cnn", "encoder"]}, "take encoder out of model.branches"),
+        (CLIPS_ALONE | {"train__teacher": "none", "model__kind": "linear"}, "set features.encoder.copies to true"),
     ],
 )
 def test_settings_that_make_no_teacher_are_refused(changes, message):
@@ -166,4 +173,5 @@ def test_other_kinds_of_model_have_no_teacher():
     svm = made.params(**TAUGHT, model__kind="svm")
     assert not svm.trains_on_states
     assert made.params(**TAUGHT).trains_on_states
+    assert made.params(**TAUGHT | CLIPS_ALONE).trains_on_states
     assert made.params(**TAUGHT).model.reads_encoder is None
