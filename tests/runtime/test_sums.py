@@ -27,8 +27,8 @@ def left() -> None:
     sums.leave(RECORD, [Path("out"), Path("one.json"), Path("never made")])
 
 
-def checked(restored: bool = False) -> None:
-    sums.check(RECORD, "stage", "made", lambda paths: paths if restored else [])
+def checked(restored: bool = False) -> bool:
+    return sums.check(RECORD, "stage", "made", lambda paths: paths if restored else [])
 
 
 def test_every_file_of_every_place_is_recorded_and_the_same_files_give_the_same_record():
@@ -37,7 +37,7 @@ def test_every_file_of_every_place_is_recorded_and_the_same_files_give_the_same_
     assert list(json.loads(before)) == ["out/a.csv", "out/inner/empty", "one.json"]
     left()
     assert RECORD.read_bytes() == before
-    checked()
+    assert checked()
 
 
 @pytest.mark.parametrize("name", ["out/a.csv", "out/inner/empty", "one.json"])
@@ -51,7 +51,7 @@ def test_a_file_with_other_bytes_is_named_with_the_command_to_run(name, content)
         return
     with pytest.raises(DamagedError, match=f"{name} is damaged or of another run: .*; run `dvc repro stage@made`"):
         checked()
-    checked(restored=True)
+    assert not checked(restored=True)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
@@ -68,10 +68,10 @@ def test_what_is_no_file_is_damage_and_is_not_opened(kind):
 
 
 def test_what_is_missing_is_left_to_whoever_needs_it():
-    checked()
+    assert not checked()
     left()
     Path("one.json").unlink()
-    checked()
+    assert not checked()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"out/a.csv": ', "[" * 100_000, '{"": [1, 2]}', None])
@@ -83,4 +83,4 @@ def test_a_damaged_record_says_nothing(text):
     else:
         RECORD.write_text(text)
     Path("one.json").write_text("other")
-    checked()
+    assert not checked()

@@ -133,6 +133,16 @@ def test_where_dvc_brought_files_back_its_own_hashes_decide(monkeypatch):
     run(monkeypatch, "evaluate")
 
 
+def test_the_note_beside_files_that_dvc_replaced_is_not_theirs(monkeypatch):
+    from stages import doctor
+
+    all_until(monkeypatch, "encode")
+    set_to(split__folds=3)
+    PATHS.assignment.write_text("three folds, from the cache")
+    monkeypatch.setattr(doctor, "locked", set)
+    run(monkeypatch, "train")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"of": 1, "params": {}}', "[" * 100_000, None])
 def test_a_missing_or_damaged_note_says_nothing(monkeypatch, content):
     all_until(monkeypatch, "encode")
