@@ -106,8 +106,13 @@ def about(folder: str | Path | None) -> EncoderFacts | None:
         return None
     encoded = read(folder)
     if encoded is None:
-        raise SerError(f"{folder} holds no hidden states (features.encoder was null): run encode again")
+        raise nothing_encoded(folder)
     return encoded.about
+
+
+def nothing_encoded(folder: str | Path) -> SerError:
+    """What to say where hidden states are needed and the stage encode had no encoder."""
+    return SerError(f"{folder} holds no hidden states (features.encoder was null): run encode again")
 
 
 def write_facts(folder: Path, facts: Mapping[str, Any] | None, copies: int = 0) -> None:

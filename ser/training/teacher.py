@@ -37,16 +37,16 @@ def of_corpus(folder: Path, table: pd.DataFrame, target: np.ndarray, train: np.n
     Raises:
         SerError: if there are no hidden states, or not of these clips, or training has clips of one speaker alone.
     """
-    encoded, about = store.read(folder), store.about(folder)
-    assert encoded is not None
-    assert about is not None
+    encoded = store.read(folder)
+    if encoded is None:
+        raise store.nothing_encoded(folder)
     speakers = table["speaker"].to_numpy(str)
     rate, hop = trained.preprocess.sample_rate, trained.features.frames.hop_length
     known = hidden.load(
         encoded.without_copies(), table["samples"].to_numpy(), speakers, rate, hop, "corpus", "pooled", torch.device("cpu")
     ).pooled
     assert known is not None
-    return soft_targets(known.numpy(), target, speakers, train, about.layers, len(trained.classes), trained.model.linear)
+    return soft_targets(known.numpy(), target, speakers, train, encoded.about.layers, len(trained.classes), trained.model.linear)
 
 
 def soft_targets(
