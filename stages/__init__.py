@@ -19,6 +19,7 @@ def _in_words(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 sys.excepthook = _in_words
 
+import ser.runtime.parent  # noqa: E402, F401  (who started this is looked for before all else)
 from ser.runtime import kernels  # noqa: E402  (Ctrl-C may come while it is imported)
 
 kernels.pin()

@@ -13,12 +13,14 @@ from pathlib import Path
 
 EVERY = 0.5
 """Seconds between two looks."""
+ADOPT = (b"init", b"systemd", b"launchd")
+"""Programs that adopt the children of processes that have ended, beside the first process of the system."""
 
 
 def end_with_dvc() -> None:
     """Send SIGTERM to this process as soon as the DVC that started it has ended; nothing happens where DVC did not start it."""
-    if "DVC_STAGE" in os.environ:
-        threading.Thread(target=_wait_and_end, args=(_line_of_descent(),), daemon=True).start()
+    if _DESCENT:
+        threading.Thread(target=_wait_and_end, args=(_DESCENT,), daemon=True).start()
 
 
 def _line_of_descent() -> dict[int | None, int]:
@@ -32,9 +34,21 @@ def _line_of_descent() -> dict[int | None, int]:
 
 
 def _wait_and_end(descent: dict[int | None, int]) -> None:
-    while all((os.getppid() if child is None else _parent(child)) == parent for child, parent in descent.items()):
+    *_, dvc = descent.values()
+    while not _adopted(dvc) and all((os.getppid() if child is None else _parent(child)) == parent for child, parent in descent.items()):
         time.sleep(EVERY)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _adopted(parent: int) -> bool:
+    """Whether this is who adopts, and not DVC, so that DVC ended before it was first looked for.
+
+    In a container DVC may be the first process.
+    """
+    program, *_ = words = _words(parent)
+    return (parent == 1 or Path(program.decode(errors="replace")).name.encode() in ADOPT) and not any(
+        name in word for word in words for name in (b"python", b"dvc")
+    )
 
 
 def _parent(process: int) -> int | None:
@@ -51,3 +65,7 @@ def _words(process: int) -> list[bytes]:
         return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return [b""]
+
+
+_DESCENT = _line_of_descent() if "DVC_STAGE" in os.environ else {}
+"""As it was when this module was imported, which ``stages`` does first: DVC may be killed while larger modules are read."""

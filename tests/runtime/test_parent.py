@@ -127,3 +127,32 @@ def test_a_stage_without_dvc_goes_on_without_its_parent(folder: Path) -> None:
         assert not ends(int(children[0]), 2)
     finally:
         os.kill(int(children[0]), signal.SIGKILL)
+
+
+def may_adopt() -> bool:
+    """Whether who adopts orphans here can be told from DVC, which is a Python program."""
+    return not any(b"python" in word or b"dvc" in word for word in command_line(1))
+
+
+@needs_proc
+@pytest.mark.skipif(not may_adopt(), reason="the first process of this system may be DVC")
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_stage_that_begins_after_its_dvc_has_ended_ends(folder: Path, stays: bool) -> None:
+    """Killed while the stage's interpreter starts and reads its modules."""
+    script, begun, told = folder / "stage.py", folder / "begun", folder / "told"
+    line = f"'{sys.executable}' '{script}' > '{told}'"
+    words = f": > '{begun}'; sleep 1.5; " + (f"{line}; exit $?" if stays else f"exec {line}")
+    with subprocess.Popen([sys.executable, str(folder / "dvc.py"), "/bin/sh", words], cwd=folder, start_new_session=True) as running:
+        until = time.monotonic() + 20
+        while not begun.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        running.kill()
+    while not (folder / "cleared").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    try:
+        assert (folder / "cleared").exists()
+        assert told.read_text() == "stage\n"
+    finally:
+        for process in [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]:
+            if command_line(process)[-1:] == [str(script).encode()]:
+                os.kill(process, signal.SIGKILL)
