@@ -1,7 +1,8 @@
 """Checkpoints of interrupted trainings, outside the pipeline's outputs, used only by an identical training.
 
 A file holds tensors as safetensors, the rest as their JSON metadata, and a SHA-256 of both at its end. So
-reading a checkpoint runs no code from it, and a damaged one is never used.
+reading a checkpoint runs no code from it, and a damaged one is never used; nor is another's, because it holds its name and its folder's,
+which is the fingerprint of the training.
 """
 
 from __future__ import annotations
@@ -50,15 +51,16 @@ def fingerprint(settings: Any, files: Iterable[str | Path]) -> str:
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write a checkpoint atomically: if the process dies, either the old or the new file is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    stored = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, {"facts": json.dumps(facts)})
+    about = {"facts": json.dumps(facts), "of": _name(path)}
+    stored = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, about)
     with place_named(path), file_written_whole(path, shared=True) as part:  # shared: without file locks, two trainings may write at once
         part.write_bytes(stored + hashlib.sha256(stored).digest())
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Tensors and facts of a checkpoint, or None if the file does not exist or is damaged.
+    """Tensors and facts of a checkpoint, or None if the file does not exist, is damaged, or is of another training, fold or seed.
 
-    A damaged file is renamed to ``<name>.damaged``, and a warning names both.
+    What is not used is renamed to ``<name>.damaged``, and a warning names both.
     """
     try:
         content = path.read_bytes()
@@ -66,13 +68,25 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return None
     stored, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
     if hashlib.sha256(stored).digest() != checksum:
-        aside = path.with_name(f"{path.name}.damaged")
-        with suppress(FileNotFoundError):  # another rank of this training has renamed it
-            os.replace(path, aside)
-        log.warning("%s is damaged: it is now %s, and this training begins anew", path, aside.name)
+        _set_aside(path, "damaged")
         return None
     header = int.from_bytes(stored[:8], "little")  # safetensors: the length of the header, the header as JSON, the values
-    return load(stored), json.loads(json.loads(stored[8 : 8 + header])["__metadata__"]["facts"])
+    about = json.loads(stored[8 : 8 + header])["__metadata__"]
+    if about["of"] != _name(path):
+        _set_aside(path, f"the checkpoint {about['of']}")
+        return None
+    return load(stored), json.loads(about["facts"])
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _set_aside(path: Path, what: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    with suppress(FileNotFoundError):  # another rank of this training has renamed it
+        os.replace(path, aside)
+    log.warning("%s is %s: it is now %s, and this training begins anew", path, what, aside.name)
 
 
 @contextmanager

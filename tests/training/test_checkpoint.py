@@ -105,6 +105,19 @@ def test_a_damaged_checkpoint_is_set_aside_and_training_begins_anew(tmp_path, ca
     assert checkpoint.read(path) is not None
 
 
+@pytest.mark.parametrize("other", ["x-1/fold2-seed0.safetensors", "x-2/fold1-seed0.safetensors"], ids=["fold", "training"])
+def test_a_checkpoint_of_another_fold_or_training_is_not_used(tmp_path, caplog, other):
+    """It has the same shapes, and its checksum holds."""
+    path = tmp_path / "x-1/fold1-seed0.safetensors"
+    for one in (path, tmp_path / other):
+        checkpoint.write(one, {"a": torch.zeros(2)}, {"epoch": 1})
+    path.write_bytes((tmp_path / other).read_bytes())
+    assert checkpoint.read(path) is None
+    assert path.with_name("fold1-seed0.safetensors.damaged").exists()
+    assert not path.exists()
+    assert f"the checkpoint {other}" in caplog.text
+
+
 def test_identical_trainings_take_turns_and_the_last_removes_the_checkpoints(tmp_path, caplog):
     """Locks are of open files, so two threads take turns as two processes do."""
     caplog.set_level("INFO")
