@@ -22,7 +22,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,8 @@ from ser import SerError
 from ser.evaluation import metrics, result
 from ser.params import Params, plain
 from ser.runtime import kernels
+from ser.runtime.locks import alone, lock_if_free
+from ser.runtime.parent import child_ends_with_this
 from stages import changes, command
 from stages.differing import difference, files_of
 from stages.paths import Paths
@@ -43,6 +44,10 @@ PATIENCE = 10.0
 """Seconds for the stages to clear up after themselves."""
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals by which this command is ended."""
+PREFIX = "ser-verify-"
+"""Of the names of temporary folders."""
+LOCKED = "run"
+"""What is locked in them."""
 LAST = ("evaluate", "export")
 """Stages after which a corpus is finished."""
 
@@ -71,12 +76,25 @@ def main(params: Params, options: argparse.Namespace) -> None:
     if not kernels.shared():
         print("This is no x86-64 processor with AVX2 on Linux: figures will differ, so scores are compared and not bytes.")
     ends_in_order()
-    with tempfile.TemporaryDirectory(prefix="ser-verify-") as folder:
-        copy = Path(folder) / "copy"
+    with own_folder() as folder:
+        copy = folder / "copy"
         run_again(copy, names)
         failed = [name for name in names if not agrees(name, copy, compare_bytes=kernels.shared())]
     if failed:
         raise SerError(f"{', '.join(failed)}: not what the last commit says")
+
+
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """A temporary folder. What killed runs of this user left is removed first: those that live hold a lock."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCKED}.lock"):
+        old = lock.parent
+        with suppress(OSError):  # another one may be removing it
+            if not old.is_symlink() and old.stat().st_uid == os.getuid() and (free := lock_if_free(old / LOCKED)) is not None:
+                with free:
+                    shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder, alone(Path(folder) / LOCKED):
+        yield Path(folder)
 
 
 def run_again(copy: Path, names: list[str]) -> None:
@@ -207,7 +225,7 @@ def ends_in_order() -> None:
 
 
 def do(words: list[str], folder: Path, failed: str, **environment: str) -> None:
-    """Run a command, which prints what it likes. An exception ends it with all that it started.
+    """Run a command, which prints what it likes. An exception ends it with all that it started; if this process is killed, SIGTERM does.
 
     Raises:
         SerError: if it fails, or there is no such program.
@@ -215,9 +233,14 @@ def do(words: list[str], folder: Path, failed: str, **environment: str) -> None:
     child = None
     try:
         with signals_wait() as mask:
-            listening = partial(signal.pthread_sigmask, signal.SIG_SETMASK, mask)  # the child would wait, too
+            tied = child_ends_with_this()
+
+            def begin() -> None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # the child would wait, too
+                tied()
+
             variables = {**os.environ, **environment}
-            child = subprocess.Popen(words, cwd=folder, env=variables, start_new_session=True, preexec_fn=listening)
+            child = subprocess.Popen(words, cwd=folder, env=variables, start_new_session=True, preexec_fn=begin)
         status = child.wait()
     except FileNotFoundError:
         raise SerError(f"{failed}: {words[0]} is not installed") from None

@@ -1,18 +1,23 @@
-"""A stage ends with the DVC that runs it.
+"""A stage ends with the DVC that runs it, and a DVC with the command that runs it.
 
 A killed DVC leaves its stage running, and that would later write over the outputs of the next run.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 EVERY = 0.5
 """Seconds between two looks."""
+PR_SET_PDEATHSIG = 1
+"""Of ``linux/prctl.h``."""
 ADOPT = (b"init", b"systemd", b"launchd")
 """Programs that adopt the children of processes that have ended, beside the first process of the system."""
 
@@ -21,6 +26,20 @@ def end_with_dvc() -> None:
     """Send SIGTERM to this process as soon as the DVC that started it has ended; nothing happens where DVC did not start it."""
     if _DESCENT:
         threading.Thread(target=_wait_and_end, args=(_DESCENT,), daemon=True).start()
+
+
+def child_ends_with_this() -> Callable[[], object]:
+    """For ``preexec_fn`` of a child process: it gets SIGTERM when this process ends, however that happens. On Linux; elsewhere nothing."""
+    if not sys.platform.startswith("linux"):
+        return lambda: None
+    prctl, this = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+        if os.getppid() != this:  # it has ended in the meantime
+            os._exit(128 + signal.SIGTERM)
+
+    return ask
 
 
 def _line_of_descent() -> dict[int | None, int]:

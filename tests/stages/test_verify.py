@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +187,41 @@ def test_what_it_runs_ends_with_it(number, at_start):
             child.send_signal(number)
         assert child.wait(30) != 0
     assert not said or is_over(int(said))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process that its parent has ended")
+def test_what_it_runs_ends_when_it_is_killed():
+    code = f"{AS_AT_A_TERMINAL}\nverify.do(['sh', '-c', 'echo $$; exec sleep 300'], Path('.'), 'failed')"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        number = int(child.stdout.readline())
+        child.kill()
+        child.wait(30)
+        until = time.monotonic() + 10
+        while not (over := is_over(number)) and time.monotonic() < until:
+            time.sleep(0.05)
+        if not over:
+            os.kill(number, signal.SIGKILL)  # it holds the pipe
+    assert over
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_a_living_one_has_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, foreign, empty = (tmp_path / name for name in ("ser-verify-killed", "ser-verify-foreign", "other-verify-killed"))
+    for folder in (killed, foreign, empty):
+        (folder / "copy").mkdir(parents=True)
+    for folder in (killed, empty):
+        (folder / "run.lock").touch()
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "copy").mkdir(parents=True)
+    (elsewhere / "run.lock").touch()
+    (tmp_path / "ser-verify-link").symlink_to(elsewhere)
+    with verify.own_folder() as living, verify.own_folder() as second:
+        assert living.exists()
+        assert second.exists()
+        assert not killed.exists()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"ser-verify-foreign", "other-verify-killed", "ser-verify-link", "elsewhere"}
+    assert (elsewhere / "copy").exists()
 
 
 def is_over(number: int) -> bool:
