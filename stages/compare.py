@@ -118,6 +118,8 @@ def _text(path: Path, name: str, revision: str) -> str:
         return dvc.api.read(str(path), repo=".", rev=revision)
     except UnicodeDecodeError:
         raise SerError(f"{path} at {revision} is damaged: it is not text in UTF-8; `dvc repro evaluate@{name}` makes it") from None
+    except ImportError as error:  # of a remote whose package is not here
+        raise SerError(f"{path} at {revision} is not on this machine, and the remote cannot be asked: {error}") from None
     except (OSError, ValueError, DvcException, SCMError, DataIndexError) as error:
         if revision == WORKSPACE:
             raise SerError(f"{path} is not in the workspace ({error}): `dvc repro evaluate@{name}` makes it") from None
@@ -137,7 +139,7 @@ def _recorded(path: Path, revision: str) -> bool:
     """Whether dvc.lock at the revision has the file, or the folder above it, among the outputs."""
     try:
         lock = dvc.api.read("dvc.lock", repo=".", rev=revision)
-    except (OSError, ValueError, DvcException, SCMError):
+    except (OSError, ValueError, ImportError, DvcException, SCMError):
         return False
     return any(f"- path: {one}\n" in lock for one in (path.as_posix(), path.parent.as_posix()))
 

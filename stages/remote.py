@@ -17,10 +17,10 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvc.exceptions import DvcException
 from dvc.fs import LocalFileSystem
 from dvc.repo import Repo
 from dvc_data.hashfile.db import HashFileDB
@@ -54,7 +54,7 @@ class Object:
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Look at all objects, and say what to run."""
-    try:
+    with errors_told("DVC cannot read its remote"):
         repo = Repo()
         name = options.remote or repo.config["core"].get("remote")
         if name is None:
@@ -63,8 +63,6 @@ def main(params: Params, options: argparse.Namespace) -> None:
         if not repo.config["remote"][name].get("verify"):
             log.warning("DVC believes what comes from %s; let it check: dvc remote modify %s verify true", name, name)
         damaged, missing = examine(repo, there, here)
-    except (DvcException, OSError) as error:
-        raise SerError(f"DVC cannot read its remote: {error}") from None
     for one in missing:
         log.info("not in the remote: %s (%s)", one.path, one.stage)
     if missing:
@@ -73,8 +71,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
     for one in damaged:
         whole = here.exists(one.md5) and whole_in(here, one.md5)
         if options.mend and whole:
-            _cleared(there, one.md5)
-            there.fs.put_file(here.oid_to_path(one.md5), there.oid_to_path(one.md5))
+            with errors_told(f"DVC cannot write {there.oid_to_path(one.md5)}"):
+                _cleared(there, one.md5)
+                there.fs.put_file(here.oid_to_path(one.md5), there.oid_to_path(one.md5))
             log.info("mended: %s (%s)", one.path, one.stage)
             continue
         left += 1
@@ -88,6 +87,17 @@ def main(params: Params, options: argparse.Namespace) -> None:
         )
     if not missing:
         log.info("all outputs in dvc.lock are whole in the remote %s", name)
+
+
+@contextmanager
+def errors_told(what: str) -> Iterator[None]:
+    """Tell errors of a remote in one message: each kind of remote has exceptions of its own, and may need a package that is not here."""
+    try:
+        yield
+    except SerError:
+        raise
+    except Exception as error:
+        raise SerError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
 def examine(repo: Repo, there: HashFileDB, here: HashFileDB) -> tuple[list[Object], list[Object]]:
@@ -104,9 +114,17 @@ def examine(repo: Repo, there: HashFileDB, here: HashFileDB) -> tuple[list[Objec
             try:
                 if not whole_in(there, one.md5):
                     damaged.append(one)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if not _not_there(error):
+                    raise SerError(f"DVC cannot read its remote: {one.path} ({one.stage}): {error.__cause__}") from None
                 missing.append(one)
     return damaged, missing
+
+
+def _not_there(error: FileNotFoundError) -> bool:
+    """Whether the remote says so; over HTTP a server that cannot be reached ends in this error, too, with its cause."""
+    cause = error.__cause__
+    return cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410)
 
 
 def _objects(repo: Repo, there: HashFileDB, here: HashFileDB) -> Iterator[Object]:
