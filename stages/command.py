@@ -154,13 +154,12 @@ def _checked(stage: str, params: Params, corpora: Sequence[str]) -> Iterator[Non
             descent.compare(stage, corpus, params, records, seen[corpus])
             if leaves:
                 claims.enter_context(_alone(stage, corpus))
-                for path in (_record(stage, corpus), descent.beside(_record(stage, corpus))):
-                    path.unlink(missing_ok=True)  # a run that ends early leaves files of two runs
-        yield
+        yield  # if it ends early, the records are still those of the files that it has not touched
         if leaves:
             for corpus in corpora:
-                sums.leave(_record(stage, corpus), LEAVES[stage](Paths(corpus)))
-                descent.note(_record(stage, corpus), stage, corpus, params, seen[corpus])
+                record, content = _record(stage, corpus), sums.of(LEAVES[stage](Paths(corpus)))
+                descent.note(record, content, stage, corpus, params, seen[corpus])
+                sums.leave(record, content)
 
 
 @contextmanager

@@ -28,20 +28,26 @@ USES_PARAMS = ("train", "search")
 
 def digest(record: Path) -> str:
     """Of the checksums of a stage's files; the same files have the same."""
-    return hashlib.sha256(record.read_bytes()).hexdigest()
+    return _digest(record.read_text(encoding="utf-8"))
 
 
-def note(record: Path, stage: str, corpus: str, params: Params, seen: Mapping[str, str]) -> None:
-    """Write down what a stage has read.
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def note(record: Path, content: str, stage: str, corpus: str, params: Params, seen: Mapping[str, str]) -> None:
+    """Write down what a stage has read, before the checksums of its files are written: a note is believed of these checksums alone.
 
     Args:
-        record: of the checksums of its files; the note is written beside it.
+        record: where the checksums will be; the note is written beside it.
+        content: the checksums.
         stage: its name.
         corpus: its corpus.
         params: as it has read them.
         seen: digest of each stage whose files it has read; stages whose files DVC brought back are left out.
     """
-    made_of = {"of": dict(seen), "params": _values(params, stage, corpus)}
+    made_of = {"for": _digest(content), "of": dict(seen), "params": _values(params, stage, corpus)}
+    record.parent.mkdir(parents=True, exist_ok=True)
     with file_written_whole(beside(record)) as part:
         part.write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")
 
@@ -60,7 +66,7 @@ def compare(reader: str, corpus: str, params: Params, records: Mapping[str, Path
         SerError: naming the stage to run again.
     """
     for writer in (writer for writer in records if writer in seen):
-        told = _told(beside(records[writer]))
+        told = _told(beside(records[writer]), seen[writer])
         again = f"run `dvc repro {writer}@{corpus}`, or by hand python -m stages.{writer} --dataset {corpus}"
         for source, then in told.get("of", {}).items():
             if seen.get(source, then) != then:
@@ -89,11 +95,11 @@ def _values(params: Params, stage: str, corpus: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if any(key == one or key.startswith(f"{one}.") for one in keys)}
 
 
-def _told(path: Path) -> dict[str, Any]:
-    """The note; empty where there is none, or a damaged one."""
+def _told(path: Path, of: str) -> dict[str, Any]:
+    """The note beside checksums with this digest; empty where there is none, or a damaged one, or one of other checksums."""
     try:
         told = json.loads(text(path, MOST))
-        whole = all(isinstance(told[part], dict) for part in ("of", "params"))
+        whole = told["for"] == of and all(isinstance(told[part], dict) for part in ("of", "params"))
     except (SerError, OSError, KeyError, TypeError, *OF_ANOTHER_FORM):
         return {}
     return told if whole else {}

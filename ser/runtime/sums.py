@@ -20,24 +20,27 @@ MOST = 64 << 20
 """Bytes that a record may have."""
 
 
-def leave(record: Path, places: Iterable[Path]) -> None:
-    """Write the record of all files in these places.
+def of(places: Iterable[Path]) -> str:
+    """The record of all files in these places.
 
     Args:
-        record: file to write.
         places: files and folders; what does not exist is left out.
     """
+    return json.dumps({str(path): _sum(path) for place in places for path in _files(place)}, indent=1) + "\n"
+
+
+def leave(record: Path, content: str) -> None:
+    """Write a record, in the file ``record``."""
     record.parent.mkdir(parents=True, exist_ok=True)
-    sums = {str(path): _sum(path) for place in places for path in _files(place)}
     with file_written_whole(record) as part:
-        part.write_text(json.dumps(sums, indent=1) + "\n", encoding="utf-8")
+        part.write_text(content, encoding="utf-8")
 
 
 def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]], Collection[Path]]) -> bool:
     """Whether the files are those of their record. A record that is missing or damaged itself says nothing, nor do missing files.
 
     Args:
-        record: what ``leave`` wrote.
+        record: file that ``leave`` wrote.
         stage: the stage that wrote it.
         corpus: its corpus.
         restored: of files that differ, those that somebody put there who checked them; called only if some do.

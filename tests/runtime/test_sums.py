@@ -24,7 +24,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def left() -> None:
-    sums.leave(RECORD, [Path("out"), Path("one.json"), Path("never made")])
+    sums.leave(RECORD, sums.of([Path("out"), Path("one.json"), Path("never made")]))
 
 
 def checked(restored: bool = False) -> bool:

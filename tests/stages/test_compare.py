@@ -166,8 +166,8 @@ def test_a_workspace_that_is_not_as_its_stage_left_it_is_refused(repository, mon
     path = repository.folder / file
     whole = path.read_bytes()
     monkeypatch.chdir(repository.folder)
-    sums.leave(Path("data/sums/demo/evaluate.json"), [Paths("demo").predictions])
-    sums.leave(Path("data/sums/demo/preprocess.json"), [Paths("demo").clips])
+    sums.leave(Path("data/sums/demo/evaluate.json"), sums.of([Paths("demo").predictions]))
+    sums.leave(Path("data/sums/demo/preprocess.json"), sums.of([Paths("demo").clips]))
     path.unlink()  # it may be a link to DVC's cache
     path.write_bytes(spoil(whole))
     try:

@@ -92,15 +92,37 @@ def test_what_dvc_brought_back_is_believed(place, monkeypatch):
     run("train", nothing)
 
 
-def test_a_stage_that_ends_early_leaves_no_record(place, monkeypatch):
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError(28, "No space left on device", "x"), SystemExit(143)])
+def test_a_stage_that_ends_early_and_wrote_nothing_leaves_the_record_of_the_files_that_are_there(place, monkeypatch, end):
     monkeypatch.setattr(sys, "argv", sys.argv)
     as_stage(monkeypatch, "split")
     run("split", split)
-    assert list(Path("data/sums/demo").iterdir())
+    left = sorted(Path("data/sums/demo").iterdir())
 
     def fails(params, options: argparse.Namespace) -> None:
+        raise end
+
+    with pytest.raises(SystemExit):
+        run("split", fails)
+    assert sorted(Path("data/sums/demo").iterdir()) == left
+    as_stage(monkeypatch, "train")
+    run("train", nothing)
+    Paths("demo").assignment.write_text("damaged")
+    with pytest.raises(SystemExit, match="its SHA-256 is not the one that the stage left"):
+        run("train", nothing)
+
+
+def test_a_stage_that_ends_early_and_wrote_a_part_stops_the_next_one(place, monkeypatch):
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    as_stage(monkeypatch, "split")
+    run("split", split)
+
+    def fails(params, options: argparse.Namespace) -> None:
+        Paths("demo").assignment.write_text("of the second run")
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit):
         run("split", fails)
-    assert not list(Path("data/sums/demo").iterdir())
+    as_stage(monkeypatch, "train")
+    with pytest.raises(SystemExit, match="dvc repro split@demo"):
+        run("train", nothing)

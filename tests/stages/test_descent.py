@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from ser.runtime import sums
 from ser.search.space import put
 from stages import command
 from stages.paths import Paths
@@ -161,3 +162,44 @@ def test_without_dvc_yaml_descent_alone_is_compared(monkeypatch):
     run(monkeypatch, "features", "other")
     with pytest.raises(SystemExit, match="what train left"):
         run(monkeypatch, "evaluate")
+
+
+def test_a_stage_that_failed_leaves_the_note_of_the_files_that_are_there(monkeypatch):
+    """Else a full disk would make a forgotten stage be forgotten twice."""
+    all_until(monkeypatch, "encode")
+    set_to(features__log_mel__fmin=300.0)
+
+    def fails(params, options: argparse.Namespace) -> None:
+        raise OSError(28, "No space left on device", str(PATHS.features))
+
+    monkeypatch.setattr("inspect.getfile", lambda one: "stages/features.py")
+    with pytest.raises(SystemExit, match="No space"):
+        command.run(command.parser(""), fails)
+    with pytest.raises(SystemExit, match=r"features\.log_mel\.fmin = 50\.0, and params\.yaml says 300\.0"):
+        run(monkeypatch, "train")
+
+
+@pytest.mark.parametrize("content", ["features", "other"], ids=["the same files", "other files"])
+def test_a_stage_that_is_killed_before_its_checksums_leaves_no_note_that_is_believed_of_others(monkeypatch, content):
+    """The note comes first, and says of which checksums it is."""
+    all_until(monkeypatch, "encode")
+    set_to(features__log_mel__fmin=300.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(sums, "leave", lambda *_: sys.exit(143))
+        with pytest.raises(SystemExit):
+            run(monkeypatch, "features", content)
+    if content == "features":  # computed with 300 Hz, whatever they are
+        run(monkeypatch, "train")
+        return
+    with pytest.raises(SystemExit, match="its SHA-256 is not the one that the stage left"):
+        run(monkeypatch, "train")
+
+
+def test_a_note_of_other_checksums_is_not_believed(monkeypatch):
+    """Left when a stage was killed after its note, and DVC then brought the older files back."""
+    all_until(monkeypatch, "encode")
+    note = Path("data/sums/demo/split.of.json")
+    told = json.loads(note.read_text())
+    note.write_text(json.dumps(told | {"for": "0" * 64}))
+    set_to(split__folds=3)
+    run(monkeypatch, "train")

@@ -153,7 +153,7 @@ def test_a_damaged_study_is_named(here: Callable[..., tuple[str, str]], root: Pa
 
 def test_features_that_are_not_as_their_stage_left_them_are_refused(here: Callable[..., tuple[str, str]], root: Path) -> None:
     features = root / "data/features/demo/log_mel.npy"
-    sums.leave(root / "data/sums/demo/features.json", [features.relative_to(root)])
+    sums.leave(root / "data/sums/demo/features.json", sums.of([features.relative_to(root)]))
     content = bytearray(features.read_bytes())
     content[-1] ^= 64
     features.write_bytes(content)
