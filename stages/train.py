@@ -53,7 +53,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "torch": torch.__version__.partition("+")[0],  # without the name of the build
     }
-    trained = inference.Trained.planned(name, table, numbers, params, notes, store.about(encoded))
+    trained = inference.Trained.planned(name, table, numbers, params, notes, store.about(encoded, params.features.encoder))
     together = jobs.together(len(trained.folds) * len(trained.seeds), device, params.runtime)
     files = [*jobs.inputs(paths.features, paths.clips, paths.assignment, params.features, encoded), *jobs.code()]
     key = checkpoint.fingerprint([str(trained), torch.get_num_threads(), together], files)

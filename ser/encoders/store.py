@@ -14,6 +14,7 @@ import numpy as np
 
 from ser import SerError
 from ser.params.base import Section
+from ser.params.encoder import Encoder
 from ser.runtime.reading import DamagedError, read_array, read_json, read_offsets, written_by
 
 FACTS = "encoder.json"
@@ -96,18 +97,30 @@ def read(folder: str | Path) -> Encoded | None:
     return Encoded(states, offsets, facts, copies)
 
 
-def about(folder: str | Path | None) -> EncoderFacts | None:
+def about(folder: str | Path | None, asked: Encoder | None) -> EncoderFacts | None:
     """Which encoder the states in a folder are of; None without a folder.
 
+    Args:
+        folder: ``data/encoded/<corpus>``.
+        asked: ``features.encoder`` of params.yaml.
+
     Raises:
-        SerError: when nothing was encoded there.
+        SerError: when nothing was encoded there, or states of another encoder or of other layers than are asked for.
     """
     if folder is None:
         return None
     encoded = read(folder)
     if encoded is None:
         raise nothing_encoded(folder)
-    return encoded.about
+    found = encoded.about
+    here, wanted = (_named(one.name, one.layers, one.silence_seconds) if one is not None else "none" for one in (found, asked))
+    if here != wanted:
+        raise SerError(f"{folder} holds {here}, and features.encoder asks for {wanted}: run encode again")
+    return found
+
+
+def _named(name: str, layers: list[int], silence: float) -> str:
+    return f"layers {layers} of {name}, clips with {silence:g} s of silence"
 
 
 def nothing_encoded(folder: str | Path) -> SerError:

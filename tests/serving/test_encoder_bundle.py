@@ -103,7 +103,7 @@ def pipeline(root: Path, weights_folder: Path, name: str, **changes: Any) -> Pip
     extraction.build(root / "clips", root / "features", RATE, params.features, runtime)
     found = weights.obtain(settings, mirror=None, cache=root / "cache")
     encode.build(root / "clips", root / "encoded", RATE, settings, found, runtime, root / "cache")
-    about = store.about(root / "encoded")
+    about = store.about(root / "encoded", settings)
     assert about is not None
     return Pipeline(root, params, frozen.Chosen(found.folder.resolve(), about), recordings)
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from ser import SerError
+from ser.encoders import store
 from ser.params import ParamsError
+from ser.params.encoder import Encoder
 from ser.training import batches, jobs, loop, teacher
 from tests import made
 from tests.training.test_loop import fold
@@ -175,3 +177,29 @@ def test_other_kinds_of_model_have_no_teacher():
     assert made.params(**TAUGHT).trains_on_states
     assert made.params(**TAUGHT | CLIPS_ALONE).trains_on_states
     assert made.params(**TAUGHT).model.reads_encoder is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, None),
+        ({"name": "whisper-base"}, r"layers \[1, 2, 4\] of whisper-base, clips with 1 s of silence"),
+        ({"layers": [1]}, r"layers \[1\] of made, clips with 1 s of silence"),
+        ({"silence_seconds": 0.5}, r"layers \[1, 2, 4\] of made, clips with 0.5 s of silence"),
+        (None, "none"),
+    ],
+    ids=["those", "another encoder", "fewer layers", "less silence", "none"],
+)
+def test_states_of_another_encoder_than_asked_for_are_refused(tmp_path, changes, wanted):
+    """A teacher or a model would learn from them, and params.yaml would say otherwise."""
+    folder, _ = stored(tmp_path, made.params(**TAUGHT))
+    name, layers = made.ENCODER.name, made.ENCODER.layers
+    asked = None if changes is None else Encoder.model_validate({"name": name, "layers": layers, "path": "x"} | changes)
+    if wanted is None:
+        assert store.about(folder, asked) == made.ENCODER
+        return
+    with pytest.raises(
+        SerError,
+        match=rf"holds layers \[1, 2, 4\] of made, clips with 1 s of silence, and features.encoder asks for {wanted}: run encode again",
+    ):
+        store.about(folder, asked)
