@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser.evaluation import examples, result
+from ser.evaluation import examples, result, tables
 from ser.params import Params
 from ser.params.corpora import Synthetic
 from ser.report import page
 from ser.runtime.provenance import provenance
-from ser.runtime.reading import read_csv, written_by
+from ser.runtime.reading import read_csv
 from ser.signal.clips import REJECTED
 from stages import command
 from stages.paths import REPORT, Paths, needed, write
@@ -61,18 +61,13 @@ def _corpus(name: str, params: Params, audio: bool) -> page.Corpus:
     return page.Corpus(
         name=name,
         result=result.read(paths.result),
-        tables={path.stem: _table(path, name) for path in sorted(paths.plots.glob("*.csv"))},
+        tables={path.stem: tables.read(path, name) for path in map(paths.plots.joinpath, ("loss.csv", "reliability.csv")) if path.exists()},
         # data/ belongs to this run; beside a committed result it may hold anything.
         examples=examples.read(paths.examples) if active and paths.examples.exists() else [],
         rejected=_rejected(rejected, name) if active and rejected.exists() else page.NONE_REJECTED,
         committed=not active,
         audio=audio or isinstance(params.corpora[name].source, Synthetic),
     )
-
-
-def _table(path: Path, name: str) -> pd.DataFrame:
-    with written_by("evaluate", name, path):
-        return pd.read_csv(path)
 
 
 def _rejected(path: Path, name: str) -> pd.DataFrame:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Strict, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_serializer, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
@@ -37,6 +37,12 @@ def stored(value: object) -> object:
 Number = Annotated[float, BeforeValidator(stored)]
 MaybeNumber = Annotated[float | None, BeforeValidator(stored)]
 """None where the value is not defined, e.g. the recall of an emotion without clips."""
+Share = Annotated[Number, Field(ge=0, le=1)]
+"""A number from 0 to 1."""
+MaybeShare = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(stored)]
+"""The same; None where it is not defined."""
+LostShare = Annotated[Number, Field(ge=-1, le=1)]
+"""Difference of two shares."""
 Limits = Annotated[tuple[Number, Number], Strict(False)]
 """Lower and upper limit of an interval."""
 Scores = Mapping[str, MaybeNumber]
@@ -76,6 +82,16 @@ class ByMetric(Section):
         others = {key: value for key, value in values.items() if key not in names}
         return {**others, cls.by_metric: {name: values[name] for name in names}}
 
+    @model_validator(mode="after")
+    def in_range(self) -> Self:
+        """A score, or a limit of its interval, outside the metric's range is an error of its formula, or of the file."""
+        for metric in metrics.METRICS:
+            entry = getattr(self, self.by_metric)[metric.name]
+            for value in entry if isinstance(entry, tuple) else [entry]:
+                if isinstance(value, float) and not metric.low <= value <= metric.high:
+                    raise ValueError(f"{metric.name} is {value:g}, outside its range {metric.low:g} to {metric.high:g}")
+        return self
+
     @model_serializer(mode="wrap")
     def spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
         """Put the metrics' entries where their field stands."""
@@ -96,8 +112,8 @@ class Intervals(ByMetric):
 class Baseline(Section):
     """Scores of a baseline that does not listen."""
 
-    wa: Number
-    ua: Number
+    wa: Share
+    ua: Share
 
 
 class Baselines(Section):
@@ -110,9 +126,9 @@ class Baselines(Section):
 class PerClass(Section):
     """Scores of one emotion over all seeds; ``support`` is its clips in one seed."""
 
-    recall: MaybeNumber
-    precision: Number
-    f1: MaybeNumber
+    recall: MaybeShare
+    precision: Share
+    f1: MaybeShare
     support: int
 
 
@@ -123,8 +139,16 @@ class Confusion(Section):
     """
 
     classes: list[str]
-    counts: list[list[int]]
-    normalised: list[list[MaybeNumber]]
+    counts: list[list[Annotated[int, Field(ge=0)]]]
+    normalised: list[list[MaybeShare]]
+
+    @model_validator(mode="after")
+    def square(self) -> Confusion:
+        """Each class has a row and a column."""
+        for name, rows in (("counts", self.counts), ("normalised", self.normalised)):
+            if [len(row) for row in rows] != [len(self.classes)] * len(self.classes):
+                raise ValueError(f"{name} has not {len(self.classes)} rows of {len(self.classes)} numbers")
+        return self
 
 
 class Fold(ByMetric):
@@ -220,8 +244,8 @@ class Group(Section):
     group: str
     n: int
     speakers: int
-    wa: Number
-    ua: Number
+    wa: Share
+    ua: Share
     ci: Limits | None
     unit: Literal["speaker", "clip"]
 
@@ -249,8 +273,8 @@ class Mistake(Section):
     speaker: str
     actual: str
     predicted: str
-    confidence: Number
-    p_actual: Number
+    confidence: Share
+    p_actual: Share
 
 
 class UnderCondition(Section):
@@ -259,10 +283,10 @@ class UnderCondition(Section):
     condition: str
     kind: str
     value: MaybeNumber
-    wa: Number
-    ua: Number
+    wa: Share
+    ua: Share
     ci: Limits | None
-    lost: Number
+    lost: LostShare
     lost_ci: Limits | None
 
 
@@ -270,8 +294,8 @@ class Robustness(Section):
     """What is left of UA when recordings get worse; ``n`` clips under each condition."""
 
     n: int
-    clean_ua: Number
-    worst_ua: Number
+    clean_ua: Share
+    worst_ua: Share
     conditions: list[UnderCondition]
 
 
@@ -280,7 +304,7 @@ class Removed(Section):
 
     clips: int
     source_seconds: Number
-    removed: Number
+    removed: Share
     no_speech: int
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from ser.evaluation import metrics
 from ser.evaluation.calibration import Reliability
 from ser.evaluation.sections import DIGITS, Robustness
+from ser.runtime.reading import DamagedError, read_csv, written_by
 
+STAGES = ("before", "after")
+"""Of the reliability table: temperature scaling."""
+MEANS = ("train_loss", "valid_loss", "valid_ua", "lr")
+"""Columns of the curves that are means over folds and seeds."""
 _NO_MARKUP = "\uff1c"
 """``＜``, which stands for ``<``. No label can hold both: labels that differ only in width are refused."""
 
@@ -20,6 +27,32 @@ def to_text(table: pd.DataFrame) -> str:
     origin: ``</script>`` would end the element, and what follows it would be run or shown.
     """
     return table.to_csv(None, index=False, lineterminator="\n").replace("<", _NO_MARKUP)
+
+
+def read(path: Path, corpus: str) -> pd.DataFrame:
+    """A table that a report draws: ``reliability`` or ``loss``, by its file's name.
+
+    Raises:
+        DamagedError: if the file is no such table.
+    """
+    columns = {"reliability": dict(stage="str", confidence="float64", accuracy="float64", clips="int64"), "loss": dict(epoch="int64")}
+    with written_by("evaluate", corpus, path):
+        types: dict[str, str] = dict.fromkeys(map(str, pd.read_csv(path, nrows=0).columns), "float64") | columns[path.stem]
+    table = read_csv(path, "evaluate", corpus, types, empty=[name for name in types if name.startswith("valid_ua_fold")])
+    reason = None
+    if path.stem == "loss":
+        if missing := [name for name in MEANS if name not in table]:
+            reason = f"it has no column {missing[0]!r}"
+        elif list(table["epoch"]) != sorted(set(table["epoch"])):
+            reason = "its epochs do not ascend"
+    elif not table["stage"].isin(STAGES).all():
+        reason = f"its stages are not {' and '.join(STAGES)}"
+    shares = table[[name for name in types if name in ("confidence", "accuracy") or name.startswith("valid_ua")]]
+    if reason is None and not (shares.isna() | ((shares >= 0) & (shares <= 1))).to_numpy().all():
+        reason = "a share is not between 0 and 1"
+    if reason is not None:
+        raise DamagedError(path, "evaluate", corpus, reason)
+    return table
 
 
 def normalised(counts: np.ndarray) -> np.ndarray:
@@ -46,7 +79,7 @@ def reliability(before: Reliability, after: Reliability) -> pd.DataFrame:
     accuracy, clips.
     """
     parts = []
-    for stage, binned in (("before", before), ("after", after)):
+    for stage, binned in zip(STAGES, (before, after), strict=True):
         table = pd.DataFrame({"confidence": binned.confidence, "accuracy": binned.accuracy, "clips": binned.clips})
         parts.append(table.assign(stage=stage)[table["clips"] > 0])
     return pd.concat(parts, ignore_index=True)[["stage", "confidence", "accuracy", "clips"]].round(DIGITS)
@@ -81,7 +114,7 @@ def curves(history: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: if ``history`` lacks a column; it is named.
     """
-    columns = ["train_loss", "valid_loss", "valid_ua", "lr"]
+    columns = list(MEANS)
     missing = [name for name in ("fold", "epoch", *columns) if name not in history]
     if missing:
         raise ValueError(f"history has no column {missing[0]!r}; has {', '.join(map(str, history.columns))}")

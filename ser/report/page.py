@@ -35,7 +35,7 @@ class Corpus:
     Attributes:
         name: key of the corpus in params.yaml.
         result: its metrics file.
-        tables: ``metrics/plots/<name>/*.csv`` by name.
+        tables: those of ``metrics/plots/<name>/`` that are drawn, ``loss`` and ``reliability``, by name.
         examples: clips to look into.
         rejected: ``rejected.csv``: path, reason, detail; empty where it is not available.
         committed: whether the result comes from the repository and not from this run.

@@ -92,12 +92,24 @@ def test_a_score_that_means_nothing_says_so(n: int, limits: list[float] | None, 
 
 
 def without(*path: str) -> dict[str, Any]:
+    values, section, key = at(path)
+    del section[key]
+    return values
+
+
+def changed(value: object, *path: str) -> dict[str, Any]:
+    values, section, key = at(path)
+    section[key] = value
+    return values
+
+
+def at(path: tuple[str, ...]) -> tuple[dict[str, Any], Any, Any]:
+    """A committed result, the section that holds what the path names, and its key there."""
     values = committed()
     section: Any = values
     for key in path[:-1]:
         section = section[int(key)] if isinstance(section, list) else section[key]
-    del section[path[-1]]
-    return values
+    return values, section, int(path[-1]) if isinstance(section, list) else path[-1]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +123,16 @@ def without(*path: str) -> dict[str, Any]:
         ({**committed(), "uar": 0.5}, "has the unknown key 'uar'"),
         ({**committed(), "n": "144"}, "cannot be used (n: "),
         ({**committed(), "ua": 1.5}, "ua is 1.5, outside its range 0 to 1"),
+        (changed(0.5, "slices", "speaker"), "cannot be used (slices.speaker: "),
+        (without("slices", "speaker"), "slices has no 'speaker'"),
+        (without("confusion", "counts", "0"), "counts has not 6 rows of 6 numbers"),
+        (without("confusion", "normalised", "2", "5"), "normalised has not 6 rows of 6 numbers"),
+        (changed(-3.0, "confusion", "normalised", "1", "1"), "confusion.normalised.1.1"),
+        (changed(1e300, "confusion", "normalised", "1", "1"), "confusion.normalised.1.1"),
+        (changed(-1, "confusion", "counts", "1", "1"), "confusion.counts.1.1"),
+        (changed(-0.1, "folds", "each", "0", "ua"), "ua is -0.1, outside its range 0 to 1"),
+        (changed([0.5, 1.5], "ci", "ua"), "ua is 1.5, outside its range 0 to 1"),
+        (changed(7.0, "slices", "speaker", "groups", "0", "ua"), "slices.speaker.groups.0.ua"),
         ([], "cannot be used (Input should be an object)"),
     ],
 )
