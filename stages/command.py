@@ -19,6 +19,7 @@ from ser.params.corpora import Folder
 from ser.runtime import kernels, output, sums
 from ser.runtime.disk import disk_error
 from ser.runtime.locks import claimed
+from ser.runtime.machine import launched
 from ser.runtime.parent import end_with_dvc
 from ser.runtime.text import printable
 from stages import INTERRUPTED, changes, descent
@@ -144,7 +145,7 @@ def _checked(stage: str, params: Params, corpora: Sequence[str]) -> Iterator[Non
         SerError: if files were made of others than there are now, or with other parameters (``stages.descent``); or if another process
             runs the stage for one of the corpora.
     """
-    one_of_many = os.environ.get("RANK", "0") != "0"  # processes that torchrun started train together; the first one writes
+    one_of_many = stage == "train" and launched() and os.environ["RANK"] != "0"  # the first rank writes
     leaves = stage in LEAVES and not one_of_many
     seen: dict[str, dict[str, str]] = {}
     with ExitStack() as claims:

@@ -46,7 +46,9 @@ def note(record: Path, content: str, stage: str, corpus: str, params: Params, se
         params: as it has read them.
         seen: digest of each stage whose files it has read; stages whose files DVC brought back are left out.
     """
-    made_of = {"for": _digest(content), "of": dict(seen), "params": _values(params, stage, corpus)}
+    made_of = {"for": _digest(content), "of": dict(seen)}
+    if (values := _values(params, stage, corpus)) is not None:
+        made_of["params"] = values
     record.parent.mkdir(parents=True, exist_ok=True)
     with file_written_whole(beside(record)) as part:
         part.write_text(json.dumps(made_of, indent=1) + "\n", encoding="utf-8")
@@ -71,8 +73,8 @@ def compare(reader: str, corpus: str, params: Params, records: Mapping[str, Path
         for source, then in told.get("of", {}).items():
             if seen.get(source, then) != then:
                 raise SerError(f"what {writer} left of {corpus} was made of other files than those that {source} has left since: {again}")
-        if reader in USES_PARAMS and (noted := told.get("params")) is not None:
-            now = _values(params, writer, corpus)
+        noted, now = told.get("params"), _values(params, writer, corpus)
+        if reader in USES_PARAMS and noted is not None and now is not None:
             for key in sorted(noted.keys() | now.keys()):
                 if noted.get(key) != now.get(key):
                     then_and_now = f"{key} = {json.dumps(noted.get(key))}, and params.yaml says {json.dumps(now.get(key))}"
@@ -84,12 +86,12 @@ def beside(record: Path) -> Path:
     return record.with_name(f"{record.stem}.of.json")
 
 
-def _values(params: Params, stage: str, corpus: str) -> dict[str, Any]:
-    """The parameters that dvc.yaml tracks for a stage, by dotted key; none where there is no dvc.yaml."""
+def _values(params: Params, stage: str, corpus: str) -> dict[str, Any] | None:
+    """The parameters that dvc.yaml tracks for a stage, by dotted key; None where no dvc.yaml says which these are."""
     try:
         tracked = plain(PIPELINE, str(PIPELINE))["stages"][stage].get("params", [])
     except (FileNotFoundError, SerError, KeyError, TypeError, AttributeError):
-        return {}
+        return None
     keys = [str(key).replace("${item.dataset}", corpus) for key in tracked]
     values = by_key(params.model_dump(mode="json"))
     return {key: value for key, value in values.items() if any(key == one or key.startswith(f"{one}.") for one in keys)}
@@ -99,7 +101,7 @@ def _told(path: Path, of: str) -> dict[str, Any]:
     """The note beside checksums with this digest; empty where there is none, or a damaged one, or one of other checksums."""
     try:
         told = json.loads(text(path, MOST))
-        whole = told["for"] == of and all(isinstance(told[part], dict) for part in ("of", "params"))
+        whole = told["for"] == of and isinstance(told["of"], dict) and isinstance(told.get("params", {}), dict)
     except (SerError, OSError, KeyError, TypeError, *OF_ANOTHER_FORM):
         return {}
     return told if whole else {}

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ser.evaluation import intervals, metrics
+from ser.evaluation.numbers import ByMetric, Json
 from ser.evaluation.predictions import OutOfFold, PredictionsError, classes_of, out_of_fold
-from ser.evaluation.sections import ByMetric, Json
 from ser.params.base import Section
 from ser.params.evaluate import Evaluate
 from ser.runtime.text import markdown_table, percent

@@ -11,7 +11,7 @@ from torch import Tensor
 from ser.encoders.pooled import STATISTICS
 from ser.encoders.store import EncoderFacts
 from ser.evaluation.encoder_section import EncoderRead, EncoderUsed
-from ser.evaluation.sections import DIGITS
+from ser.evaluation.numbers import DIGITS
 from ser.training.inference import Trained
 
 

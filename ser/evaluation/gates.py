@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ser import SerError
 from ser.evaluation import metrics
+from ser.evaluation.numbers import DIGITS, Json
 from ser.evaluation.result import Measured
-from ser.evaluation.sections import DIGITS, Json
 from ser.params.evaluate import Gate
 
 

@@ -19,25 +19,20 @@ from pydantic_core.core_schema import SerializerFunctionWrapHandler
 from ser import SerError
 from ser.evaluation import metrics
 from ser.evaluation.encoder_section import EncoderUsed
+from ser.evaluation.numbers import ByMetric, Json, Number, Scores, Share, spread_out
 from ser.evaluation.sections import (
     Baselines,
-    ByMetric,
     Calibration,
     Confusion,
     Folds,
     Intervals,
-    Json,
     Mistake,
-    Number,
     PerClass,
     Robustness,
-    Scores,
     Seeds,
-    Share,
     Slice,
     SpeakerAdapted,
     Vad,
-    spread_out,
 )
 from ser.params.base import Section
 from ser.runtime.text import percent, run_first

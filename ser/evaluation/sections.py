@@ -6,97 +6,13 @@ Field names are the keys of the file, field order is their order. Numbers are ro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, Strict, model_serializer, model_validator
-from pydantic_core import PydanticCustomError
-from pydantic_core.core_schema import SerializerFunctionWrapHandler
+from pydantic import Field, model_validator
 
-from ser.evaluation import metrics
+from ser.evaluation.numbers import ByMetric, Limits, LostShare, MaybeNumber, MaybeShare, Number, Scores, Share
 from ser.params.base import Section
-
-DIGITS = 4
-"""Decimal places of every number in the file."""
-
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
-"""A plain value, as JSON has them."""
-
-
-def stored(value: object) -> object:
-    """A number as it is stored: ``DIGITS`` decimal places, NaN as None, −0 as 0.
-
-    Other values stay as they are.
-    """
-    if not isinstance(value, float):
-        return value
-    return None if math.isnan(value) else round(float(value), DIGITS) + 0.0
-
-
-Number = Annotated[float, BeforeValidator(stored)]
-MaybeNumber = Annotated[float | None, BeforeValidator(stored)]
-"""None where the value is not defined, e.g. the recall of an emotion without clips."""
-Share = Annotated[Number, Field(ge=0, le=1)]
-"""A number from 0 to 1."""
-MaybeShare = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(stored)]
-"""The same; None where it is not defined."""
-LostShare = Annotated[Number, Field(ge=-1, le=1)]
-"""Difference of two shares."""
-Limits = Annotated[tuple[Number, Number], Strict(False)]
-"""Lower and upper limit of an interval."""
-Scores = Mapping[str, MaybeNumber]
-"""Score by name of the metric."""
-
-
-def spread_out(fields: dict[str, object], gathered: str) -> dict[str, object]:
-    """``fields`` with the entries of the dict ``gathered`` in its place."""
-    written: dict[str, object] = {}
-    for key, value in fields.items():
-        written |= value if key == gathered and isinstance(value, dict) else {key: value}
-    return written
-
-
-class ByMetric(Section):
-    """A section of the file in which each metric has an entry of its own among the other keys.
-
-    ``{"fold": 1, "wa": 0.8, "ua": 0.7, "macro_f1": 0.7}`` is read as ``fold`` and ``scores``, a dict by
-    metric, and written back in the place of that field. The metrics are those of ``metrics.METRICS``.
-    """
-
-    by_metric: ClassVar[str] = "scores"
-    """Field that holds the entries."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def gather(cls, values: object) -> object:
-        """Move the metrics' entries into their field."""
-        if not isinstance(values, dict) or cls.by_metric in values:
-            return values
-        names = [metric.name for metric in metrics.METRICS]
-        for name in names:
-            if name in cls.model_fields:
-                raise ValueError(f"metrics.METRICS: {name!r} is already a key of the file; choose another name")
-            if name not in values:
-                raise PydanticCustomError("missing_metric", "no entry for the metric {key}", {"key": name})
-        others = {key: value for key, value in values.items() if key not in names}
-        return {**others, cls.by_metric: {name: values[name] for name in names}}
-
-    @model_validator(mode="after")
-    def in_range(self) -> Self:
-        """A score, or a limit of its interval, outside the metric's range is an error of its formula, or of the file."""
-        for metric in metrics.METRICS:
-            entry = getattr(self, self.by_metric)[metric.name]
-            for value in entry if isinstance(entry, tuple) else [entry]:
-                if isinstance(value, float) and not metric.low <= value <= metric.high:
-                    raise ValueError(f"{metric.name} is {value:g}, outside its range {metric.low:g} to {metric.high:g}")
-        return self
-
-    @model_serializer(mode="wrap")
-    def spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """Put the metrics' entries where their field stands."""
-        fields: dict[str, object] = handler(self)
-        return spread_out(fields, self.by_metric)
 
 
 class Intervals(ByMetric):
@@ -257,11 +173,18 @@ class Slice(Section):
     """
 
     groups: list[Group]
-    worst: MaybeNumber
-    gap: MaybeNumber
+    worst: MaybeShare
+    gap: MaybeShare
     gap_ci: Limits | None
     between: list[str] | None
     gap_classes: int | None
+
+    @model_validator(mode="after")
+    def a_gap_is_between_two(self) -> Slice:
+        """Where a gap is named, so are the two groups that it lies between."""
+        if (self.gap is None) != (self.between is None) or (self.between is not None and len(self.between) != 2):
+            raise ValueError("gap and between do not belong together")
+        return self
 
 
 class Mistake(Section):

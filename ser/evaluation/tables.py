@@ -9,7 +9,8 @@ import pandas as pd
 
 from ser.evaluation import metrics
 from ser.evaluation.calibration import Reliability
-from ser.evaluation.sections import DIGITS, Robustness
+from ser.evaluation.numbers import DIGITS
+from ser.evaluation.sections import Robustness
 from ser.runtime.reading import DamagedError, read_csv, written_by
 
 STAGES = ("before", "after")

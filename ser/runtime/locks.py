@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,7 +56,7 @@ def claimed(part: Path, target: Path, *, folder: bool) -> Iterator[None]:
         folder: whether it is a folder.
 
     Raises:
-        SerError: if another process holds it.
+        SerError: if another process holds it, or something else than a file lies there.
     """
     while True:
         if folder:
@@ -68,6 +69,9 @@ def claimed(part: Path, target: Path, *, folder: bool) -> Iterator[None]:
                 continue  # another process has just renamed or removed it
             raise
         try:
+            if not folder and not stat.S_ISREG(os.fstat(claim).st_mode):
+                os.close(claim)
+                raise SerError(f"{part} is no file, and {target} cannot be written: remove it, and run this again")
             fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is(claim, part):
                 break

@@ -106,6 +106,11 @@ def keep_freed_memory(most: int | None = None) -> None:
             mallopt(setting, value)
 
 
+def launched() -> bool:
+    """Whether torchrun, or a launcher with its variables, started this process as one of several ranks."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
 def end_with_the_parent(first: Callable[[], object] | None = None) -> None:
     """End this child process, after calling ``first``, as soon as its parent has ended.
 

@@ -7,7 +7,6 @@ whole batch.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -65,11 +64,6 @@ def check_same_start(epochs: int, device: torch.device) -> None:
             f"rank {rank()} would resume after epoch {epochs}, rank 0 after epoch {first:.0f}: SER_CACHE_DIR or "
             "runtime.cache_dir must name a folder that all nodes share"
         )
-
-
-def launched() -> bool:
-    """Whether torchrun, or a launcher with its variables, started this process as one of several ranks."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 @contextmanager

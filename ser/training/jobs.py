@@ -33,7 +33,7 @@ from ser.encoders import store
 from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.disk import file_written_whole, place_named
-from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, workers
+from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, launched, workers
 from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
 from ser.training import batches, data_parallel, device, inference, loop, noise, teacher, without_epochs
@@ -86,7 +86,7 @@ def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
         SerError: if the machine has fewer devices.
     """
     there = torch.cuda.device_count() if place.type == "cuda" else 1
-    if data_parallel.launched():
+    if launched():
         here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         if place.type != "cpu" and here > there:
             raise SerError(f"torchrun started {here} processes on this machine, and {place.type} has {there} device(s)")
@@ -117,7 +117,7 @@ def train(jobs: list[Job], runtime: Runtime, log: Path, shown: bool = True) -> l
     place = device.set_up(runtime)
     count = together(len(jobs), place, runtime)
     gpus = torch.cuda.device_count() if place.type == "cuda" else 0
-    if data_parallel.launched():
+    if launched():
         if gpus:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus)))
         with data_parallel.group(place):

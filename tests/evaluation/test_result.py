@@ -133,6 +133,10 @@ def at(path: tuple[str, ...]) -> tuple[dict[str, Any], Any, Any]:
         (changed(-0.1, "folds", "each", "0", "ua"), "ua is -0.1, outside its range 0 to 1"),
         (changed([0.5, 1.5], "ci", "ua"), "ua is 1.5, outside its range 0 to 1"),
         (changed(7.0, "slices", "speaker", "groups", "0", "ua"), "slices.speaker.groups.0.ua"),
+        (changed({}, "folds", "mean"), "has no 'folds.mean.wa'"),
+        (changed(["a"], "slices", "gender", "between"), "slices.gender: gap and between do not belong together"),
+        (changed(None, "slices", "gender", "between"), "slices.gender: gap and between do not belong together"),
+        (changed(1e30, "folds", "mean", "ua"), "folds.mean.ua"),
         ([], "cannot be used (Input should be an object)"),
     ],
 )

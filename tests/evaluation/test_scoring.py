@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn
 
-from ser.evaluation import predictions, scoring, sections, tables
+from ser.evaluation import numbers, predictions, scoring, tables
 from ser.evaluation.gates import GateError, check_gates
 from ser.evaluation.scoring import evaluate
 from ser.params.evaluate import Gate
@@ -268,7 +268,7 @@ def test_a_score_without_its_protocol_is_refused(table, made, key):
     [(0.123456, 0.1235), (np.float64(0.5), 0.5), (np.int64(3), 3), (float("nan"), None), (-0.00001, 0.0), ("x", "x"), (True, True)],
 )
 def test_numbers_are_stored_with_four_digits(value, expected):
-    got = sections.stored(value)
+    got = numbers.stored(value)
     assert got == expected
     assert str(got) == str(expected)
 

@@ -157,6 +157,15 @@ def test_a_link_in_the_place_of_the_part_is_not_followed(
     assert (elsewhere / "precious").read_text() == "kept"
 
 
+def test_a_pipe_in_the_place_of_the_part_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.part")
+    with (
+        pytest.raises(SerError, match=r"out\.part is no file, and .*out cannot be written: remove it"),
+        file_written_whole(tmp_path / "out"),
+    ):
+        pass
+
+
 def held_elsewhere(path: Path) -> bool:
     """Whether a process of its own finds the lock of ``path`` taken."""
     code = (

@@ -203,3 +203,33 @@ def test_a_note_of_other_checksums_is_not_believed(monkeypatch):
     note.write_text(json.dumps(told | {"for": "0" * 64}))
     set_to(split__folds=3)
     run(monkeypatch, "train")
+
+
+@pytest.mark.parametrize("gone", ["when it was noted", "now"])
+def test_a_note_with_parameters_and_one_without_are_not_compared(monkeypatch, gone):
+    if gone == "now":
+        all_until(monkeypatch, "encode")
+        Path("dvc.yaml").unlink()
+    else:
+        Path("dvc.yaml").rename("kept")
+        all_until(monkeypatch, "encode")
+        Path("kept").rename("dvc.yaml")
+    run(monkeypatch, "train")
+
+
+def test_a_rank_that_no_launcher_gave_changes_nothing(monkeypatch):
+    """A shell may still have the variable of some other program."""
+    monkeypatch.setenv("RANK", "1")
+    all_until(monkeypatch, "train")
+    assert Path("data/sums/demo/split.json").exists()
+    assert Path("data/sums/demo/train.json").exists()
+
+
+def test_ranks_that_a_launcher_started_leave_the_record_to_the_first(monkeypatch):
+    all_until(monkeypatch, "encode")
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "here", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    run(monkeypatch, "train")
+    assert not Path("data/sums/demo/train.json").exists()
+    run(monkeypatch, "split")
+    assert Path("data/sums/demo/split.json").exists()
