@@ -18,6 +18,7 @@ ROWS = [
     ("README.md", "published/ravdess-linear-speaker", "| regression on Whisper tiny.en, features normalised by speaker |"),
     ("docs/results.md", "corpora/ravdess", "| network of `params.yaml` | official: 6 published folds"),
     ("docs/results.md", "published/ravdess-clean", "| preset `clean`: the same network without spoilt copies |"),
+    ("docs/results.md", "published/ravdess-pupil", "| preset `pupil`: the network of `params.yaml`, taught"),
     ("docs/results.md", "corpora/demo", "| `demo`, 6 classes, 8 voices"),
     ("docs/results.md", "published/ravdess-linear", "| logistic regression on frozen Whisper tiny.en, layers 1–3 |"),
     ("docs/results.md", "published/ravdess-linear", "| `linear`: regression on tiny.en |"),
@@ -39,6 +40,7 @@ ROWS = [
 ADAPTED = [
     ("corpora/ravdess", "| network of `params.yaml` | official folds, answers speaker-adapted |"),
     ("published/ravdess-clean", "| preset `clean` | official folds, answers speaker-adapted |"),
+    ("published/ravdess-pupil", "| preset `pupil` | official folds, answers speaker-adapted |"),
     ("published/ravdess-linear", "| `linear`: regression on tiny.en |"),
     ("published/ravdess-linear-base", "| `linear-base`: regression on whisper-base |"),
     ("published/ravdess-pretrained", "| `pretrained`: CNNs ∥ tiny.en, co-attention, one seed |"),
@@ -110,6 +112,15 @@ def test_what_bad_sound_costs_the_network_is_what_the_runs_wrote() -> None:
             low, high = (percent(limit).replace("-", "−") for limit in one["lost_ci"])
             shown_loss = f"{percent(one['lost'])} ({low} … {high})".replace("-", "−")
             assert (ua, lost) == (percent(one["ua"]), "" if one["condition"] == "clean" else shown_loss)
+
+
+def test_what_bad_sound_costs_the_pupil_is_what_the_run_wrote() -> None:
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+    lines = text.split("| `pupil` | UA | lost |\n|---|---|---|\n")[1].split("\n\n")[0].splitlines()
+    for line, one in zip(lines, metrics("published/ravdess-pupil")["robustness"]["conditions"], strict=True):
+        low, high = (percent(limit) for limit in one["lost_ci"] or (0.0, 0.0))
+        lost = "" if one["condition"] == "clean" else f"{percent(one['lost'])} ({low} … {high})".replace("-", "−")
+        assert [cell.strip() for cell in line.split("|")[2:4]] == [percent(one["ua"]), lost]
 
 
 def test_what_copies_leave_of_the_loss_is_what_the_run_wrote() -> None:
