@@ -34,7 +34,7 @@ from ser.evaluation.comparison import compare, markdown
 from ser.params import Params
 from ser.runtime.disk import file_written_whole, place_named
 from ser.signal.clips import read_table
-from stages import changes, command
+from stages import changes, command, doctor
 from stages.paths import Paths
 
 WORKSPACE = "workspace"
@@ -123,7 +123,9 @@ def _text(path: Path, name: str, revision: str) -> str:
     except (OSError, ValueError, DvcException, SCMError, DataIndexError) as error:
         if revision == WORKSPACE:
             raise SerError(f"{path} is not in the workspace ({error}): `dvc repro evaluate@{name}` makes it") from None
-        if _recorded(path, revision):
+        if (lock := _lock(revision)) is not None and _recorded(path, lock):
+            if (kept := _in_cache(path, lock)) is not None:
+                return kept.read_text(encoding="utf-8")
             raise SerError(
                 f"{path} of {name} at {revision} is not on this machine: dvc.lock records it there, but neither DVC's cache nor a remote "
                 f"has it.\n{_remedy(name, revision)}"
@@ -135,13 +137,26 @@ def _text(path: Path, name: str, revision: str) -> str:
         ) from None
 
 
-def _recorded(path: Path, revision: str) -> bool:
-    """Whether dvc.lock at the revision has the file, or the folder above it, among the outputs."""
+def _lock(revision: str) -> str | None:
+    """dvc.lock at a revision."""
     try:
-        lock = dvc.api.read("dvc.lock", repo=".", rev=revision)
+        return dvc.api.read("dvc.lock", repo=".", rev=revision)
     except (OSError, ValueError, ImportError, DvcException, SCMError):
-        return False
+        return None
+
+
+def _recorded(path: Path, lock: str) -> bool:
+    """Whether a lock file has the file, or the folder above it, among the outputs."""
     return any(f"- path: {one}\n" in lock for one in (path.as_posix(), path.parent.as_posix()))
+
+
+def _in_cache(path: Path, lock: str) -> Path | None:
+    """Where DVC's cache has the file. DVC itself knows no stage of a corpus that a commit records and its `datasets` leave out."""
+    with tempfile.TemporaryDirectory() as temporary:
+        there = Path(temporary, "dvc.lock")
+        with place_named(there):
+            there.write_text(lock, encoding="utf-8")
+        return doctor.in_cache(there, path)
 
 
 def _remedy(name: str, revision: str) -> str:

@@ -116,6 +116,16 @@ def locked(paths: Collection[Path]) -> set[Path]:
         return set()
 
 
+def in_cache(lock: Path, path: Path) -> Path | None:
+    """The object of the cache that a lock file names for a file; None if it names none, or the object is not there or damaged."""
+    try:
+        cache = Path(Repo().cache.local.path)
+        files = [file for file in _files(lock, cache, Found([], [], [])) if file.path == path and file.cached is not None]
+    except (DvcException, SerError):
+        return None
+    return next((file.cached for file in files if file.cached is not None and _whole(file.cached, file.md5)), None)
+
+
 def advice(found: Found) -> str:
     """The commands that put things right, one a line."""
     lines = [f"rm -f {shlex.quote(str(path))}" for _, path in found.damaged]

@@ -254,3 +254,23 @@ def test_a_clone_without_the_predictions_is_told_the_command_that_makes_them(rep
     assert f"demo at {revision} is not on this machine" in done.stderr
     assert remedy in done.stderr
     assert len(done.stderr) < 700
+
+
+def test_a_corpus_that_a_commit_records_and_its_datasets_leave_out_is_read_from_the_cache(tmp_path):
+    """As the results of RAVDESS beside parameters that run the demo alone: DVC knows no stage of it there."""
+    repository = Repository(tmp_path / "here")
+    repository.repro(0.6)
+    repository.commit()
+    (repository.folder / "dvc.yaml").write_text("stages: {}\n")
+    repository.commit()
+    done = repository.compare("HEAD", "HEAD~1")
+    assert done.returncode == 0, done.stderr
+    assert "not distinguishable" in done.stdout
+    for kept in (repository.folder / ".dvc/cache").rglob("*"):
+        if kept.is_file():
+            kept.chmod(0o644)
+            kept.write_bytes(b"damaged")
+    done = repository.compare("HEAD", "HEAD")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "demo at HEAD is not on this machine" in done.stderr
