@@ -37,6 +37,8 @@ SECONDS = 120.0
 """After which a stage of this corpus counts as hung. The longest takes about three."""
 BESIDE = {"models/demo.log", "reports/made.json", "reports"}
 """Files that stages write beside their outputs, with times or revisions in them."""
+GIVEN = {"params.yaml", "dvc.yaml"}
+"""Files that stages read and nobody writes."""
 HEAVY = (
     "torch._dynamo",
     "torch.export",
@@ -83,7 +85,8 @@ class Ground:
         """
         place = Place(target, self.caches)
         last = len(STAGES) if before == "end" else STAGES.index(before) + own
-        shutil.copy(self.folder / "params.yaml", place.work)
+        for name in GIVEN:
+            shutil.copy(self.folder / name, place.work)
         (place.work / "metrics/corpora").mkdir(parents=True)
         (place.work / "metrics/plots").mkdir()
         for stage in STAGES[:last]:
@@ -135,7 +138,7 @@ class Place:
 
     def left(self, expected: Mapping[str, str]) -> list[str]:
         """Files that nobody needs: in the work folder beyond those expected, in TMPDIR, and trainings' in the cache."""
-        beyond = [name for name in sorted(hashes(self.work)) if name not in expected and name not in BESIDE | {"params.yaml"}]
+        beyond = [name for name in sorted(hashes(self.work)) if name not in expected and name not in BESIDE | GIVEN]
         temporary = [f"TMPDIR/{path.name}" for path in sorted(self.tmp.iterdir()) if path.name not in self.caches]
         below = self.cache / "checkpoints"
         return beyond + temporary + ([f"cache/{path.name}" for path in sorted(below.iterdir())] if below.is_dir() else [])
@@ -153,7 +156,7 @@ def make(folder: Path) -> Ground:
     _write_params(place.work)
     for name in ("corpora", "plots"):
         (place.work / "metrics" / name).mkdir(parents=True)
-    known: dict[str, str] = {"params.yaml": ""}
+    known = dict.fromkeys(GIVEN, "")
     for stage in STAGES:
         began = time.monotonic()
         ended = child.run(lambda stage=stage: _counted(stage), place.work, place.environment(), SECONDS)
@@ -227,7 +230,8 @@ def set_params(folder: Path, changes: Mapping[str, Any]) -> None:
 
 
 def _write_params(folder: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", folder)
+    for name in GIVEN:
+        shutil.copy(ROOT / name, folder)
     set_params(folder, SMALLER)
 
 
