@@ -33,6 +33,7 @@ from ser.corpora.expression import FINAL, HABITS, OWN, RULES, SPREAD, Expression
 from ser.corpora.packing import fixed_entry
 from ser.params.corpora import Synthetic
 from ser.runtime.disk import file_written_whole
+from ser.runtime.signals import deferred
 
 ARCHIVE = "demo.zip"
 SENTENCES = (
@@ -212,5 +213,6 @@ def _trim(phrase: np.ndarray) -> np.ndarray:
 
 def _flac(signal: np.ndarray) -> bytes:
     packed = io.BytesIO()
-    soundfile.write(packed, signal, espeak.SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+    with deferred():
+        soundfile.write(packed, signal, espeak.SAMPLE_RATE, subtype="PCM_16", format="FLAC")
     return packed.getvalue()

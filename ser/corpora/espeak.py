@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import signal
 import struct
 import sys
 from typing import BinaryIO, TypedDict
@@ -73,4 +74,6 @@ def speak(requests: list[Request], out: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a handler raises would be lost in the library's callback
     speak(json.load(sys.stdin), sys.stdout.buffer)

@@ -18,6 +18,7 @@ from ser.evaluation import metrics
 from ser.evaluation.examples import Example
 from ser.evaluation.result import Result
 from ser.report import layers, plots
+from ser.runtime.signals import deferred
 from ser.runtime.text import number, percent
 
 PUBLISHED_RESULTS = Path(__file__).with_name("published_results.csv")
@@ -141,5 +142,6 @@ def _examples(corpus: Corpus) -> list[dict[str, Any]]:
 def _sound(example: Example) -> str:
     """The clip as a data URL with FLAC, which current browsers play."""
     coded = io.BytesIO()
-    soundfile.write(coded, example.audio, example.sample_rate, format="FLAC", subtype="PCM_16")
+    with deferred():
+        soundfile.write(coded, example.audio, example.sample_rate, format="FLAC", subtype="PCM_16")
     return "data:audio/flac;base64," + base64.b64encode(coded.getvalue()).decode("ascii")

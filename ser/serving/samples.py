@@ -8,6 +8,7 @@ from typing import IO
 import numpy as np
 import soundfile as sf
 
+from ser.runtime.signals import deferred
 from ser.signal.audio import RATES, AudioError
 
 MOST_CHANNELS = 64
@@ -37,6 +38,7 @@ def as_file(samples: np.ndarray, sample_rate: int | None) -> IO[bytes]:
         raise AudioError("empty", "no samples")
     file = io.BytesIO()
     values = samples.astype(np.int16 if whole else np.float32, copy=False)
-    sf.write(file, values, int(sample_rate), "PCM_16" if whole else "FLOAT", format="WAV")
+    with deferred():
+        sf.write(file, values, int(sample_rate), "PCM_16" if whole else "FLOAT", format="WAV")
     file.seek(0)
     return file

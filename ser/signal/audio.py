@@ -17,6 +17,7 @@ import soundfile as sf
 import soxr
 
 from ser import SerError
+from ser.runtime.signals import deferred
 from ser.signal import media
 from ser.signal.clips import to_int16
 from ser.signal.formats import named
@@ -120,7 +121,9 @@ def blocks(stream: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
     """
     empty = True
     try:
-        with sf.SoundFile(stream) as source:
+        with deferred():
+            opened = sf.SoundFile(stream)
+        with opened as source:
             rate = int(source.samplerate)
             if not RATES[0] <= rate <= RATES[1]:
                 raise AudioError("unreadable", f"sample rate {rate} Hz is outside {RATES[0]}-{RATES[1]}")
@@ -170,7 +173,8 @@ def _read_block(source: sf.SoundFile, kind: str, most: int) -> np.ndarray:
     """
     claimed = source.frames - source.tell() if source.seekable() else most
     wanted = most if claimed >= most or claimed <= 0 else claimed
-    block: np.ndarray = source.read(wanted, dtype=kind, always_2d=True)
+    with deferred():
+        block: np.ndarray = source.read(wanted, dtype=kind, always_2d=True)
     return block
 
 

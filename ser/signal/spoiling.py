@@ -15,6 +15,7 @@ import soundfile
 import soxr
 
 from ser.params.features import Copies
+from ser.runtime.signals import deferred
 from ser.signal.clips import to_float, to_int16
 from ser.signal.rooms import decaying_noise, reverberant
 
@@ -105,9 +106,10 @@ def telephone(signal: np.ndarray, sample_rate: int, low: float, high: float, ord
 def coded(signal: np.ndarray, sample_rate: int, container: str, codec: str, level: float, mode: str | None = None) -> np.ndarray:
     """Encoded and decoded by libsndfile at a compression level (0 best, 1 smallest) and mode of the bit rate; as long as before."""
     stored = io.BytesIO()
-    soundfile.write(stored, signal, sample_rate, format=container, subtype=codec, compression_level=level, bitrate_mode=mode)
-    stored.seek(0)
-    decoded, _ = soundfile.read(stored, dtype="float32")
+    with deferred():
+        soundfile.write(stored, signal, sample_rate, format=container, subtype=codec, compression_level=level, bitrate_mode=mode)
+        stored.seek(0)
+        decoded, _ = soundfile.read(stored, dtype="float32")
     return of_length(decoded, len(signal))
 
 
