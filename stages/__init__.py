@@ -1,6 +1,7 @@
 """One thin, runnable script per stage of the pipeline: read params.yaml, call ``ser``, write outputs.
 
-Importing this package chooses the kernels of numerical libraries, so it comes before they are imported.
+Importing this package chooses the kernels of numerical libraries, so it comes before they are imported. It also puts nothing in the place
+of a standard stream that is closed.
 """
 
 import sys
@@ -20,6 +21,7 @@ def _in_words(kind: type[BaseException], error: BaseException, trace: TracebackT
 sys.excepthook = _in_words
 
 import ser.runtime.parent  # noqa: E402, F401  (who started this is looked for before all else)
-from ser.runtime import kernels  # noqa: E402  (Ctrl-C may come while it is imported)
+from ser.runtime import kernels, output  # noqa: E402  (Ctrl-C may come while they are imported)
 
+output.all_open()
 kernels.pin()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import logging
-import os
 import signal
 import sqlite3
 import sys
@@ -19,7 +18,7 @@ from ser.params.corpora import Folder
 from ser.runtime import kernels, output, sums
 from ser.runtime.disk import disk_error
 from ser.runtime.locks import claimed
-from ser.runtime.machine import launched
+from ser.runtime.machine import launched, of_launcher
 from ser.runtime.parent import end_with_dvc
 from ser.runtime.text import printable
 from stages import INTERRUPTED, changes, descent
@@ -107,7 +106,7 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
             output.give_up()
         sys.exit(_error(told))
     except sqlite3.Error as error:  # DVC's own: of all files that it has hashed
-        sys.exit(_error(f"a database of DVC cannot be used: {error}; is its disk full? DVC_SITE_CACHE_DIR puts it elsewhere"))
+        sys.exit(_error(f"a database of DVC cannot be used: {error}; its disk may be full (DVC_SITE_CACHE_DIR), or too many files open"))
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
@@ -145,7 +144,7 @@ def _checked(stage: str, params: Params, corpora: Sequence[str]) -> Iterator[Non
         SerError: if files were made of others than there are now, or with other parameters (``stages.descent``); or if another process
             runs the stage for one of the corpora.
     """
-    one_of_many = stage == "train" and launched() and os.environ["RANK"] != "0"  # the first rank writes
+    one_of_many = stage == "train" and launched() and of_launcher("RANK", 0) != 0  # the first rank writes
     leaves = stage in LEAVES and not one_of_many
     seen: dict[str, dict[str, str]] = {}
     with ExitStack() as claims:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from contextlib import nullcontext
 
 import pandas as pd
@@ -17,7 +16,7 @@ from ser.encoders import store
 from ser.params import Params
 from ser.runtime import kernels
 from ser.runtime.disk import written_whole
-from ser.runtime.machine import cache_dir, launched, passive_waiting
+from ser.runtime.machine import cache_dir, launched, of_launcher, passive_waiting
 from ser.signal.clips import read_table
 from ser.splits import assignment
 from stages import command
@@ -60,7 +59,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     checkpoints = cache_dir(params.runtime) / "checkpoints" / f"{name}-{key}"
 
     out = paths.models
-    above = launched() and os.environ["RANK"] != "0"  # rank 0 takes the turn for all, and writes the outputs
+    above = launched() and of_launcher("RANK", 0) != 0  # rank 0 takes the turn for all, and writes the outputs
     with nullcontext() if above else checkpoint.in_turn(checkpoints), nullcontext(out) if above else written_whole(out) as partial:
         planned = [
             jobs.Job(paths.features, paths.clips, paths.assignment, trained, fold, seed, checkpoints / file, partial / file, encoded)

@@ -27,6 +27,7 @@ _HINTS |= {
     errno.ELOOP: "a link lies where a file is needed; remove it",
     errno.ENAMETOOLONG: "use a shorter name",
 }
+_HINTS |= dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit with `ulimit -n`, or run less at once")
 _HINTS |= dict.fromkeys((errno.EIO, errno.ESTALE, errno.EFBIG), "the disk cannot do this; check it, or use another one")
 """Error number of the system → what to do about it."""
 

@@ -107,8 +107,26 @@ def keep_freed_memory(most: int | None = None) -> None:
 
 
 def launched() -> bool:
-    """Whether torchrun, or a launcher with its variables, started this process as one of several ranks."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    """Whether torchrun, or a launcher with its variables, started this process as one of several ranks.
+
+    Raises:
+        SerError: if a variable that a launcher sets is no number.
+    """
+    return of_launcher("WORLD_SIZE", 1) > 1 and {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+
+
+def of_launcher(variable: str, otherwise: int) -> int:
+    """A variable that a launcher of several ranks sets; ``otherwise`` where it is unset or empty.
+
+    Raises:
+        SerError: if it is no whole number from 0 to ``MOST``.
+    """
+    said = os.environ.get(variable, "")
+    if said == "":
+        return otherwise
+    if said.isascii() and said.isdecimal() and len(said) <= len(str(MOST)) and int(said) <= MOST:
+        return int(said)
+    raise SerError(f"{variable} is {_short(said)}, which is no number of a launcher such as torchrun: unset it")
 
 
 def end_with_the_parent(first: Callable[[], object] | None = None) -> None:
@@ -150,5 +168,8 @@ def _whole(variable: str, asked: str | int) -> int:
     said = str(asked)
     if said.isdecimal() and len(said) <= len(str(MOST)) and 1 <= int(said) <= MOST:
         return int(said)
-    shown = said if len(said) <= 40 else f"{said[:39]}…"
-    raise SerError(f"{variable} is {shown!r}; allowed: auto or a whole number from 1 to {MOST}")
+    raise SerError(f"{variable} is {_short(said)}; allowed: auto or a whole number from 1 to {MOST}")
+
+
+def _short(said: str) -> str:
+    return repr(said if len(said) <= 40 else f"{said[:39]}…")

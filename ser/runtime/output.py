@@ -6,11 +6,20 @@ import os
 import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 LEFT = 141
 """Exit status where the reader of a pipe has left before the end, as the shell gives it (128 + SIGPIPE)."""
+
+
+def all_open() -> None:
+    """Put nothing in the place of a standard stream that is closed: a file opened later would take its number, and its bytes."""
+    for place, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_RDWR), place)
+                setattr(sys, name, os.fdopen(place, mode, closefd=False))
 
 
 @contextmanager

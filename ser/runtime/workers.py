@@ -11,7 +11,6 @@ import multiprocessing.forkserver
 import os
 import pickle
 import shutil
-import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,7 @@ from ser import SerError
 from ser.params.runtime import Runtime
 from ser.runtime import cluster
 from ser.runtime.machine import cause_of_death, end_with_the_parent, keep_freed_memory, workers
+from ser.runtime.signals import deaf_children, deferred, ignore_interrupts
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -85,7 +85,8 @@ def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
     """
     if runtime.scheduler is None and workers(runtime) > 1:
         multiprocessing.get_context("forkserver").set_forkserver_preload([function.__module__])
-        multiprocessing.forkserver.ensure_running()
+        with deaf_children():  # the server ignores Ctrl-C too, but only after its imports
+            multiprocessing.forkserver.ensure_running()
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,8 @@ def in_order(
     pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:
-            pending.append(executor.submit(call, task))
+            with deferred():  # it may start a process, which would be forgotten half-started
+                pending.append(executor.submit(call, task))
             if len(pending) >= bound:
                 yield _result(pending.popleft(), look)
         while pending:
@@ -189,7 +191,7 @@ def _begin(folders: list[str]) -> None:
     Args:
         folders: removed when the parent is killed: the results, and the socket of the server that forks workers.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     end_with_the_parent(functools.partial(_remove, folders))
 
 

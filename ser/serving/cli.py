@@ -7,7 +7,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ser import SerError, __version__
 from ser.runtime.disk import disk_error
-from ser.runtime.output import printed
+from ser.runtime.output import all_open, printed
 from ser.runtime.text import csv_line, no_formula, percent, printable
 from ser.serving.live.command import add_listen
 from ser.serving.options import number, probability, whole
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the commands. Ends with status 1 and one message after an error the user can mend, 130 when interrupted."""
-    _all_open()
+    all_open()
     options = parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -45,15 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(printable(f"error: {disk_error(error) or f'{error.filename}: {error.strerror} (name another place)'}"))
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _all_open() -> None:
-    """Put nothing in the place of a standard stream that is closed: a file opened later would take its number, and its bytes."""
-    for place, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        if getattr(sys, name) is None:
-            with contextlib.suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_RDWR), place)
-                setattr(sys, name, os.fdopen(place, mode, closefd=False))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,17 +7,15 @@ package ``onnx`` would bring much more into a predictor.
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
 
 import numpy as np
 import onnxruntime
 
 from ser.serving.bundle import BundleError
+from ser.serving.limited import within
 
 OPERATORS = frozenset(
     (
@@ -42,7 +40,6 @@ _TYPES = {1: "<f4", 7: "<i8"}
 """Types of constants by their number in the format."""
 
 _DIMENSIONS = Sequence[int | None]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -92,10 +89,13 @@ class Graph:
             BundleError: when it fails, or takes longer than ``seconds``.
         """
         options = onnxruntime.RunOptions()
+
+        def stop() -> None:
+            options.terminate = True
+
         try:
-            result: list[np.ndarray] = _within(seconds, lambda: self._session.run(None, dict(feeds), options))
+            result: list[np.ndarray] = within(seconds, lambda: self._session.run(None, dict(feeds), options), stop)
         except TimeoutError:
-            options.terminate = True  # it is looked at between two operators
             raise BundleError(f"{self._where} did not end within {seconds:g} s") from None
         except Exception as error:  # onnxruntime raises many kinds, all of its own
             raise BundleError(f"{self._where} fails: {_one_line(error)}") from None
@@ -126,37 +126,16 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # a sum has one order, and requests side by side do not fight for cores
     options.log_severity_level = 4
-    try:  # it computes what is constant in the graph, which may be anything
-        return _within(SECONDS, lambda: onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
-    except TimeoutError:
+
+    def stop() -> None:
         options.set_load_cancellation_flag(True)
+
+    try:  # it computes what is constant in the graph, which may be anything
+        return within(SECONDS, lambda: onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]), stop)
+    except TimeoutError:
         raise BundleError(f"could not be opened within {SECONDS:g} s") from None
     except Exception as error:  # onnxruntime raises many kinds, all of its own
         raise BundleError(f"cannot be read by onnxruntime {onnxruntime.__version__}: {_one_line(error)}") from None
-
-
-def _within(seconds: float, call: Callable[[], Result]) -> Result:
-    """What a call returns or raises. It runs in a thread of its own: a call that goes on too long cannot be stopped, but it can be left.
-
-    Raises:
-        TimeoutError: if it takes longer than ``seconds``; it may go on in the background until the process ends.
-    """
-    ended: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            ended.put((call(), None))
-        except Exception as error:
-            ended.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        result, error = ended.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return cast(Result, result)
 
 
 def operators(model: bytes) -> set[str]:

@@ -7,10 +7,11 @@ trusted: the samples that are there are read.
 
 from __future__ import annotations
 
+import errno
 import io
 import math
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Callable, Iterator
+from typing import IO, TypeVar
 
 import numpy as np
 import soundfile as sf
@@ -21,6 +22,8 @@ from ser.runtime.signals import deferred
 from ser.signal import media
 from ser.signal.clips import to_int16
 from ser.signal.formats import named
+
+Value = TypeVar("Value")
 
 RATES = (1_000, 768_000)
 """Plausible source rates in Hz. A recording that claims 1 Hz would grow 16,000-fold when resampled."""
@@ -118,11 +121,12 @@ def blocks(stream: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
 
     Raises:
         AudioError: ``unreadable``, or ``empty``.
+        OSError: if the stream cannot be read.
     """
-    empty = True
+    empty, whole = True, _Stream(stream)
     try:
         with deferred():
-            opened = sf.SoundFile(stream)
+            opened = sf.SoundFile(whole)
         with opened as source:
             rate = int(source.samplerate)
             if not RATES[0] <= rate <= RATES[1]:
@@ -134,7 +138,9 @@ def blocks(stream: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
                 yield block, rate
                 if len(block) < most:
                     break
+        whole.check()
     except (sf.SoundFileError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        whole.check()
         said = getattr(error, "error_string", str(error))  # without soundfile's prefix, which names an address in memory
         said = " ".join(said.split()) or type(error).__name__
         if not said.startswith(_UNKNOWN):
@@ -148,6 +154,51 @@ def blocks(stream: IO[bytes]) -> Iterator[tuple[np.ndarray, int]]:
             raise AudioError("empty", f"no audio in {stream.seek(0, io.SEEK_END)} bytes")
         return
     yield from _by_media(stream, data)
+
+
+class _Stream:
+    """A stream as libsndfile calls it. What it raises cannot pass through a library in C, which goes on as at the end of the data."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise what could not be raised.
+
+        Raises:
+            OSError: the first error of the stream.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of the stream, 0 after an error."""
+        return self._kept(lambda: self._stream.seek(offset, whence), 0)
+
+    def tell(self) -> int:
+        """As of the stream, 0 after an error."""
+        return self._kept(self._stream.tell, 0)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Bytes read into the buffer, none after an error."""
+
+        def read() -> int:
+            data = self._stream.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+
+        return self._kept(read, 0)
+
+    def _kept(self, call: Callable[[], Value], otherwise: Value) -> Value:
+        try:
+            return call()
+        except ValueError:  # a place before the beginning, to which a damaged header may send
+            return otherwise
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # the same of a file
+                self._error = self._error or error
+            return otherwise
 
 
 def _by_media(stream: IO[bytes], data: bytes) -> Iterator[tuple[np.ndarray, int]]:

@@ -9,9 +9,7 @@ number of cores. GPUs, too, are used best with one network each. Where GPUs outn
 from __future__ import annotations
 
 import functools
-import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -33,7 +31,8 @@ from ser.encoders import store
 from ser.params.features import Features
 from ser.params.runtime import Runtime
 from ser.runtime.disk import file_written_whole, place_named
-from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, launched, workers
+from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, launched, of_launcher, workers
+from ser.runtime.signals import deaf_children, deferred, ignore_interrupts
 from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
 from ser.training import batches, data_parallel, device, inference, loop, noise, teacher, without_epochs
@@ -87,10 +86,10 @@ def together(jobs: int, place: torch.device, runtime: Runtime) -> int:
     """
     there = torch.cuda.device_count() if place.type == "cuda" else 1
     if launched():
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        here = of_launcher("LOCAL_WORLD_SIZE", 1)
         if place.type != "cpu" and here > there:
             raise SerError(f"torchrun started {here} processes on this machine, and {place.type} has {there} device(s)")
-        return int(os.environ["WORLD_SIZE"])
+        return of_launcher("WORLD_SIZE", 1)
     count = devices(runtime, jobs, there)
     if place.type != "cpu" and count > there:
         raise SerError(f"SER_DEVICES or runtime.devices asks for {count} devices to train one network, and {place.type} has {there}")
@@ -119,7 +118,7 @@ def train(jobs: list[Job], runtime: Runtime, log: Path, shown: bool = True) -> l
     gpus = torch.cuda.device_count() if place.type == "cuda" else 0
     if launched():
         if gpus:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % gpus)))
+            torch.cuda.set_device(of_launcher("LOCAL_RANK", of_launcher("RANK", 0) % gpus))
         with data_parallel.group(place):
             if data_parallel.rank() != 0:
                 return [row for job in jobs for row in _train_one(job, runtime, _nothing)]
@@ -162,12 +161,13 @@ def _side_by_side(jobs: list[Job], runtime: Runtime, progress: Progress, paralle
         try:
             # The pool has a multiple of ``count`` processes and starts tasks in this order, so all ranks of a job run together.
             meetings = [(job, f"file://{folder}/{number}") for number, job in enumerate(jobs)]
-            futures = {
-                pool.submit(_train_together, job, runtime, progress.log, meeting, rank, count): (job.fold, job.seed)
-                for job, meeting in meetings
-                for rank in range(count)
-            }
-            children += (pool._processes or {}).values()
+            with deaf_children(), deferred():  # so that none is forgotten half-started
+                futures = {
+                    pool.submit(_train_together, job, runtime, progress.log, meeting, rank, count): (job.fold, job.seed)
+                    for job, meeting in meetings
+                    for rank in range(count)
+                }
+                children += (pool._processes or {}).values()
             for done in _as_they_end(list(futures), progress):
                 if count > 1 and isinstance(done.exception(), RuntimeError):
                     _raise_a_death(list(futures))
@@ -277,7 +277,7 @@ def _begin(free_gpus: SimpleQueue[int] | None, folder: str | None) -> None:
         free_gpus: on CUDA, where it takes a GPU of its own.
         folder: removed when the parent is killed.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     end_with_the_parent(functools.partial(shutil.rmtree, folder, ignore_errors=True) if folder else None)
     if free_gpus is not None:
         torch.cuda.set_device(free_gpus.get())

@@ -69,3 +69,28 @@ def test_an_environment_that_says_no_number_is_refused(monkeypatch, said):
 def test_params_that_say_no_number_are_refused(key, value):
     with pytest.raises(params.ParamsError, match=rf"runtime\.{key}: .*a whole number, ≥ 1, ≤ [0-9]+ or auto"):
         section(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, False),
+        ({"WORLD_SIZE": ""}, False),
+        ({"WORLD_SIZE": "2"}, False),
+        ({"WORLD_SIZE": "1", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, False),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, True),
+    ],
+)
+def test_several_ranks_are_told_by_a_launchers_variables(monkeypatch, variables, expected):
+    for name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert machine.launched() is expected
+
+
+@pytest.mark.parametrize("said", ["abc", "-1", "1.5", "²", "9" * 5000])
+def test_a_launchers_variable_that_is_no_number_is_one_message(monkeypatch, said):
+    monkeypatch.setenv("WORLD_SIZE", said)
+    with pytest.raises(SerError, match=r"^WORLD_SIZE is '.{1,41}', which is no number of a launcher"):
+        machine.launched()

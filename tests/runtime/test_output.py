@@ -87,3 +87,20 @@ def test_a_closed_output_is_no_error(project: Path, command: str) -> None:
     done = ran(command, project, ">&-", "")
     assert "Traceback" not in done.stderr, done.stderr
     assert "Exception" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("closing", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_a_stage_without_any_streams_runs_as_ever(project: Path, tmp_path: Path, closing: str) -> None:
+    """As a daemon or cron may start it: a bar has nowhere to go, and files take no number of a stream."""
+    (tmp_path / "bar_stage.py").write_text(
+        "import os, sys\nfrom pathlib import Path\nfrom tqdm import tqdm\n"
+        "def stage(params, options):\n"
+        "    for _ in tqdm(range(3)): print('said', file=sys.stderr)\n"
+        "    sys.stderr.isatty()\n"
+        f"    Path({str(tmp_path / 'done')!r}).write_text(str(os.open(os.devnull, os.O_RDONLY) > 2))\n"
+    )
+    call = "import stages, argparse, bar_stage\nfrom stages import command\ncommand.run(argparse.ArgumentParser(), bar_stage.stage)"
+    line = f"{sys.executable} -c {shlex.quote(call)} {closing}"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    assert subprocess.run(["bash", "-c", line], cwd=project, env=environment, timeout=300).returncode == 0
+    assert (tmp_path / "done").read_text() == "True"

@@ -279,3 +279,42 @@ def test_dask_gives_the_same_results_though_a_worker_dies_half_way(tmp_path):
         assert mark.exists()
         with pytest.raises(SerError, match="seven cannot be done"):
             list(spread(tasks.fail_at_seven, range(20), runtime))
+
+
+@pytest.mark.parametrize("starts", ["workers", "trainings"])
+def test_ctrl_c_while_processes_of_ours_begin_is_the_parents_alone(tmp_path, starts):
+    """A terminal sends it to the whole group. Those that still import modules would say so in a traceback."""
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "if __name__ != '__main__':\n    Path('begun').touch(); time.sleep(2)\n"
+        "def double(number): return 2 * number\n"
+    )
+    begin = {
+        "workers": "list(workers.spread(slow.double, range(4), local(2)))",
+        "trainings": (
+            "from multiprocessing import get_context; from concurrent.futures import ProcessPoolExecutor\n"
+            "pool = ProcessPoolExecutor(2, get_context('spawn'), signals.ignore_interrupts)\n"
+            "with signals.deaf_children(): made = pool.submit(slow.double, 2)\n"
+            "made.result()"
+        ),
+    }[starts]
+    code = (
+        "import importlib.util, sys, types\n"
+        "from ser.runtime import signals, workers; from tests.runtime.test_workers import local\n"
+        "slow = types.ModuleType('slow'); sys.modules['slow'] = slow\n"  # not imported here: only by those that begin
+        "def double(number): ...\n"
+        "double.__module__ = 'slow'; slow.double = double\n"
+        f"try:\n    {begin.replace(chr(10), chr(10) + '    ')}\n"
+        "except KeyboardInterrupt: sys.exit(130)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < deadline
+            assert parent.poll() is None
+            time.sleep(0.02)
+        os.killpg(parent.pid, signal.SIGINT)
+        _, said = parent.communicate(timeout=120)
+    assert (parent.returncode, said) == (130, "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ser.serving.bundle import BundleError
 from ser.serving.graph import FLOAT, INTEGER, Graph, Port, check, operators
 
+ROOT = Path(__file__).resolve().parents[2]
 TAKES, GIVES = {"x": Port(FLOAT, (None, 3))}, {"y": Port(FLOAT, (None, 3))}
 
 
@@ -209,3 +212,38 @@ def test_one_operator_that_takes_too_long_is_left() -> None:
     begun = time.monotonic()
     graph.run({"x": np.ones((3000, 3000), dtype=np.float32)})
     assert alone < time.monotonic() - begun
+
+
+ENDS = """
+import os, signal, sys, threading
+import onnx
+from onnx import helper, numpy_helper
+import numpy as np
+from pathlib import Path
+from tests.serving.test_graph import FLOAT, Graph, Port, model
+from ser.serving.bundle import BundleError
+how = sys.argv[1]
+nodes = [helper.make_node("MatMul", ["x" if number == 0 else f"x{number}", "w"], [f"x{number + 1}"]) for number in range(2000)]
+nodes.append(helper.make_node("Identity", ["x2000"], ["y"]))
+weights = numpy_helper.from_array(np.eye(600, dtype=np.float32), "w")
+graph = Graph(
+    Path("model.onnx"), model(nodes, weights, sizes=("n", 600)).SerializeToString(), {"x": Port(FLOAT, (None, 600))},
+    {"y": Port(FLOAT, (None, 600))},
+)
+if how == "interrupted":
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    graph.run({"x": np.ones((600, 600), dtype=np.float32)}, seconds=0.1 if how == "late" else 300)
+except KeyboardInterrupt:
+    sys.exit(130)
+except BundleError:
+    sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize(("how", "status"), [("interrupted", 130), ("late", 1)])
+def test_a_process_that_ends_after_a_run_was_left_does_not_crash(how: str, status: int) -> None:
+    """Python ends its threads, and one inside onnxruntime would take the process with it, by SIGABRT or SIGSEGV."""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", ENDS, how], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert (done.returncode, done.stderr) == (status, "")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -51,6 +52,33 @@ def test_any_length_rate_channels_and_type_become_mono_float_at_the_working_rate
     assert signal.ndim == 1
     assert abs(len(signal) - expected) <= 1
     assert np.abs(signal).max() <= 1
+
+
+class Failing(io.BytesIO):
+    """A stream on a disk that fails from a place on."""
+
+    good = 0
+
+    def read(self, size=-1):
+        if self.tell() >= self.good:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(min(size, self.good - self.tell()))
+
+    def readinto(self, buffer):
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
+@pytest.mark.parametrize("good", [0, 0.5])
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_an_error_of_the_disk_is_no_end_of_the_recording(kind, good):
+    data = wav(np.random.default_rng(0).uniform(-0.5, 0.5, 200_000), kind=kind)
+    stream = Failing(data)
+    stream.good = int(good * len(data))
+    with pytest.raises(OSError, match="Input/output error"):
+        list(audio.blocks(stream))
 
 
 @pytest.mark.parametrize(("subtype", "step"), [("PCM_U8", 2**-7), ("PCM_16", 2**-15), ("PCM_24", 2**-23), ("FLOAT", 1e-7)])

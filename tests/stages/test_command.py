@@ -46,6 +46,8 @@ def ended_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> str:
         (errno.EISDIR, "Is a directory"),
         (errno.ENAMETOOLONG, "name too long"),
         (errno.EIO, "Input/output error"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENFILE, "ulimit -n"),
     ],
 )
 def test_an_error_of_the_disk_is_one_message(monkeypatch, tmp_path, number, says):

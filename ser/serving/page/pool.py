@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ser import SerError
+from ser.runtime.signals import deaf_children
 from ser.runtime.text import printable
 from ser.serving.page.limits import Limits, RefusedError
 from ser.serving.page.question import Question
@@ -37,7 +38,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, folder, limits), name="ser-worker", daemon=True)
-        self._process.start()
+        with deaf_children():
+            self._process.start()
         theirs.close()
         try:
             problem = json.loads(self._next(limits.start_seconds)).get("problem")

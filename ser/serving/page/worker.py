@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
-import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ser import SerError
 from ser.runtime.machine import end_with_the_parent
+from ser.runtime.signals import ignore_interrupts
 from ser.serving.page.limits import Limits
 from ser.serving.page.question import Question
 
@@ -32,7 +32,7 @@ def work(connection: Connection, folder: Path, limits: Limits) -> None:
     The first message says whether the model could be opened: ``{}``, or ``{"problem": …}``. Then comes, for each question,
     ``[status, body]``.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends its workers
+    ignore_interrupts()  # the server ends its workers
     _few_arenas()
     end_with_the_parent()
     from ser.serving.predict import Predictor  # not in the server, which needs a tenth of the memory without it
