@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 
@@ -21,10 +21,14 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """Handle signals that come in this block after it. Handlers run in the main thread alone, so elsewhere there is nothing to do."""
+def deferred() -> Iterator[Sequence[int]]:
+    """Handle signals that come in this block after it. Handlers run in the main thread alone, so elsewhere there is nothing to do.
+
+    Yields:
+        The signals that have come so far.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield ()
         return
     came: list[int] = []
     try:
@@ -33,7 +37,7 @@ def deferred() -> Iterator[None]:
                 if callable(handler := signal.getsignal(number)):
                     restoring.callback(signal.signal, number, handler)
                     signal.signal(number, lambda came_now, _frame: came.append(came_now))
-            yield
+            yield came
     finally:
         for one in came:
             signal.raise_signal(one)

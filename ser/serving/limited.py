@@ -7,7 +7,8 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
 from ser.runtime.signals import deferred
@@ -15,6 +16,13 @@ from ser.runtime.signals import deferred
 Result = TypeVar("Result")
 ENDS_WITHIN = 10.0
 """Seconds that a run which was told to stop is waited for. It looks for that between two operators."""
+
+LOOKS_EVERY = 0.1
+"""Seconds between two looks for Ctrl-C while a run goes on."""
+
+
+Ended = tuple[Result | None, Exception | None]
+"""What a call returned, and what it raised."""
 
 
 def within(seconds: float, call: Callable[[], Result], stop: Callable[[], object]) -> Result:
@@ -30,8 +38,31 @@ def within(seconds: float, call: Callable[[], Result], stop: Callable[[], object
     Raises:
         TimeoutError: if it takes longer than ``seconds``; it may go on in the background, until the process ends.
     """
-    ended: queue.SimpleQueue[tuple[Result | None, Exception | None]] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[Ended[Result]] = queue.SimpleQueue()
+    latest = time.monotonic() + seconds
+    running: list[threading.Thread] = []
+    found = None
+    try:
+        while found is None and time.monotonic() < latest:
+            with deferred() as came:  # an interrupt that comes as Python makes or drops a thread would lose the thread, or be lost
+                if not running:
+                    running.append(_started(call, ended))
+                if (found := _result(ended, latest, came)) is not None:
+                    running.pop().join()
+    except BaseException:
+        with deferred():
+            _stopped(running, stop, ENDS_WITHIN)
+        raise
+    if found is None:
+        _stopped(running, stop, 0)
+        raise TimeoutError
+    result, error = found
+    if error is not None:
+        raise error
+    return cast(Result, result)
 
+
+def _started(call: Callable[[], Result], ended: queue.SimpleQueue[Ended[Result]]) -> threading.Thread:
     def work() -> None:
         try:
             ended.put((call(), None))
@@ -39,23 +70,27 @@ def within(seconds: float, call: Callable[[], Result], stop: Callable[[], object
             ended.put((None, error))
 
     worker = threading.Thread(target=work, daemon=True)
-    try:
-        worker.start()
-        result, error = ended.get(timeout=seconds)
-    except queue.Empty:
-        stop()
-        atexit.register(_left, worker)
-        raise TimeoutError from None
-    except BaseException:
-        with deferred():
-            stop()
-            worker.join(ENDS_WITHIN)
+    worker.start()
+    return worker
+
+
+def _result(ended: queue.SimpleQueue[Ended[Result]], latest: float, came: Sequence[int]) -> Ended[Result] | None:
+    """The result, or None as soon as a signal has come or the time is over."""
+    while not came and (left := latest - time.monotonic()) > 0:
+        try:
+            return ended.get(timeout=min(left, LOOKS_EVERY))
+        except queue.Empty:
+            continue
+    return None
+
+
+def _stopped(running: list[threading.Thread], stop: Callable[[], object], seconds: float) -> None:
+    """Tell a call to stop, and wait for it so long; the process waits for it again before it ends."""
+    stop()
+    for worker in running:
+        worker.join(seconds)
         if worker.is_alive():
             atexit.register(_left, worker)
-        raise
-    if error is not None:
-        raise error
-    return cast(Result, result)
 
 
 def _left(worker: threading.Thread) -> None:
