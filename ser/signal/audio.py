@@ -11,6 +11,7 @@ import errno
 import io
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import IO, TypeVar
 
 import numpy as np
@@ -181,14 +182,12 @@ class _Stream:
         return self._kept(self._stream.tell, 0)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Bytes read into the buffer, none after an error."""
-
-        def read() -> int:
-            data = self._stream.read(len(buffer))
-            buffer[: len(data)] = data
-            return len(data)
-
-        return self._kept(read, 0)
+        """Bytes read into the buffer: all that there are, because fewer are taken for the end; none after an error."""
+        read = 0
+        while read < len(buffer) and (data := self._kept(partial(self._stream.read, len(buffer) - read), b"")):
+            buffer[read : read + len(data)] = data
+            read += len(data)
+        return read
 
     def _kept(self, call: Callable[[], Value], otherwise: Value) -> Value:
         try:
