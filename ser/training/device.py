@@ -16,7 +16,7 @@ def set_up(runtime: Runtime, deterministic: bool = True) -> torch.device:
 
     Args:
         runtime: ``runtime`` of params.yaml; ``device: auto`` takes cuda, else mps, else cpu.
-        deterministic: allow only kernels that give the same bytes in every run.
+        deterministic: allow only kernels that give the same bytes in every run, and of CUDA only those that compute in float32.
 
     Raises:
         SerError: if the requested device is not available.
@@ -31,6 +31,7 @@ def set_up(runtime: Runtime, deterministic: bool = True) -> torch.device:
     keep_freed_memory()
     torch.use_deterministic_algorithms(deterministic and name != "mps")
     torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.allow_tf32 = not deterministic  # on by default: convolutions with 10 bits of fraction, where fp32 has 23
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device(name)
