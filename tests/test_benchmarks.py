@@ -6,12 +6,14 @@ import json
 import queue
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from benchmarks import record, training
+from benchmarks import gpu, record, training
 from ser import SerError
 from ser.diagram.__main__ import build
 from ser.params import Params
@@ -210,3 +212,40 @@ def test_the_prediction_benchmark_counts_failures_of_the_server(tmp_path, monkey
     assert 0 < found["serve_p50_ms"] <= found["serve_p99_ms"]
     monkeypatch.setattr(predict, "recording", lambda path, seconds: tmp_path / "made" / "bundle.json")
     assert predict.served(tmp_path, folder)["serve_failures"] == 12
+
+
+# a graphics card
+
+
+def test_the_benchmark_of_a_card_trains_compares_and_repeats(monkeypatch, tmp_path):
+    """On the CPU, whose figures say nothing of a card; that a row holds what its name says is `test_the_batch_is…`'s."""
+    params = made.params(features__copies=None)
+    monkeypatch.setattr(gpu, "set_up", lambda runtime: torch.device(runtime.device))
+    monkeypatch.setattr(gpu, "side_by_side", lambda function, processes, arguments: 100.0 * (1 + arguments.count(True)))
+    figures, rows = gpu.measure(params, "cpu", clips=48, steps=2, epochs=1)
+    assert [row["clips_per_s"] for row in rows] == [100.0, 100.0, 200.0]
+    assert figures["bf16_vs_fp32"] == 2
+    assert figures["same_bytes_twice"] is True
+    assert figures["agrees"] is True
+    assert figures["probabilities_apart_from_cpu"] == 0
+    assert figures["six_folds_minutes"] == pytest.approx(6 * 60 * figures["epoch_seconds"] / 60, abs=0.5)
+
+
+def test_a_card_that_computes_otherwise_is_found(monkeypatch):
+    params = made.params(features__copies=None)
+    network = gpu.inference.probabilities
+
+    def otherwise(machine, corpus, rows, frames):
+        calls.append(1)
+        return network(machine, corpus, rows, frames) + (3e-4 if len(calls) == 2 else 0)
+
+    calls: list[int] = []
+    monkeypatch.setattr(gpu.inference, "probabilities", otherwise)
+    assert gpu.disagreement(params, torch.device("cpu")) == pytest.approx(3e-4)
+
+
+def test_trainings_that_differ_are_found(monkeypatch, tmp_path):
+    seeds = iter([0, 1])
+    start = gpu.loop.start
+    monkeypatch.setattr(gpu.loop, "start", lambda corpus, fold, trained: start(corpus, replace(fold, seed=next(seeds)), trained))
+    assert gpu.same_twice(made.params(features__copies=None), torch.device("cpu"), tmp_path) is False
