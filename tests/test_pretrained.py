@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,15 +44,20 @@ def write(project: Project, changes: dict[str, object]) -> None:
 
 
 @contextmanager
-def settings(project: Project, changes: dict[str, object], *again: str) -> Iterator[None]:
-    """Other parameters as long as the block runs; afterwards the stages named in ``again`` run with the old ones."""
+def settings(project: Project, changes: dict[str, object]) -> Iterator[None]:
+    """Other parameters as long as the block runs."""
     before = (project.folder / "params.yaml").read_bytes()
     try:
         write(project, changes)
         yield
     finally:
         (project.folder / "params.yaml").write_bytes(before)
-        run(project, *again)
+
+
+def copied(project: Project, folder: Path) -> Project:
+    """A copy of the project with what it has made, for a test that makes much of it anew."""
+    shutil.copytree(project.folder, folder / "project", symlinks=True)
+    return Project.opened(folder / "project")
 
 
 def run(project: Project, *stages: str) -> None:
@@ -117,36 +123,35 @@ def test_encode_train_evaluate(encoded: tuple[Project, Path], name: str, changes
     assert metrics["n"] == 36
 
 
-def test_spoilt_copies_are_encoded_and_heard_in_training_alone(encoded: tuple[Project, Path]) -> None:
-    project, _ = encoded
+def test_spoilt_copies_are_encoded_and_heard_in_training_alone(encoded: tuple[Project, Path], tmp_path: Path) -> None:
+    project = copied(encoded[0], tmp_path)
     preset_values = {key: value for key, value in of_preset("linear").items() if key != "features.encoder"}
-    with settings(project, {**preset_values, "features.copies": COPIES}, "features", "encode"):
-        run(project, "features", "encode", "train", "evaluate", "export")
-        assert read(project, "data/encoded/demo/encoder.json")["copies"] == 1
-        metrics = read(project, "metrics/corpora/demo.json")
-        assert (metrics["n"], metrics["robustness"]["n"]) == (36, 6)
-        facts = read(project, "exports/demo/bundle.json")
-        assert "copies" not in facts["encoder"]
-        assert facts["typical"]["clips"] == 2 * 36, "copies are typical too"
+    write(project, {**preset_values, "features.copies": COPIES})
+    run(project, "features", "encode", "train", "evaluate", "export")
+    assert read(project, "data/encoded/demo/encoder.json")["copies"] == 1
+    metrics = read(project, "metrics/corpora/demo.json")
+    assert (metrics["n"], metrics["robustness"]["n"]) == (36, 6)
+    facts = read(project, "exports/demo/bundle.json")
+    assert "copies" not in facts["encoder"]
+    assert facts["typical"]["clips"] == 2 * 36, "copies are typical too"
 
 
-def test_a_pupil_needs_the_encoder_for_training_alone(encoded: tuple[Project, Path]) -> None:
-    project, _ = encoded
+def test_a_pupil_needs_the_encoder_for_training_alone(encoded: tuple[Project, Path], tmp_path: Path) -> None:
+    project = copied(encoded[0], tmp_path)
     asked = project.read()["features"]["encoder"]
     preset_values = {key: value for key, value in of_preset("pupil").items() if not key.startswith("features.encoder")}
-    heard = {"features.copies": COPIES, "features.encoder": {**asked, "copies": False}}
-    with settings(project, {**preset_values, **heard}, "features", "encode"):
-        run(project, "features", "encode", "train", "evaluate", "export")
-        assert "copies" not in read(project, "data/encoded/demo/encoder.json")
-        metrics = read(project, "metrics/corpora/demo.json")
-        assert metrics["n"] == 36
-        assert "encoder" not in metrics
-        assert read(project, "exports/demo/bundle.json")["encoder"] is None
-        assert not list((project.folder / "exports/demo").glob("encoder*"))
-        taught = weights_of(project)
-        with settings(project, {"train.teacher": "none"}):
-            run(project, "train")
-        assert weights_of(project) != taught
+    write(project, {**preset_values, "features.copies": COPIES, "features.encoder": {**asked, "copies": False}})
+    run(project, "features", "encode", "train", "evaluate", "export")
+    assert "copies" not in read(project, "data/encoded/demo/encoder.json")
+    metrics = read(project, "metrics/corpora/demo.json")
+    assert metrics["n"] == 36
+    assert "encoder" not in metrics
+    assert read(project, "exports/demo/bundle.json")["encoder"] is None
+    assert not list((project.folder / "exports/demo").glob("encoder*"))
+    taught = weights_of(project)
+    write(project, {"train.teacher": "none"})
+    run(project, "train")
+    assert weights_of(project) != taught
 
 
 def test_noise_is_added_to_the_recordings(encoded: tuple[Project, Path]) -> None:
