@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from benchmarks.record import record, show
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
-from ser.diagram.__main__ import build
+from ser.diagram.built import build
 from ser.diagram.summary import madds, summary
 from ser.evaluation import result
 from ser.evaluation.result import Result

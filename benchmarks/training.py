@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from benchmarks.record import record
 from benchmarks.reference_network import CLASSES, FRAMES, ROWS, ReferenceNetwork
 from ser import SerError
-from ser.diagram.__main__ import build
+from ser.diagram.built import build
 from ser.params import Params, load
 from ser.runtime import kernels
 from ser.runtime.kernels import Kernels

@@ -1,15 +1,11 @@
 """The command ``ser``, also ``python -m ser``."""
 
-import sys
+from ser.runtime import commands
 
 
 def main() -> None:
-    """Import the command line and run it. Ctrl-C during the import, which takes tenths of a second, ends with status 130 as later."""
-    try:
-        from ser.serving import cli
-    except KeyboardInterrupt:
-        sys.exit(130)
-    cli.main()
+    """Import the command line and run it."""
+    commands.run("ser.serving.cli")
 
 
 if __name__ == "__main__":

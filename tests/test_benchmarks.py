@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import gpu, record, training
 from ser import SerError
-from ser.diagram.__main__ import build
+from ser.diagram.built import build
 from ser.params import Params
 from ser.views.features import widths
 from ser.views.spectrum import frame_count

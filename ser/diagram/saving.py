@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 from ser import SerError
 from ser.runtime.disk import file_written_whole
 
+ENDINGS = (".svg", ".png", ".pdf")
+"""Of the pictures that can be written; matplotlib knows more, some of which take no metadata."""
+
 
 def save(figure: Figure, path: Path, dpi: int, metadata: Mapping[str, str | None] | None, option: str = "") -> None:
     """Write a figure into the file of this very name; folders are made.
@@ -22,15 +25,12 @@ def save(figure: Figure, path: Path, dpi: int, metadata: Mapping[str, str | None
         option: of the command line, which a message begins with.
 
     Raises:
-        SerError: if the suffix is missing, or not a known format.
+        SerError: if the suffix is missing, or none of ``ENDINGS``.
         OSError: if the file cannot be written.
     """
     said = f"{option} {path}".strip()
-    if not path.suffix:  # matplotlib would write another file
-        raise SerError(f"{said}: the name needs an ending such as .svg or .png, which gives the format")
+    if path.suffix.lower() not in ENDINGS:
+        raise SerError(f"{said}: the name needs an ending that gives the format: {', '.join(ENDINGS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with file_written_whole(path) as part:
-            figure.savefig(part, dpi=dpi, metadata=metadata, format=path.suffix.removeprefix("."))
-    except ValueError as error:  # the suffix is not a known format
-        raise SerError(f"{said}: {error}") from None
+    with file_written_whole(path) as part:
+        figure.savefig(part, dpi=dpi, metadata=metadata, format=path.suffix.removeprefix(".").lower())

@@ -8,8 +8,8 @@ import torch
 from fixtures.network import ROOT
 from ruamel.yaml import YAML
 
-from ser.diagram.__main__ import build as network_of
-from ser.diagram.__main__ import main
+from ser.diagram.built import build as network_of
+from ser.diagram.command import main
 from ser.diagram.picture import draw
 from ser.diagram.summary import madds, summary, table
 from ser.model.encoder_branch import TokenRate
@@ -102,7 +102,7 @@ def test_command_prints_and_draws(tmp_path) -> None:
 def test_command_names_a_picture_it_cannot_draw(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "argv", ["ser.diagram", "--classes", "4", "--picture", str(tmp_path / "network.xyz")])
-    with pytest.raises(SystemExit, match=r"network\.xyz: Format 'xyz' is not supported"):
+    with pytest.raises(SystemExit, match=r"network\.xyz: the name needs an ending"):
         main()
 
 

@@ -13,7 +13,7 @@ from ser import SerError
 from ser.model import fusion
 from ser.model.branches import Tokens, token_mask
 from ser.model.fusion import Fusion
-from ser.model.fusions.__main__ import main as list_fusions
+from ser.model.listing import main as list_fusions
 from ser.model.weighing import Pool
 from ser.params.model import FUSIONS
 

@@ -21,11 +21,9 @@ def test_the_ending_gives_the_format(tmp_path: Path, ending: str) -> None:
     assert [path.name for path in (tmp_path / "deep/er").iterdir()] == [f"a.{ending}"]
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("a", "--out .*a: the name needs an ending"), ("a.xyz", "--out .*a.xyz: Format 'xyz' is not supported")]
-)
-def test_no_picture_without_a_format(tmp_path: Path, name: str, said: str) -> None:
-    with pytest.raises(SerError, match=said):
+@pytest.mark.parametrize("name", ["a", "a.xyz", "a.pgf", "a.", ".svg"])
+def test_no_picture_without_a_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SerError, match=rf"--out .*{name}: the name needs an ending that gives the format: \.svg, \.png, \.pdf"):
         save(Figure(), tmp_path / name, 50, None, "--out")
     assert list(tmp_path.iterdir()) == []
 

@@ -364,7 +364,7 @@ def test_stages_as_they_are_run(tmp_path):
     assert (tmp_path / "seen" / "clip.png").read_bytes().startswith(b"\x89PNG")
     unknown = stage(tmp_path, "stages.show", "--dataset", "demo", member(3, 2), "--out", "seen/clip.qqq")
     assert unknown.returncode == 1
-    assert "seen/clip.qqq: Format 'qqq' is not supported" in unknown.stderr
+    assert "seen/clip.qqq: the name needs an ending" in unknown.stderr
     assert "Traceback" not in unknown.stderr
     vague = stage(tmp_path, "stages.show", "--dataset", "demo", "Actor_02")
     assert vague.returncode == 1

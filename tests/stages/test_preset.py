@@ -11,7 +11,7 @@ from fixtures.network import ROOT
 from ruamel.yaml import YAML
 
 from ser import SerError
-from ser.diagram.__main__ import build
+from ser.diagram.built import build
 from ser.params import parse
 from stages import preset
 
