@@ -193,8 +193,21 @@ def _open(folder: Path) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # a write waits for writes of other processes; SQLite's default limit of 5 s is too short on a busy disk
-    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.sqlite'}", engine_kwargs={"connect_args": {"timeout": 120}})
-    return optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
+    file = folder / "study.sqlite"
+    try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": 120}})
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise SerError(f"{file} is of another version of optuna, which is {optuna.__version__} here: {said}; or remove {folder}") from None
+    study = optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
+    try:
+        known = [(trial, outcome(trial)) for trial in study.get_trials(deepcopy=False)]
+        whole = isinstance(study.user_attrs.get("identity", {}), dict)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SerError(f"{file} is damaged ({type(error).__name__}: {error}); remove {folder} to begin anew") from None
+    if not whole or any(trial.state == TrialState.COMPLETE and (trial.value is None or one.ua is None) for trial, one in known):
+        raise SerError(f"{file} is damaged: it lacks what it held; remove {folder} to begin anew")
+    return study
 
 
 def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:

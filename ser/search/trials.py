@@ -148,7 +148,7 @@ def _planned(search: Search, chosen: dict[str, Any]) -> Trained:
         SerError: if its values do not go together, on any machine.
     """
     params = parse(put(search.params.model_dump(), chosen), "this trial")
-    encoder = store.about(search.encoded, params.features.encoder) if params.model.reads_encoder else None
+    encoder = store.about(search.encoded, params.features.encoder) if params.trains_on_states else None
     trained = Trained.planned(search.corpus, read_table(search.clips), search.folds, params, {}, encoder)
     if trained.model.kind == "network":
         with torch.device("meta"):  # shapes only: no memory, no random draws

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from ser.training import inference, jobs
 from ser.views import features
 from tests import made
 from tests.search.made_search import DIM, LR, project, run, search, shown, with_values
+from tests.training.test_teacher import stored
 
 
 @pytest.fixture
@@ -242,6 +244,18 @@ def test_values_that_do_not_go_with_the_features_are_refused_before_training(tmp
     assert {(one.chosen[key], one.state) for one in outcomes} == {(choices[0], "finished"), (choices[1], "refused")}
     assert all(note in one.note for one in outcomes if one.state == "refused")
     assert len(trained) == len(begun) == 1
+
+
+@pytest.mark.parametrize(("layers", "state"), [([1, 2, 4], "finished"), ([1, 2], "refused")])
+def test_a_teacher_hears_the_states_that_are_asked_for_or_none(tmp_path, formula, layers, state):
+    """Of other layers, or of another encoder, it would have a score that says nothing of params.yaml."""
+    formula(lambda trained, fold, seed: 0.5)
+    encoder = {"name": "made", "layers": layers, "path": "x"}
+    params = with_values(project(tmp_path), features__encoder=encoder, model__linear__layers=[1], train__teacher="linear")
+    encoded, _ = stored(tmp_path, params)
+    outcome = run(replace(search(tmp_path, params), encoded=encoded), 1)[0][0]
+    assert outcome.state == state
+    assert ("holds layers [1, 2, 4] of made" in outcome.note) == (state == "refused")
 
 
 def test_a_baseline_is_not_refused_for_a_network_that_nobody_builds(tmp_path, formula):

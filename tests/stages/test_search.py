@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -136,6 +138,32 @@ def test_errors_are_one_message(here: Callable[..., tuple[str, str]], words: lis
     out, error = here(*words)
     assert error.startswith(f"error: {message}")
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["update version_info set schema_version=99", "update alembic_version set version_num='v9.9'"], "is of another version of optuna"),
+        (["update trial_user_attributes set value_json='[1]' where key='ua'"], "is damaged (AttributeError"),
+        (["update trial_user_attributes set value_json='{' where key='ua'"], "is damaged (JSONDecodeError"),
+        (["update trials set state='UNHEARD'"], "is damaged (LookupError"),
+        (["delete from trial_values"], "is damaged: it lacks"),
+        (["delete from trial_user_attributes"], "is damaged: it lacks"),
+        (["update study_user_attributes set value_json='[]'"], "is damaged: it lacks"),
+    ],
+)
+def test_a_study_with_other_contents_is_named(here: Callable[..., tuple[str, str]], root: Path, change: list[str], says: str) -> None:
+    file = root / "cache/search/demo/study.sqlite"
+    made = study.begin(file.parent, {"kind": "made"}, [], {})
+    trial = made.ask()
+    trial.set_user_attr("ua", {"1": 0.5})
+    made.tell(trial, 0.5)
+    with contextlib.closing(sqlite3.connect(file)) as database, database:
+        for line in change:
+            database.execute(line)
+    _, error = here("--show")
+    assert error.startswith(f"error: {file} {says}")
+    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize("words", [["--show"], ["--space", "space.yaml", "--trials", "1"]])
