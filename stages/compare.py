@@ -13,6 +13,7 @@ probabilities is compared. Prints Markdown.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import logging
@@ -115,7 +116,9 @@ def _text(path: Path, name: str, revision: str) -> str:
         if revision == WORKSPACE:
             command.check(name, ["evaluate" if path == Paths(name).predictions else "preprocess"])
             return path.read_text(encoding="utf-8")
-        return dvc.api.read(str(path), repo=".", rev=revision)
+        content: bytes = dvc.api.read(str(path), repo=".", rev=revision, mode="rb")
+        _compared(content, path, name, revision)
+        return content.decode("utf-8")
     except UnicodeDecodeError:
         raise SerError(f"{path} at {revision} is damaged: it is not text in UTF-8; `dvc repro evaluate@{name}` makes it") from None
     except ImportError as error:  # of a remote whose package is not here
@@ -135,6 +138,27 @@ def _text(path: Path, name: str, revision: str) -> str:
             f"Is {revision} a git revision or an experiment (dvc exp show) that ran with {name} in `datasets`? "
             f"`dvc exp pull origin {revision}` fetches an experiment that another machine pushed."
         ) from None
+
+
+def _compared(content: bytes, path: Path, name: str, revision: str) -> None:
+    """Compare what was read with the hash that dvc.lock has: DVC believes a read-only object of its cache, and a remote.
+
+    Raises:
+        SerError: if it is another.
+    """
+    if (lock := _lock(revision)) is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="ser-") as folder:
+        there = Path(folder, "dvc.lock")
+        there.write_text(lock, encoding="utf-8")
+        known = doctor.recorded(there, path)
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if known and found not in known:
+        objects = ", ".join(f"files/md5/{one[:2]}/{one[2:]}" for one in sorted(known))
+        raise SerError(
+            f"{path} at {revision} is damaged in DVC's cache or its remote: its MD5 is {found}, and dvc.lock has another. "
+            f"Remove {objects} from .dvc/cache (`make doctor`, and `python -m stages.remote` for a remote); then {_remedy(name, revision)}"
+        )
 
 
 def _lock(revision: str) -> str | None:

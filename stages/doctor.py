@@ -126,6 +126,15 @@ def in_cache(lock: Path, path: Path) -> Path | None:
     return next((file.cached for file in files if file.cached is not None and _whole(file.cached, file.md5)), None)
 
 
+def recorded(lock: Path, path: Path) -> set[str]:
+    """The MD5s that a lock file names for a file; none where it does not, or its folder's list is not in the cache."""
+    try:
+        cache = Path(Repo().cache.local.path)
+        return {file.md5 for file in _files(lock, cache, Found([], [], [])) if file.path == path}
+    except (DvcException, SerError):
+        return set()
+
+
 def advice(found: Found) -> str:
     """The commands that put things right, one a line."""
     lines = [f"rm -f {shlex.quote(str(path))}" for _, path in found.damaged]

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.util import get_temp_dir
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,10 +65,7 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
         yield from map(call, tasks)
     else:
         start_early(function, runtime)
-        with (
-            tempfile.TemporaryDirectory(prefix="ser-") as folder,
-            ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, ([folder, get_temp_dir()],)) as executor,
-        ):
+        with tempfile.TemporaryDirectory(prefix="ser-") as folder, _pool(count, [folder, get_temp_dir()]) as executor:
             # A task starts only after the previous result in its file was taken, so that the file is free.
             paths = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
             children = (executor._processes or {}).values()  # filled as tasks are submitted
@@ -75,6 +73,27 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
                 yield from map(_take, in_order(executor, functools.partial(_leave, call), zip(paths, tasks, strict=False), AHEAD * count))
             except BrokenProcessPool:
                 raise SerError(f"a worker process died, {cause_of_death(children)}; try again with SER_WORKERS=1") from None
+
+
+def _pool(count: int, folders: list[str]) -> ProcessPoolExecutor:
+    with semaphores_told():
+        return ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, (folders,))
+
+
+@contextmanager
+def semaphores_told() -> Iterator[None]:
+    """Say what is missing where the queues of worker processes cannot be made: the system's error names no place.
+
+    Raises:
+        SerError: instead of an OSError in this block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SerError(
+            f"worker processes cannot be started: {error.strerror}; they need /dev/shm with some room, for semaphores, "
+            "and SER_WORKERS=1 does without them"
+        ) from None
 
 
 def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:

@@ -33,6 +33,7 @@ from ser.params.runtime import Runtime
 from ser.runtime.disk import file_written_whole, place_named
 from ser.runtime.machine import cause_of_death, devices, end_with_the_parent, launched, of_launcher, workers
 from ser.runtime.signals import deaf_children, deferred, ignore_interrupts
+from ser.runtime.workers import semaphores_told
 from ser.signal.clips import check_store, read_table
 from ser.splits import assignment
 from ser.training import batches, data_parallel, device, inference, loop, noise, teacher, without_epochs
@@ -151,12 +152,14 @@ def _one_by_one(jobs: list[Job], runtime: Runtime, progress: Progress) -> list[d
 def _side_by_side(jobs: list[Job], runtime: Runtime, progress: Progress, parallel_jobs: int, count: int, gpus: int) -> list[dict]:
     """Train ``parallel_jobs`` jobs at a time in processes of their own, ``count`` processes each."""
     spawn = get_context("spawn")
-    free_gpus = spawn.SimpleQueue()
+    with semaphores_told():
+        free_gpus = spawn.SimpleQueue()
     for gpu in range(gpus):
         free_gpus.put(gpu)
     meeting_place = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if count > 1 else nullcontext()
     with meeting_place as folder:  # ignoring errors: a process may write there while another has failed
-        pool = ProcessPoolExecutor(parallel_jobs * count, spawn, _begin, (free_gpus if gpus else None, folder))
+        with semaphores_told():
+            pool = ProcessPoolExecutor(parallel_jobs * count, spawn, _begin, (free_gpus if gpus else None, folder))
         children: list[BaseProcess] = []
         try:
             # The pool has a multiple of ``count`` processes and starts tasks in this order, so all ranks of a job run together.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import signal
@@ -105,6 +106,18 @@ def test_a_full_disk_is_said_plainly(tmp_path):
         SerError, match=r"cannot write 0\.1 MB to .*gone.0: No such file or directory; free some space, or set TMPDIR elsewhere"
     ):
         _leave(tasks.arrays, (str(tmp_path / "gone" / "0"), 32_000))
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EROFS, errno.ENOSPC], ids=["no /dev/shm", "read-only", "full"])
+def test_without_semaphores_the_message_says_what_is_missing(monkeypatch, number):
+    """The system's error names no file, and a stage would have named its output."""
+
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("ser.runtime.workers.ProcessPoolExecutor", refused)
+    with pytest.raises(SerError, match=rf"cannot be started: {os.strerror(number)}; they need /dev/shm.*SER_WORKERS=1"):
+        list(spread(tasks.square, range(3), local(2)))
 
 
 @pytest.mark.parametrize("kept", [0, 1, 30_000])

@@ -274,3 +274,23 @@ def test_a_corpus_that_a_commit_records_and_its_datasets_leave_out_is_read_from_
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "demo at HEAD is not on this machine" in done.stderr
+
+
+@pytest.mark.parametrize("spoilt", ["predictions", "clips"])
+def test_a_damaged_object_of_the_cache_gives_no_score(tmp_path, spoilt):
+    """DVC believes an object that is read-only. This one is of the same form, with other answers or labels."""
+    repository = Repository(tmp_path / "here")
+    repository.repro(1.2)
+    repository.commit()
+    wanted = {"predictions": "data/predictions/demo.csv", "clips": "data/clips/demo/clips.csv"}[spoilt]
+    whole = (repository.folder / wanted).read_bytes()
+    (kept,) = (path for path in (repository.folder / ".dvc/cache").rglob("*") if path.is_file() and path.read_bytes() == whole)
+    lines = whole.splitlines(keepends=True)
+    kept.chmod(0o644)
+    kept.write_bytes(lines[0] + b"".join(reversed(lines[1:])))
+    kept.chmod(0o444)
+    done = repository.compare("HEAD", "HEAD")
+    assert done.returncode == 1, done.stdout
+    assert f"{wanted} at HEAD is damaged in DVC's cache or its remote" in done.stderr
+    assert "make doctor" in done.stderr
+    assert "Traceback" not in done.stderr
