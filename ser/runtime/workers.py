@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ser import SerError
 from ser.params.runtime import Runtime
-from ser.runtime import cluster
+from ser.runtime import cluster, swept
 from ser.runtime.machine import cause_of_death, end_with_the_parent, keep_freed_memory, workers
 from ser.runtime.signals import deaf_children, deferred, ignore_interrupts
 
@@ -65,7 +65,7 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
         yield from map(call, tasks)
     else:
         start_early(function, runtime)
-        with tempfile.TemporaryDirectory(prefix="ser-") as folder, _pool(count, [folder, get_temp_dir()]) as executor:
+        with tempfile.TemporaryDirectory(dir=get_temp_dir()) as folder, _pool(count, get_temp_dir()) as executor:
             # A task starts only after the previous result in its file was taken, so that the file is free.
             paths = itertools.cycle(os.path.join(folder, str(number)) for number in range(AHEAD * count))
             children = (executor._processes or {}).values()  # filled as tasks are submitted
@@ -75,9 +75,9 @@ def spread(function: Callable[[Task], Result], tasks: Iterable[Task], runtime: R
                 raise SerError(f"a worker process died, {cause_of_death(children)}; try again with SER_WORKERS=1") from None
 
 
-def _pool(count: int, folders: list[str]) -> ProcessPoolExecutor:
+def _pool(count: int, folder: str) -> ProcessPoolExecutor:
     with semaphores_told():
-        return ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, (folders,))
+        return ProcessPoolExecutor(count, multiprocessing.get_context("forkserver"), _begin, (folder,))
 
 
 @contextmanager
@@ -103,9 +103,13 @@ def start_early(function: Callable[[Any], Any], runtime: Runtime) -> None:
     threads, locks and open files.
     """
     if runtime.scheduler is None and workers(runtime) > 1:
-        multiprocessing.get_context("forkserver").set_forkserver_preload([function.__module__])
-        with deaf_children():  # the server ignores Ctrl-C too, but only after its imports
-            multiprocessing.forkserver.ensure_running()
+        multiprocessing.get_context("forkserver").set_forkserver_preload([swept.__name__, function.__module__])
+        os.environ[swept.FOLDER] = get_temp_dir()
+        try:
+            with deaf_children():  # the server ignores Ctrl-C too, but only after its imports
+                multiprocessing.forkserver.ensure_running()
+        finally:
+            del os.environ[swept.FOLDER]
 
 
 @dataclass(frozen=True)
@@ -204,20 +208,19 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _begin(folders: list[str]) -> None:
+def _begin(folder: str) -> None:
     """Let the parent handle interrupts, and end this worker when the parent ends.
 
     Args:
-        folders: removed when the parent is killed: the results, and the socket of the server that forks workers.
+        folder: removed when the parent is killed: the results, and the socket of the server that forks workers.
     """
     ignore_interrupts()
-    end_with_the_parent(functools.partial(_remove, folders))
+    end_with_the_parent(functools.partial(_remove, folder))
 
 
-def _remove(folders: list[str]) -> None:
-    """Remove the folders, although the current task may still write there for a moment."""
+def _remove(folder: str) -> None:
+    """Remove the folder, although the current task may still write there for a moment."""
     for _ in range(100):
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        if not any(map(os.path.exists, folders)):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):
             return
