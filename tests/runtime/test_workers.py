@@ -194,7 +194,8 @@ def test_nothing_is_left_by_a_parent_that_is_killed_before_a_worker_has_begun(sh
         "slow = types.ModuleType('slow'); sys.modules['slow'] = slow\n"
         "def double(number): ...\n"
         "double.__module__ = 'slow'; slow.double = double\n"
-        "list(workers.spread(double, range(4), local(2)))\n"
+        "workers.start_early(double, local(2))\n"
+        "import time; time.sleep(60)\n"
     )
     environment = os.environ | {"TMPDIR": str(short_folder), "PYTHONPATH": f"{ROOT}:{tmp_path}"}
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as parent:
