@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def card(device: str) -> str:
-    """Name of the first card for a file, such as ``h200``; ``cpu`` without one."""
+    """Name of the first card for a file, such as ``h200``; the device where the driver names none."""
     names = provenance().gpu if device == "cuda" else []
     return re.sub(r"[^a-z0-9]+", "-", names[0].lower().removeprefix("nvidia").strip()).strip("-") if names else device
 
@@ -102,7 +102,7 @@ def measure(params: Params, device: str, clips: int, steps: int, epochs: int) ->
 
 
 def made(params: Params, clips: int, place: torch.device, copies: int) -> tuple[batches.Corpus, Trained]:
-    """A corpus of noise on the device, and what a network of it would be: eight classes, a speaker for each sixty clips."""
+    """A corpus of noise on the device, and what a network of it would be: 8 classes and 24 speakers, as in RAVDESS."""
     random = np.random.default_rng(0)
     per_second = params.preprocess.sample_rate / params.features.frames.hop_length
     shortest, longest = (round(seconds * per_second) for seconds in SECONDS)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# benchmarks.gpu on a machine that has torch and a card, and perhaps no network: what else it needs comes from the folder wheels/, made
-# on a machine with the same Python by
-#   pip download --no-deps -d wheels matplotlib numpy pandas pydantic pyyaml ... (the names of NEEDED below)
-# Arguments are those of `python -m benchmarks.gpu`. The whole takes less than 8 minutes on a card of 2020 or later.
+# Run `python -m benchmarks.gpu`, with its arguments, on a machine that has torch and a card. What else it needs is installed for this run:
+# from the folder wheels/ where there is one, else from the package index. On a machine with the same Python,
+#   pip download -d wheels $(sed -n 's/^NEEDED=(\(.*\))/\1/p' benchmarks/gpu.sh)
+# makes that folder. No card has been measured yet.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 NEEDED=(matplotlib numpy pandas pydantic pyyaml ruamel.yaml safetensors scikit-learn scipy soundfile soxr threadpoolctl tqdm webrtcvad-wheels)

@@ -20,7 +20,7 @@ from ser.runtime.disk import disk_error
 from ser.runtime.locks import claimed
 from ser.runtime.machine import launched, of_launcher
 from ser.runtime.parent import end_with_dvc
-from ser.runtime.text import printable
+from ser.runtime.text import printable_lines
 from stages import INTERRUPTED, changes, descent
 from stages.paths import Paths
 
@@ -113,19 +113,14 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
 
 
 class _Printable(logging.Formatter):
-    """The message alone, as ``_written_out``."""
+    """The message alone; names from archives and tables must not command the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return _written_out(super().format(record))
+        return printable_lines(super().format(record))
 
 
 def _error(said: object) -> str:
-    return _written_out(f"error: {said}")
-
-
-def _written_out(text: str) -> str:
-    """Lines with their control characters written out: names from archives and tables must not command the terminal."""
-    return "\n".join(map(printable, text.split("\n")))
+    return printable_lines(f"error: {said}")
 
 
 @contextmanager

@@ -19,7 +19,8 @@ import json
 import logging
 import subprocess
 import tempfile
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import dvc.api
@@ -117,7 +118,7 @@ def _text(path: Path, name: str, revision: str) -> str:
             command.check(name, ["evaluate" if path == Paths(name).predictions else "preprocess"])
             return path.read_text(encoding="utf-8")
         content: bytes = dvc.api.read(str(path), repo=".", rev=revision, mode="rb")
-        _compared(content, path, name, revision)
+        _check(content, path, name, revision)
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise SerError(f"{path} at {revision} is damaged: it is not text in UTF-8; `dvc repro evaluate@{name}` makes it") from None
@@ -140,7 +141,7 @@ def _text(path: Path, name: str, revision: str) -> str:
         ) from None
 
 
-def _compared(content: bytes, path: Path, name: str, revision: str) -> None:
+def _check(content: bytes, path: Path, name: str, revision: str) -> None:
     """Compare what was read with the hash that dvc.lock has: DVC believes a read-only object of its cache, and a remote.
 
     Raises:
@@ -148,16 +149,14 @@ def _compared(content: bytes, path: Path, name: str, revision: str) -> None:
     """
     if (lock := _lock(revision)) is None:
         return
-    with tempfile.TemporaryDirectory(prefix="ser-") as folder:
-        there = Path(folder, "dvc.lock")
-        there.write_text(lock, encoding="utf-8")
-        known = doctor.recorded(there, path)
+    with _as_file(lock) as there:
+        wanted = doctor.recorded(there, path)
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if known and found not in known:
-        objects = ", ".join(f"files/md5/{one[:2]}/{one[2:]}" for one in sorted(known))
+    if wanted is not None and found != wanted:
         raise SerError(
-            f"{path} at {revision} is damaged in DVC's cache or its remote: its MD5 is {found}, and dvc.lock has another. "
-            f"Remove {objects} from .dvc/cache (`make doctor`, and `python -m stages.remote` for a remote); then {_remedy(name, revision)}"
+            f"{path} at {revision} is damaged in DVC's cache or its remote: its MD5 is {found}, and dvc.lock says {wanted}. "
+            f"Remove files/md5/{wanted[:2]}/{wanted[2:]} from .dvc/cache; `python -m stages.remote` checks a remote.\n"
+            f"{_remedy(name, revision)}"
         )
 
 
@@ -176,11 +175,17 @@ def _recorded(path: Path, lock: str) -> bool:
 
 def _in_cache(path: Path, lock: str) -> Path | None:
     """Where DVC's cache has the file. DVC itself knows no stage of a corpus that a commit records and its `datasets` leave out."""
+    with _as_file(lock) as there:
+        return doctor.in_cache(there, path)
+
+
+@contextmanager
+def _as_file(lock: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as temporary:
         there = Path(temporary, "dvc.lock")
         with place_named(there):
             there.write_text(lock, encoding="utf-8")
-        return doctor.in_cache(there, path)
+        yield there
 
 
 def _remedy(name: str, revision: str) -> str:

@@ -28,7 +28,7 @@ from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params import Params
-from ser.runtime.text import printable
+from ser.runtime.text import printable_lines
 from stages import command
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     if not (found.damaged or found.changed or found.missing):
         log.info("all outputs in dvc.lock are whole")
         return
-    print("\n".join(map(printable, advice(found).split("\n"))))
+    print(printable_lines(advice(found)))
     if found.damaged or found.changed:
         raise SerError(f"{len(found.damaged)} damaged, {len(found.changed)} changed, {len(found.missing)} missing")
 
@@ -126,13 +126,21 @@ def in_cache(lock: Path, path: Path) -> Path | None:
     return next((file.cached for file in files if file.cached is not None and _whole(file.cached, file.md5)), None)
 
 
-def recorded(lock: Path, path: Path) -> set[str]:
-    """The MD5s that a lock file names for a file; none where it does not, or its folder's list is not in the cache."""
+def recorded(lock: Path, path: Path) -> str | None:
+    """The MD5 that a lock file names for a file; None if it names none, or the list of the file's folder is not in the cache.
+
+    Raises:
+        SerError: if a list of files in the cache is damaged, and none names this one.
+    """
+    found = Found([], [], [])
     try:
-        cache = Path(Repo().cache.local.path)
-        return {file.md5 for file in _files(lock, cache, Found([], [], [])) if file.path == path}
+        files = list(_files(lock, Path(Repo().cache.local.path), found))
     except (DvcException, SerError):
-        return set()
+        return None
+    md5 = next((file.md5 for file in files if file.path == path), None)
+    if md5 is None and found.damaged:
+        raise SerError(f"{found.damaged[0][1]} is damaged, which lists a folder: remove it, and `{advice(found).splitlines()[-1]}`")
+    return md5
 
 
 def advice(found: Found) -> str:

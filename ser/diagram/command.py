@@ -13,7 +13,7 @@ from ser.diagram.summary import summary, table
 from ser.params import load
 from ser.runtime.disk import disk_error
 from ser.runtime.output import printed
-from ser.runtime.text import printable
+from ser.runtime.text import printable, printable_lines
 from ser.views.spectrum import frame_count
 
 LONGEST = 60.0
@@ -48,7 +48,7 @@ def main() -> None:
         draw(network, params.model, parts, options.picture)
         print(f"\ndrawn: {printable(str(options.picture))}", file=sys.stderr)
     except SerError as error:
-        sys.exit("error: " + "\n".join(map(printable, str(error).split("\n"))))
+        sys.exit(printable_lines(f"error: {error}"))
     except OSError as error:
         if (told := disk_error(error)) is None:
             raise

@@ -11,7 +11,7 @@ from ser import SerError
 from ser.runtime.disk import file_written_whole
 
 ENDINGS = (".svg", ".png", ".pdf")
-"""Of the pictures that can be written; matplotlib knows more, some of which take no metadata."""
+"""Suffixes of the pictures that can be written. matplotlib knows more, but some of its formats take no metadata."""
 
 
 def save(figure: Figure, path: Path, dpi: int, metadata: Mapping[str, str | None] | None, option: str = "") -> None:
@@ -25,7 +25,7 @@ def save(figure: Figure, path: Path, dpi: int, metadata: Mapping[str, str | None
         option: of the command line, which a message begins with.
 
     Raises:
-        SerError: if the suffix is missing, or none of ``ENDINGS``.
+        SerError: if the suffix is none of ``ENDINGS``.
         OSError: if the file cannot be written.
     """
     said = f"{option} {path}".strip()

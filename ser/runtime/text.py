@@ -80,6 +80,11 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
+def printable_lines(text: str) -> str:
+    """``printable`` for each line of a text."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def csv_line(cells: Iterable[object]) -> str:
     """A line of a CSV. Before 3.13, Python quotes a carriage return in a cell only where lines end in one; readers take it for an end."""
     line = io.StringIO(newline="")

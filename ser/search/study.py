@@ -198,15 +198,17 @@ def _open(folder: Path) -> optuna.Study:
         storage = optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": 120}})
     except RuntimeError as error:
         said = " ".join(str(error).split())
-        raise SerError(f"{file} is of another version of optuna, which is {optuna.__version__} here: {said}; or remove {folder}") from None
+        raise SerError(
+            f"{file} is of another version of optuna than the installed {optuna.__version__} ({said}): install that one, or remove {folder}"
+        ) from None
     study = optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
     try:
         known = [(trial, outcome(trial)) for trial in study.get_trials(deepcopy=False)]
-        whole = isinstance(study.user_attrs.get("identity", {}), dict)
+        identified = isinstance(study.user_attrs.get("identity", {}), dict)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise SerError(f"{file} is damaged ({type(error).__name__}: {error}); remove {folder} to begin anew") from None
-    if not whole or any(trial.state == TrialState.COMPLETE and (trial.value is None or one.ua is None) for trial, one in known):
-        raise SerError(f"{file} is damaged: it lacks what it held; remove {folder} to begin anew")
+    if not identified or any(trial.state == TrialState.COMPLETE and (trial.value is None or one.ua is None) for trial, one in known):
+        raise SerError(f"{file} is damaged: scores or names are missing; remove {folder} to begin anew")
     return study
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 from ser import SerError, __version__
 from ser.runtime.disk import disk_error
 from ser.runtime.output import all_open, printed
-from ser.runtime.text import csv_line, no_formula, percent, printable
+from ser.runtime.text import csv_line, no_formula, percent, printable, printable_lines
 from ser.serving.live.command import add_listen
 from ser.serving.options import number, probability, whole
 from ser.serving.page.command import add_serve
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             status = options.run(options)
         sys.exit(status)
     except SerError as error:
-        sys.exit("error: " + "\n".join(map(printable, str(error).split("\n"))))
+        sys.exit(printable_lines(f"error: {error}"))
     except OSError as error:
         sys.exit(printable(f"error: {disk_error(error) or f'{error.filename}: {error.strerror} (name another place)'}"))
     except KeyboardInterrupt:

@@ -14,15 +14,13 @@ from typing import TypeVar, cast
 from ser.runtime.signals import deferred
 
 Result = TypeVar("Result")
-ENDS_WITHIN = 10.0
-"""Seconds that a run which was told to stop is waited for. It looks for that between two operators."""
-
-LOOKS_EVERY = 0.1
-"""Seconds between two looks for Ctrl-C while a run goes on."""
-
-
 Ended = tuple[Result | None, Exception | None]
 """What a call returned, and what it raised."""
+
+ENDS_WITHIN = 10.0
+"""Seconds to wait for a run that was told to stop. onnxruntime looks for that between two operators."""
+LOOKS_EVERY = 0.1
+"""Seconds between two looks for Ctrl-C while a run goes on."""
 
 
 def within(seconds: float, call: Callable[[], Result], stop: Callable[[], object]) -> Result:
@@ -85,7 +83,7 @@ def _result(ended: queue.SimpleQueue[Ended[Result]], latest: float, came: Sequen
 
 
 def _stopped(running: list[threading.Thread], stop: Callable[[], object], seconds: float) -> None:
-    """Tell a call to stop, and wait for it so long; the process waits for it again before it ends."""
+    """Tell a call to stop and wait for it, at most ``seconds``. If it still runs, the process waits for it again before it ends."""
     stop()
     for worker in running:
         worker.join(seconds)
@@ -94,7 +92,7 @@ def _stopped(running: list[threading.Thread], stop: Callable[[], object], second
 
 
 def _left(worker: threading.Thread) -> None:
-    """At the end of the process: wait for a call that was left; one that does not end keeps Python from ending in order."""
+    """At the end of the process: wait for a call that was left. If it goes on, end at once with status 1: Python would crash."""
     worker.join(ENDS_WITHIN)
     if worker.is_alive():
         for stream in (sys.stdout, sys.stderr):

@@ -292,5 +292,22 @@ def test_a_damaged_object_of_the_cache_gives_no_score(tmp_path, spoilt):
     done = repository.compare("HEAD", "HEAD")
     assert done.returncode == 1, done.stdout
     assert f"{wanted} at HEAD is damaged in DVC's cache or its remote" in done.stderr
-    assert "make doctor" in done.stderr
+    assert f"Remove {kept.relative_to(repository.folder / '.dvc/cache')} from .dvc/cache" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept.unlink()  # as it says
+    repository.run("dvc", "repro", "-q")
+    assert repository.compare("HEAD", "HEAD").returncode == 0
+
+
+def test_a_damaged_list_of_a_folder_gives_no_score(tmp_path):
+    repository = Repository(tmp_path / "here")
+    repository.repro(1.2)
+    repository.commit()
+    (listing,) = (repository.folder / ".dvc/cache").rglob("*.dir")
+    listing.chmod(0o644)
+    listing.write_text(listing.read_text() + " ")
+    listing.chmod(0o444)
+    done = repository.compare("HEAD", "HEAD")
+    assert done.returncode == 1, done.stdout
+    assert f"{listing.name} is damaged, which lists a folder" in done.stderr
     assert "Traceback" not in done.stderr

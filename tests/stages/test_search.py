@@ -147,9 +147,9 @@ def test_errors_are_one_message(here: Callable[..., tuple[str, str]], words: lis
         (["update trial_user_attributes set value_json='[1]' where key='ua'"], "is damaged (AttributeError"),
         (["update trial_user_attributes set value_json='{' where key='ua'"], "is damaged (JSONDecodeError"),
         (["update trials set state='UNHEARD'"], "is damaged (LookupError"),
-        (["delete from trial_values"], "is damaged: it lacks"),
-        (["delete from trial_user_attributes"], "is damaged: it lacks"),
-        (["update study_user_attributes set value_json='[]'"], "is damaged: it lacks"),
+        (["delete from trial_values"], "is damaged: scores or names are missing"),
+        (["delete from trial_user_attributes"], "is damaged: scores or names are missing"),
+        (["update study_user_attributes set value_json='[]'"], "is damaged: scores or names are missing"),
     ],
 )
 def test_a_study_with_other_contents_is_named(here: Callable[..., tuple[str, str]], root: Path, change: list[str], says: str) -> None:
