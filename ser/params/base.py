@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -15,7 +15,14 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Decibels = Annotated[float, Field(ge=-100, le=100)]
 """A ratio of powers or levels in dB. Beyond ±100 dB float32 and int16 hold nothing of the smaller one."""
 
-Range = Annotated[list[Decibels], Field(min_length=2, max_length=2)]
+
+def _ascending(found: list[float]) -> list[float]:
+    if found[0] > found[1]:
+        raise ValueError(f"found {found}; allowed: [low, high]")
+    return found
+
+
+Range = Annotated[list[Decibels], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 """[low, high], in dB."""
 
 _ROOT = Path(__file__).resolve().parents[2]

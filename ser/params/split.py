@@ -11,7 +11,7 @@ from ser.params.base import Section, Seed
 
 def _named_once(folds: list[int]) -> list[int]:
     if len(set(folds)) != len(folds):
-        raise ValueError("split.use_folds: a fold is named twice")
+        raise ValueError("a fold is named twice")
     return folds
 
 

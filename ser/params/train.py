@@ -45,12 +45,6 @@ class Augment(Section):
     mixup_alpha: float = Field(ge=0, le=10)
     """Beta(α, α) of mixup; 0: none."""
 
-    @model_validator(mode="after")
-    def range_ascends(self) -> Augment:
-        if self.noise_snr_db is not None and self.noise_snr_db[0] > self.noise_snr_db[1]:
-            raise ValueError(f"train.augment.noise_snr_db: found {self.noise_snr_db}; allowed: [low, high]")
-        return self
-
 
 class Train(Section):
     seeds: list[Seed] = Field(min_length=1)

@@ -348,6 +348,7 @@ def test_whatever_the_file_holds_the_error_is_ours(junk):
         ("evaluate.robustness.max_clips", 10**30),
         ("train.augment.noise_snr_db", [0.0, 1e300]),
         ("train.augment.noise_snr_db", [20.0, 10.0]),
+        ("features.copies.snr_db", [20.0, 10.0]),
         ("train.clip_norm", 1e300),
         ("features.encoder", {"name": "whisper-base", "layers": [10**30]}),
         ("runtime.threads", 10**30),

@@ -77,10 +77,21 @@ def _folder(ground: Ground, seed: int, number: int, folder: Path) -> Found:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     _as_folder(place)
-    ended = child.run(lambda: child.stage("download", "folder"), place.work, place.environment(), SECONDS)
+    renamed = 0
+    while True:
+        ended = child.run(lambda: child.stage("download", "folder"), place.work, place.environment(), SECONDS)
+        refused = [name for name in names if "\\" in name and f"recordings/{name}: a backslash in a name" in ended.said]
+        if ended.code != 1 or not refused:
+            break
+        (name,) = refused  # one at a time, as the message asks for it
+        path = place.work / "recordings" / name
+        path.rename(path.with_name(path.name.replace("\\", "_")))
+        names[name.replace("\\", "_")] = names.pop(name)
+        renamed += 1
     if bad := _ended_badly(ended, (0,)):
         return bad, Counter()
-    return _accounted(place, {name.replace("\\", "/") for name in names})  # as archives have it
+    found, outcomes = _accounted(place, set(names))
+    return found, outcomes + Counter({"renamed as the message asks": renamed})
 
 
 def _archive(ground: Ground, seed: int, number: int, folder: Path) -> Found:
