@@ -44,7 +44,7 @@ READS = {
     "train": ("preprocess", "split", "features", "encode"),
     "evaluate": ("preprocess", "split", "features", "encode", "train"),
     "export": ("preprocess", "encode", "train", "evaluate"),
-    "report": ("preprocess", "evaluate"),
+    "report": ("preprocess", "train", "evaluate"),
     "search": ("preprocess", "split", "features", "encode"),
     "show": ("download",),
 }
@@ -135,18 +135,14 @@ def _checked(stage: str, params: Params, corpora: Sequence[str]) -> Iterator[Non
         corpora: of this run.
 
     Raises:
-        ser.runtime.reading.DamagedError: if a file is not as the stage left it.
-        SerError: if files were made of others than there are now, or with other parameters (``stages.descent``); or if another process
-            runs the stage for one of the corpora.
+        SerError: as in ``check``, or if another process runs the stage for one of the corpora.
     """
     one_of_many = stage == "train" and launched() and of_launcher("RANK", 0) != 0  # the first rank writes
     leaves = stage in LEAVES and not one_of_many
     seen: dict[str, dict[str, str]] = {}
     with ExitStack() as claims:
         for corpus in corpora:
-            records = {writer: _record(writer, corpus) for writer in READS.get(stage, ())}
-            seen[corpus] = {writer: descent.digest(records[writer]) for writer in check(corpus, records)}
-            descent.compare(stage, corpus, params, records, seen[corpus])
+            seen[corpus] = check(stage, corpus, params, READS.get(stage, ()))
             if leaves:
                 claims.enter_context(_alone(stage, corpus))
         yield  # if it ends early, the records are still those of the files that it has not touched
@@ -171,13 +167,27 @@ def _alone(stage: str, corpus: str) -> Iterator[None]:
         claim.unlink()
 
 
-def check(corpus: str, writers: Iterable[str]) -> list[str]:
-    """Compare what stages left of a corpus with the checksums that they left beside; returns those whose files are as they left them.
+def check(reader: str, corpus: str, params: Params, writers: Iterable[str]) -> dict[str, str]:
+    """Compare what stages left of a corpus with the checksums and notes that they left beside.
+
+    Args:
+        reader: the stage or command that is about to read.
+        corpus: its corpus.
+        params: of this run.
+        writers: the stages.
+
+    Returns:
+        Digest of each stage whose files are as it left them; not of those of which nothing is noted, or whose files DVC brought back.
 
     Raises:
-        ser.runtime.reading.DamagedError: if a file is another.
+        ser.runtime.reading.DamagedError: if a file is not as its stage left it.
+        SerError: if files were made of others than there are now, or with other parameters (``stages.descent``).
     """
-    return [writer for writer in writers if sums.check(_record(writer, corpus), writer, corpus, _restored)]
+    records = {writer: _record(writer, corpus) for writer in writers}
+    whole = [writer for writer in records if sums.check(records[writer], writer, corpus, _restored)]
+    seen = {writer: descent.digest(records[writer]) for writer in whole}
+    descent.compare(reader, corpus, params, records, seen)
+    return seen
 
 
 def _own(params: Params, stage: Callable[..., None]) -> list[str]:

@@ -51,6 +51,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
     figures = None if options.json is None else _place(Path(options.json))
     comparisons = {}
     for name in [options.dataset] if options.dataset else params.datasets:
+        if WORKSPACE in f"{options.rev_a}+{options.rev_b}".split("+"):
+            command.check("compare", name, params, ["preprocess", "train", "evaluate"])
         table = _clips(name, options.rev_a.split("+")[0])
         runs, names = [], []
         for run, revision in (("a", options.rev_a), ("b", options.rev_b)):
@@ -115,7 +117,6 @@ def _text(path: Path, name: str, revision: str) -> str:
     """
     try:
         if revision == WORKSPACE:
-            command.check(name, ["evaluate" if path == Paths(name).predictions else "preprocess"])
             return path.read_text(encoding="utf-8")
         content: bytes = dvc.api.read(str(path), repo=".", rev=revision, mode="rb")
         _check(content, path, name, revision)

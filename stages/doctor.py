@@ -11,15 +11,15 @@ from __future__ import annotations
 import argparse
 import errno
 import hashlib
+import itertools
 import json
 import logging
-import re
 import shlex
 import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -30,11 +30,9 @@ from ser import SerError
 from ser.params import Params
 from ser.runtime.text import printable_lines
 from stages import command
+from stages.lock import HASH, forgotten
 
 log = logging.getLogger(__name__)
-
-HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
-"""MD5 of a file or of the listing of a folder, as DVC writes it. It is also the name of an object in the cache."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,8 @@ def main(params: Params, options: argparse.Namespace) -> None:
         cache = Path(repo.cache.local.path)
     except DvcException as error:
         raise SerError(f"DVC cannot be asked for its cache: {error}") from None
+    if lost := forgotten():
+        log.info("not in dvc.lock, and in that of the last commit, so `git checkout dvc.lock` brings it back: %s", ", ".join(lost))
     found = examine(Path("dvc.lock"), cache)
     for what, files in (("damaged in the cache", found.damaged), ("not as dvc.lock says", found.changed), ("missing", found.missing)):
         for stage, path in files:
@@ -127,20 +127,25 @@ def in_cache(lock: Path, path: Path) -> Path | None:
 
 
 def recorded(lock: Path, path: Path) -> str | None:
-    """The MD5 that a lock file names for a file; None if it names none, or the list of the file's folder is not in the cache.
+    """The MD5 that a lock file names for a file: as an output, in the list of a folder, or as what a stage read; None if it names none.
 
     Raises:
-        SerError: if a list of files in the cache is damaged, and none names this one.
+        SerError: if the file lies in a folder whose list is damaged, or is not in the cache while no stage read the file by its name.
     """
-    found = Found([], [], [])
-    try:
-        files = list(_files(lock, Path(Repo().cache.local.path), found))
-    except (DvcException, SerError):
+    made = dict(itertools.chain.from_iterable(_named(lock, "outs").values()))
+    if path in made:
+        return made[path]
+    folder = next((above for above in path.parents if above in made), None)
+    if folder is None:
         return None
-    md5 = next((file.md5 for file in files if file.path == path), None)
-    if md5 is None and found.damaged:
-        raise SerError(f"{found.damaged[0][1]} is damaged, which lists a folder: remove it, and `{advice(found).splitlines()[-1]}`")
-    return md5
+    listing = _object(Path(Repo().cache.local.path), made[folder])
+    whole = _whole(listing, made[folder].removesuffix(".dir"))
+    if whole:
+        return {folder / inner: md5 for inner, md5 in _listed(listing, lock)}.get(path)
+    if whole is None and (md5 := dict(itertools.chain.from_iterable(_named(lock, "deps").values())).get(path)) is not None:
+        return md5
+    there = "not in DVC's cache" if whole is None else "damaged: remove it"
+    raise SerError(f"{path} cannot be checked: the list of the files in {folder}, {listing}, is {there}; `dvc fetch` brings it")
 
 
 def advice(found: Found) -> str:
@@ -153,7 +158,7 @@ def advice(found: Found) -> str:
 
 def _files(lock: Path, cache: Path, found: Found) -> Iterator[File]:
     """Every file of every output; those of a folder are listed in an object of the cache."""
-    for stage, outs in _outputs(lock).items():
+    for stage, outs in _named(lock, "outs").items():
         for path, md5 in outs:
             if not md5.endswith(".dir"):
                 yield File(stage, path, md5, _kept(_object(cache, md5)))
@@ -167,11 +172,11 @@ def _files(lock: Path, cache: Path, found: Found) -> Iterator[File]:
                 yield File(stage, path / inner, its, _kept(_object(cache, its)))
 
 
-def _outputs(lock: Path) -> dict[str, list[tuple[Path, str]]]:
-    """Path and hash of each output, by stage."""
+def _named(lock: Path, kind: Literal["outs", "deps"]) -> dict[str, list[tuple[Path, str]]]:
+    """Path and hash of each output, or of all that was read, by stage."""
     try:
         stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock)["stages"]
-        return {str(stage): [_output(out["path"], out["md5"]) for out in entry.get("outs", [])] for stage, entry in stages.items()}
+        return {str(stage): [_output(out["path"], out["md5"]) for out in entry.get(kind, [])] for stage, entry in stages.items()}
     except FileNotFoundError:
         raise SerError(f"{lock} not found: nothing has run yet; `dvc repro` runs the pipeline") from None
     except (YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:

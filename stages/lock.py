@@ -1,7 +1,8 @@
 """A dvc.lock that a killed ``dvc repro`` has left half-written is replaced by the last commit's.
 
-DVC writes dvc.lock in place, so one that is killed at that moment leaves a part of it, which the next one refuses. Nothing is
-lost by the older file: DVC finds what it has run since in its run cache. ``make repro`` begins with this.
+DVC writes dvc.lock in place, so one that is killed at that moment leaves a part of it. The next one refuses that, or takes it for the
+whole and forgets the rest. Nothing is lost by the older file: DVC finds what it has run since in its run cache. ``make repro`` begins
+with this.
 
     python -m stages.lock
 """
@@ -9,8 +10,10 @@ lost by the older file: DVC finds what it has run since in its run cache. ``make
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from dvc.exceptions import DvcException
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
@@ -22,6 +25,8 @@ from ser.runtime.output import printed
 from stages import changes
 
 FILE = Path("dvc.lock")
+HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+"""MD5 of a file or of the list of a folder's files, as DVC writes it. It is also the name of an object in the cache."""
 
 
 def main() -> None:
@@ -31,15 +36,17 @@ def main() -> None:
         with printed():
             if said := mended():
                 print(said)
+            elif lost := forgotten():
+                print(f"{FILE} lacks what the last commit's has: {', '.join(lost)}. `git checkout {FILE}` brings it back")
     except SerError as error:
         sys.exit(f"error: {error}")
 
 
 def mended(path: Path = FILE) -> str | None:
-    """Write dvc.lock as the last commit has it, if DVC would refuse the file that is here.
+    """Write dvc.lock as the last commit has it, if the file that is here is a part of one, or none that DVC reads.
 
     Returns:
-        What was done; None if there is no file, or DVC reads it.
+        What was done; None if there is no file, or DVC reads it and it ends as DVC ends one.
 
     Raises:
         SerError: if a merge has left it in conflict, no commit has it, or it cannot be read or written.
@@ -47,8 +54,9 @@ def mended(path: Path = FILE) -> str | None:
     if not path.exists():
         return None
     try:
-        strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
-        return None
+        values, content = strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
+        if _ends(content, values.get("stages", {})):
+            return None
     except OSError as error:
         raise SerError(f"{path} cannot be read: {error.strerror}") from None
     except (DvcException, ValueError, RecursionError):
@@ -64,6 +72,35 @@ def mended(path: Path = FILE) -> str | None:
     except OSError as error:
         raise SerError(disk_error(error) or f"{path} cannot be written: {error.strerror}") from None
     return f"{path} was half-written, as a killed `dvc repro` may leave it: it is again as in the last commit"
+
+
+def forgotten(path: Path = FILE) -> list[str]:
+    """Stages that the last commit's dvc.lock has and this one has not, in the commit's order.
+
+    A file that was cut between two stages looks whole; so may that of an older experiment.
+    """
+    before = changes.committed(path)
+    if before is None or not path.exists():
+        return []
+    try:
+        then, now = (strictyaml.parse_yaml(content, str(path))["stages"] for content in (before.decode(), path.read_text("utf-8")))
+        return [stage for stage in then if stage not in now]
+    except (DvcException, OSError, ValueError, RecursionError, TypeError, KeyError):
+        return []  # no lock file; whoever reads it says so
+
+
+def _ends(content: str, stages: dict[str, Any]) -> bool:
+    """Whether a lock file ends where DVC ends one: with a line, after the hash and size of a file."""
+    last = list(stages.values())[-1:]
+    files = [file for stage in last for kind in ("deps", "outs") for file in stage.get(kind, [])]
+    return content.endswith("\n") and all(map(_whole, files))
+
+
+def _whole(file: dict[str, Any]) -> bool:
+    """Whether an entry was written to its end; those of other places than a disk have other hashes."""
+    if "md5" in file:
+        return "size" in file and HASH.fullmatch(str(file["md5"])) is not None
+    return len(file) > len(("path", "hash"))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,15 @@ from typing import Any
 
 from ser import SerError
 from ser.params import parse, plain
+from ser.runtime.files import text
 from ser.runtime.output import printed
+from ser.runtime.text import printable
 from ser.search.space import put
 from stages.changes import by_key, since_commit
 
 FOLDER = Path("docs/presets")
+MOST = 1 << 20
+"""Bytes that a preset may have."""
 WHOLE = ("features.encoder", "features.copies")
 """Sections that params.yaml may hold as null: a preset gives such a section whole."""
 
@@ -31,8 +35,7 @@ def main() -> None:
     try:
         with printed():
             if options.preset is None:
-                for name in names():
-                    print(f"{name:<16} {(FOLDER / f'{name}.yaml').read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+                show()
             else:
                 preset = checked(options.preset)
                 if carried := carries(preset):
@@ -45,6 +48,23 @@ def main() -> None:
 def names(folder: Path = FOLDER) -> list[str]:
     """The presets there are."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def show(folder: Path = FOLDER) -> None:
+    """Print the presets there are, and what the first line of each says of it."""
+    for name in names(folder):
+        print(printable(f"{name:<16} {title(name, folder)}"))
+
+
+def title(name: str, folder: Path = FOLDER) -> str:
+    """What the first line of a preset says of it, or why it cannot be read."""
+    path = folder / f"{name}.yaml"
+    try:
+        return text(path, MOST).partition("\n")[0].removeprefix("# ") or "(its first line is empty)"
+    except FileNotFoundError:
+        return f"{path}: no such file; is it a link?"
+    except SerError as error:
+        return str(error)
 
 
 def checked(name: str, folder: Path = FOLDER, params: Path = Path("params.yaml")) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ser import SerError
 from ser.evaluation import metrics, result
-from ser.evaluation.result import Result, ResultError, parameter_lines
+from ser.evaluation.result import Result, parameter_lines
 from ser.params import Params, ParamsError, parse, plain
 from ser.runtime.text import UNKNOWN, markdown_table, percent
 from stages import command
@@ -36,26 +37,26 @@ class Run:
     Attributes:
         name: shown in the first column.
         params: content of its params.yaml.
-        results: text of each metrics file, by corpus.
+        results: text of each metrics file, by corpus; or why it must not be read.
         whole: whether results of corpora outside its ``datasets`` are listed; those of an experiment are copies of a commit's.
     """
 
     name: str
     params: bytes
-    results: dict[str, str]
+    results: dict[str, str | SerError]
     whole: bool
 
 
 def main(params: Params, options: argparse.Namespace) -> None:
     """Print the table, and below it the notices that must stand beside a number."""
-    print(table(list(runs()), options.dataset))
+    print(table(list(runs(params)), options.dataset))
 
 
-def runs() -> Iterator[Run]:
-    """The last commit, the workspace, then the experiments, the newest last."""
+def runs(params: Params) -> Iterator[Run]:
+    """The last commit, the workspace with these parameters, then the experiments, the newest last."""
     if committed := _at("HEAD", str(FILE)):
         yield Run("HEAD", committed, _results("HEAD"), whole=True)
-    here = {path.stem: _text(path.read_bytes()) for path in sorted(METRICS.glob("*.json"))}
+    here = {path.stem: _checked(path, params) for path in sorted(METRICS.glob("*.json"))}
     yield Run("workspace", FILE.read_bytes(), here, whole=False)
     for reference in _text(_git("for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")).splitlines():
         if found := EXPERIMENT.fullmatch(reference):
@@ -89,11 +90,13 @@ def table(found: list[Run], dataset: str | None = None) -> str:
     return "\n".join([markdown_table(head, rows, right=(4, 5, 7)), *("\n" + notice for notice in notices)])
 
 
-def _row(corpus: str, text: str, params: Params) -> tuple[list[str], str | None]:
+def _row(corpus: str, text: str | SerError, params: Params) -> tuple[list[str], str | None]:
     """Cells from the corpus on, and a notice."""
     try:
+        if isinstance(text, SerError):
+            raise text
         one = result.parse(text, f"{METRICS}/{corpus}.json", corpus)
-    except ResultError as error:
+    except SerError as error:
         return [corpus, *[UNKNOWN] * 5], str(error)
     limits = one.ci.limits[metrics.HEADLINE]
     between = f"{percent(limits[0])} … {percent(limits[1])}" if limits else "one speaker: none"
@@ -114,10 +117,19 @@ def _pairs(lines: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in (line.partition(" = ") for line in lines)}
 
 
-def _results(revision: str) -> dict[str, str]:
+def _results(revision: str) -> dict[str, str | SerError]:
     """Text of each metrics file at a revision, by corpus."""
     paths = [PurePosixPath(path) for path in _text(_git("ls-tree", "--name-only", revision, f"{METRICS}/")).splitlines()]
     return {path.stem: _text(_at(revision, str(path))) for path in paths if path.suffix == ".json"}
+
+
+def _checked(path: Path, params: Params) -> str | SerError:
+    """Text of a metrics file of the workspace, or that it is not as evaluate left it."""
+    try:
+        command.check("table", path.stem, params, ["train", "evaluate"])
+        return result.content(path)
+    except SerError as error:
+        return error
 
 
 def _at(revision: str, path: str) -> bytes:

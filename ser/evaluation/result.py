@@ -35,8 +35,11 @@ from ser.evaluation.sections import (
     Vad,
 )
 from ser.params.base import Section
+from ser.runtime.files import regular
 from ser.runtime.text import percent, run_first
 
+MOST = 16 << 20
+"""Bytes of a metrics file that are read; the longest has a hundredth."""
 FEWEST = 20
 """Test clips below which a score supports no conclusion: even all right leaves 14 % of errors possible at 95 % (the rule of three)."""
 
@@ -187,16 +190,28 @@ def read(path: str | Path) -> Result:
     """The result in a metrics file, which is named after its corpus.
 
     Raises:
-        ResultError: if the file is missing or is not of this version.
+        ResultError: if the file is missing, cannot be read, or is not of this version.
     """
     path = Path(path)
+    return parse(content(path), str(path), path.stem)
+
+
+def content(path: Path) -> str:
+    """Text of a metrics file, which is named after its corpus.
+
+    Raises:
+        ResultError: if the file is missing, is none, or is no text.
+    """
+    again = f"run `dvc repro evaluate@{path.stem}` to write it anew"
     try:
-        text = path.read_text(encoding="utf-8")
+        with regular(path) as file:
+            return file.read(MOST).decode("utf-8")
     except UnicodeDecodeError:
-        raise ResultError(f"{path} is not text: run `dvc repro evaluate@{path.stem}` to write it anew") from None
+        raise ResultError(f"{path} is not text: {again}") from None
     except FileNotFoundError:
         raise ResultError(run_first(path, f"evaluate@{path.stem}")) from None
-    return parse(text, str(path), path.stem)
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read, {error.strerror}: {again}") from None
 
 
 def parse(text: str, where: str, corpus: str) -> Result:

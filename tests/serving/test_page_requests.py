@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -22,6 +23,7 @@ import pytest
 from ser import load
 from ser.params import load as load_params
 from ser.serving import cli
+from ser.serving.page.app import Server
 from ser.serving.page.limits import Limits
 from ser.serving.page.listen import listening
 from ser.serving.page.picture import picture
@@ -158,13 +160,55 @@ def test_a_name_is_only_shown(page):
         assert page.predict(RECORDING, f"?name={quote(name)}").json["predictions"][0]["path"] == shown
 
 
-def test_a_worker_that_dies_is_replaced(page):
+def killed(server: Server, process: int) -> None:
+    (worker,) = (one for one in server.pool._living if one.process_id == process)
+    os.kill(process, signal.SIGKILL)
+    while worker.lives:
+        time.sleep(0.01)
+
+
+def test_a_worker_that_dies_over_a_recording_is_replaced(page):
     (before,) = page.server.pool.process_ids()
-    os.kill(before, signal.SIGKILL)
-    answered = page.predict(RECORDING)
-    assert (answered.status, answered.json["reason"]) == (422, "ended")
+    os.kill(before, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(page.predict, RECORDING)
+        while not page.server.pool._idle.empty():
+            time.sleep(0.01)
+        time.sleep(0.1)  # until the recording lies in the worker's pipe
+        os.kill(before, signal.SIGKILL)
+        assert (asked.result().status, asked.result().json["reason"]) == (422, "ended")
     assert page.predict(RECORDING).status == 200
     assert len(page.server.pool.process_ids()) == 1
+
+
+def test_a_worker_that_died_before_is_no_fault_of_the_recording(page):
+    (before,) = page.server.pool.process_ids()
+    killed(page.server, before)
+    assert page.predict(RECORDING).status == 200
+    assert before not in page.server.pool.process_ids()
+
+
+def test_all_workers_answer_with_the_model_that_the_page_shows(tmp_path, capfd):
+    folder = small.write(tmp_path / "made")
+    with served(folder, Limits(jobs=2, seconds=600.0)) as running:
+        shutil.move(folder, tmp_path / "before")
+        small.write(folder, corpus="other")
+        first, second = running.server.pool.process_ids()
+        killed(running.server, first)
+        assert [running.predict(RECORDING).json["bundle"]["corpus"] for _ in range(4)] == ["made"] * 4
+        killed(running.server, second)
+        end = time.monotonic() + 300
+        while (answered := running.predict(RECORDING)).status == 200 or answered.json["reason"] != "model":
+            assert answered.status in (200, 503)
+            assert time.monotonic() < end
+        assert answered.json["problem"] == f"model: {folder} holds another model than when the server started: start it again"
+        shutil.rmtree(folder)
+        shutil.move(tmp_path / "before", folder)
+        while (answered := running.predict(RECORDING)).status != 200:
+            assert time.monotonic() < end
+        assert answered.json["bundle"]["corpus"] == "made"
+    said = [line for line in capfd.readouterr().err.splitlines() if "another model" in line]
+    assert 1 <= len(said) <= 2  # one for each worker, not one for each attempt
 
 
 def test_what_nobody_waits_for_any_more_is_not_judged(page):

@@ -57,7 +57,7 @@ def test_a_recording_that_takes_too_much_memory_is_refused(folder):
     bomb = io.BytesIO()  # five minutes of nothing
     sf.write(bomb, np.zeros(300 * 192_000, dtype=np.int16), 192_000, "PCM_16", format="FLAC")
     assert len(bomb.getvalue()) < 1_000_000
-    worker = Worker(folder, Limits(megabytes=1, memory_megabytes=60))
+    worker = Worker(folder, bundles.read(folder), Limits(megabytes=1, memory_megabytes=60))
     try:
         assert worker.ask(Question("short"), small.wav(small.sound()).read(), 300)[0] == 200
         status, body = worker.ask(Question("bomb"), bomb.getvalue(), 300)
@@ -73,7 +73,7 @@ def test_a_bundle_that_cannot_be_opened_is_a_message(tmp_path):
     small.write(tmp_path / "made")
     (tmp_path / "made" / bundles.MODEL).write_bytes(b"damaged")
     with pytest.raises(SerError, match="other checksum"):
-        Worker(tmp_path / "made", Limits())
+        Worker(tmp_path / "made", bundles.read(tmp_path / "made"), Limits())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from ser.evaluation import predictions
+from ser.params import load
 from ser.runtime import sums
+from stages import descent
 from stages.paths import Paths
 from tests import predicted
 
@@ -180,6 +182,26 @@ def test_a_workspace_that_is_not_as_its_stage_left_it_is_refused(repository, mon
     assert "Traceback" not in done.stderr
 
 
+def test_predictions_of_other_clips_than_there_are_now_are_refused(repository, monkeypatch):
+    """Somebody ran preprocess by hand, and forgot what comes after it."""
+    monkeypatch.chdir(repository.folder)
+    preprocess, evaluate = (Path(f"data/sums/demo/{stage}.json") for stage in ("preprocess", "evaluate"))
+    before = sums.of([Paths("demo").clips])
+    sums.leave(preprocess, before.replace("clips.csv", "other.csv"))
+    seen = {"preprocess": descent.digest(preprocess)}
+    content = sums.of([Paths("demo").predictions])
+    descent.note(evaluate, content, "evaluate", "demo", load(Path("params.yaml")), seen)
+    sums.leave(evaluate, content)
+    sums.leave(preprocess, before)
+    try:
+        refused, other = repository.compare("HEAD", "workspace"), repository.compare("HEAD", "HEAD")
+    finally:
+        shutil.rmtree("data/sums")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: what evaluate left of demo was made of other files than those that preprocess has left since")
+    assert other.returncode == 0
+
+
 def test_a_workspace_in_another_encoding_is_one_message(repository):
     path = repository.folder / "data/predictions/demo.csv"
     whole = path.read_bytes()
@@ -309,5 +331,31 @@ def test_a_damaged_list_of_a_folder_gives_no_score(tmp_path):
     listing.chmod(0o444)
     done = repository.compare("HEAD", "HEAD")
     assert done.returncode == 1, done.stdout
-    assert f"{listing.name} is damaged, which lists a folder" in done.stderr
+    assert f"{listing.name}, is damaged: remove it" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("depended", [True, False])
+def test_a_damaged_file_of_a_folder_in_the_remote_gives_no_score(tmp_path, depended):
+    """In a fresh clone: the cache has no list of the folder, and DVC streams the file without looking at it."""
+    repository = Repository(tmp_path / "here")
+    if depended:  # as the split does, so that dvc.lock names the file's own hash
+        pipeline = repository.folder / "dvc.yaml"
+        pipeline.write_text(pipeline.read_text().replace("    - made.csv\n", "    - made.csv\n    - data/clips/demo/clips.csv\n"))
+    repository.repro(1.2)
+    repository.run("dvc", "remote", "add", "-q", "-d", "store", str(tmp_path / "store"))
+    repository.commit()
+    repository.run("dvc", "push", "-q")
+    whole = (repository.folder / "data/clips/demo/clips.csv").read_bytes()
+    (kept,) = (path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.read_bytes() == whole)
+    kept.chmod(0o644)
+    kept.write_bytes(whole.replace(b",02,", b",01,"))  # fewer speakers: other intervals
+    shutil.rmtree(repository.folder / ".dvc/cache")
+    done = repository.compare("HEAD", "HEAD")
+    assert done.returncode == 1, done.stdout
+    says = "at HEAD is damaged in DVC's cache or its remote" if depended else "cannot be checked: the list of the files in data/clips/demo"
+    assert f"data/clips/demo/clips.csv {says}" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept.write_bytes(whole)
+    repository.run("dvc", "fetch", "-q")  # as it says, where there is no list
+    assert repository.compare("HEAD", "HEAD").returncode == 0

@@ -108,6 +108,8 @@ def test_parameters_of_later_stages_do_not_matter(monkeypatch):
         ("train", "export", "evaluate"),
         ("train", "evaluate", None),
         ("evaluate", "report", None),
+        ("train", "report", "evaluate"),
+        ("preprocess", "report", "train"),
     ],
 )
 def test_files_of_another_run_in_between_are_refused(monkeypatch, again, reader, stale):

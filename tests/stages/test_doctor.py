@@ -142,3 +142,18 @@ def test_what_is_no_file_is_not_as_the_lock_says(tmp_path, kind):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30)
     assert done.stdout == "[('make', PosixPath('x'))]\n", done.stderr
+
+
+def test_a_stage_that_the_last_commit_has_and_the_lock_lacks_is_told(tmp_path):
+    """As when a lock was cut between two stages."""
+    own = ["-c", "user.email=a@example.org", "-c", "user.name=A"]
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages:\n  made:\n    cmd: true\n  lost:\n    cmd: true\n")
+    for words in (["init", "-q"], ["add", "dvc.lock"], [*own, "commit", "-qm", "start"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    dvc(tmp_path, "init", "-q")
+    assert "not in dvc.lock" not in diagnosis(tmp_path)[1]
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages:\n  made:\n    cmd: true\n")
+    code, said = diagnosis(tmp_path)
+    assert code == 0
+    assert said.startswith("not in dvc.lock, and in that of the last commit, so `git checkout dvc.lock` brings it back: lost\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.pipeline import ROOT
 
 WHOLE = (ROOT / "dvc.lock").read_bytes()
 SAID = "dvc.lock was half-written, as a killed `dvc repro` may leave it: it is again as in the last commit"
+STAGES = re.findall(r"^  (\w+(?:@\w+)?):$", WHOLE.decode(), re.M)
 OWN = ["-c", "user.email=a@example.org", "-c", "user.name=A"]
 
 
@@ -43,15 +45,32 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         b"",
         WHOLE[:9],
         WHOLE[: WHOLE.rindex(b"path:") + 2],
+        WHOLE[: WHOLE.rindex(b"md5:")],
+        WHOLE[: WHOLE.rindex(b"md5:") + 12],
+        WHOLE[: WHOLE.rindex(b"      size:")],
+        WHOLE[:-1],
         b"\0" * len(WHOLE),
         b"[" * 9999,
         b"\xff\xfe",
         b"5",
         b"schema: '3.0'\nstages: {}\n",
     ],
-    ids=["empty", "cut in its head", "cut in a key", "zeroed", "deep", "no text", "a number", "another schema"],
+    ids=[
+        "empty",
+        "cut in its head",
+        "cut in a key",
+        "cut before a hash",
+        "cut in a hash",
+        "cut before a size",
+        "cut in the last line",
+        "zeroed",
+        "deep",
+        "no text",
+        "a number",
+        "another schema",
+    ],
 )
-def test_what_dvc_refuses_is_replaced(project: Path, content: bytes) -> None:
+def test_a_part_is_replaced(project: Path, content: bytes) -> None:
     project.write_bytes(content)
     assert lock.mended() == SAID
     assert project.read_bytes() == WHOLE
@@ -60,10 +79,10 @@ def test_what_dvc_refuses_is_replaced(project: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [WHOLE, WHOLE.replace(b"size: 1", b"size: 2"), b"schema: '2.0'\n", WHOLE[: WHOLE.rindex(b"md5:")]],
-    ids=["as committed", "newer", "short", "cut where DVC completes it"],
+    [WHOLE, WHOLE.replace(b"size: 1", b"size: 2"), b"schema: '2.0'\n", WHOLE[: WHOLE.rindex(b"  export@")]],
+    ids=["as committed", "newer", "short", "without the last stages"],
 )
-def test_what_dvc_reads_stays(project: Path, content: bytes) -> None:
+def test_a_whole_file_stays(project: Path, content: bytes) -> None:
     project.write_bytes(content)
     assert lock.mended() is None
     assert project.read_bytes() == content
@@ -109,3 +128,25 @@ def test_make_repro_begins_with_it(project: Path) -> None:
     project.write_bytes(WHOLE[:9])
     done = subprocess.run([sys.executable, "-m", "stages.lock"], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"{SAID}\n"), done.stderr
+
+
+def test_most_cuts_are_seen_and_all_that_lose_a_stage_are_told(project: Path) -> None:
+    """DVC writes pieces of 8,192 bytes, and reads most of the files that end there."""
+    for end in [*range(0, len(WHOLE), 8192), WHOLE.rindex(b"  export@")]:
+        project.write_bytes(WHOLE[:end])
+        lost = [name for name in STAGES if f"\n  {name}:\n".encode() not in WHOLE[:end]]
+        assert lock.mended() == SAID or lock.forgotten() == lost, end
+        assert lock.mended() is None
+
+
+def test_what_a_whole_file_lacks_is_told(project: Path) -> None:
+    cut = WHOLE.rindex(b"  export@")
+    project.write_bytes(WHOLE[:cut])
+    done = subprocess.run([sys.executable, "-m", "stages.lock"], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    lost = ", ".join(name for name in STAGES if f"\n  {name}:\n".encode() in WHOLE[cut - 1 :])
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"dvc.lock lacks what the last commit's has: {lost}. `git checkout dvc.lock` brings it back\n",
+    ), done.stderr
+    assert lost.count("@")
+    assert project.read_bytes() == WHOLE[:cut]

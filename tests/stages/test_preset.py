@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -135,3 +136,26 @@ def test_a_broken_preset_is_one_message(tmp_path: Path) -> None:
     for name, says in (("mine", "mine.yaml is not valid YAML"), ("none", "none.yaml holds no keys")):
         with pytest.raises(SerError, match=says):
             preset.checked(name, tmp_path)
+
+
+def test_a_preset_that_cannot_be_read_is_listed_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.yaml").touch()
+    (tmp_path / "latin.yaml").write_bytes(b"# caf\xe9\n")
+    (tmp_path / "folder.yaml").mkdir()
+    (tmp_path / "link.yaml").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "whole.yaml").write_text("# \x1b[31mA system.\ntrain:\n  epochs: 1\n")
+    preset.show(tmp_path)
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    for name, says in (
+        ("empty", "(its first line is empty)"),
+        ("latin", "not written in UTF-8"),
+        ("folder", "a folder"),
+        ("link", "no such file"),
+        ("pipe", "no regular file"),
+        ("whole", "\\x1b[31mA system."),
+    ):
+        assert says in listed.pop(name)
+    assert listed == {}
+    with pytest.raises(SerError, match=r"link\.yaml not found"):
+        preset.checked("link", tmp_path)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
+from ser.runtime import sums
 from tests.pipeline import ROOT
 
 METRICS = "metrics/corpora/demo.json"
@@ -142,3 +143,21 @@ def test_params_in_another_encoding_of_yaml_are_read(repository):
     path = repository.folder / "params.yaml"
     path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16"))
     assert [row[:3] for row in repository.rows()] == [["HEAD", "nothing", "demo"], ["workspace", "nothing", "demo"]]
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"ua": 0', b'"ua": 1'), (b'"protocol": "speaker"', b'"protocol": "official"')])
+def test_a_metrics_file_that_is_not_as_evaluate_left_it_shows_no_score(repository, monkeypatch, old, new):
+    monkeypatch.chdir(repository.folder)
+    sums.leave(Path("data/sums/demo/evaluate.json"), sums.of([Path(METRICS)]))
+    whole = Path(METRICS).read_bytes()
+    assert old in whole
+    Path(METRICS).write_bytes(whole.replace(old, new, 1))
+    said = repository.run(sys.executable, "-m", "stages.table")
+    assert f"{METRICS} is damaged or of another run: its SHA-256 is not the one that the stage left" in said
+    assert [row[2:] for row in repository.rows() if row[0] == "workspace"] == [["demo", *["–"] * 5]]
+
+
+def test_a_pipe_in_the_place_of_results_is_not_waited_for(repository):
+    (repository.folder / METRICS).unlink()
+    os.mkfifo(repository.folder / METRICS)
+    assert f"{METRICS} cannot be read, no regular file" in repository.run(sys.executable, "-m", "stages.table")

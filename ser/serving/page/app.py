@@ -43,7 +43,7 @@ class Server:
             limits: of requests.
             token: what a client has to know; empty: nothing.
         """
-        self.pool, self.limits = Pool(folder, limits), limits
+        self.pool, self.limits = Pool(folder, bundle, limits), limits
         self._page = Page.of(bundle, limits)
         self._description = description(bundle, limits, bool(token))
         routes = [

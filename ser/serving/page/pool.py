@@ -15,6 +15,7 @@ from typing import TypeVar
 from ser import SerError
 from ser.runtime.signals import deaf_children
 from ser.runtime.text import printable
+from ser.serving.bundle import Bundle
 from ser.serving.page.limits import Limits, RefusedError
 from ser.serving.page.question import Question
 from ser.serving.page.worker import work
@@ -29,15 +30,15 @@ RETRY_SECONDS = 2
 class Worker:
     """One process with an opened model, and the connection to it. Its methods block."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, bundle: Bundle, limits: Limits) -> None:
         """Start it.
 
         Raises:
-            SerError: if it cannot open the model, or is not ready in time.
+            SerError: if it cannot open the model, finds another in its place, or is not ready in time.
         """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, folder, limits), name="ser-worker", daemon=True)
+        self._process = context.Process(target=work, args=(theirs, folder, bundle, limits), name="ser-worker", daemon=True)
         with deaf_children():
             self._process.start()
         theirs.close()
@@ -54,6 +55,11 @@ class Worker:
     def process_id(self) -> int | None:
         """Of the process."""
         return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process is there: an idle one may be killed for want of memory."""
+        return self._process.is_alive()
 
     def ask(self, question: Question, data: bytes | bytearray, seconds: float) -> tuple[int, bytes]:
         """Status and JSON body of the answer.
@@ -81,13 +87,14 @@ class Worker:
 class Pool:
     """The workers of a server, and the queue before them."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
-        self._folder, self._limits = folder, limits
+    def __init__(self, folder: Path, bundle: Bundle, limits: Limits) -> None:
+        self._folder, self._bundle, self._limits = folder, bundle, limits
         self._threads = ThreadPoolExecutor(max(1, limits.jobs), "worker")
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._living: set[Worker] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._here, self._stopped = 0, False
+        self._problem = ""  # why the last worker could not be started
 
     async def start(self) -> None:
         """Start all workers.
@@ -130,12 +137,14 @@ class Pool:
         """Status and JSON body of the answer of the next free worker. Where this is cancelled, the worker is ended and replaced.
 
         Raises:
-            RefusedError: 504, if judging takes too long; 422, if the process ended over it; 503, if no worker becomes free.
+            RefusedError: 504, if judging takes too long; 422, if the process ended over it; 503, if no worker becomes free, or none can be
+                started.
         """
         seconds = self._limits.judging_seconds
         try:
             async with asyncio.timeout(seconds):
-                worker = await self._idle.get()
+                while not (worker := await self._ready()).lives:
+                    self._replace(worker)
         except TimeoutError:
             raise _busy(f"no worker became free within {seconds:g} s") from None
         try:
@@ -151,6 +160,18 @@ class Pool:
         self._idle.put_nowait(worker)
         return answered
 
+    async def _ready(self) -> Worker:
+        """The next free worker.
+
+        Raises:
+            RefusedError: if there is none, and none can be started.
+        """
+        while self._living or not self._problem:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RETRY_SECONDS):
+                    return await self._idle.get()
+        raise RefusedError(503, "model", f"model: {self._problem}")
+
     def _replace(self, worker: Worker) -> None:
         self._living.discard(worker)
         worker.kill()
@@ -163,13 +184,16 @@ class Pool:
         while True:
             try:
                 self._idle.put_nowait(await self._threaded(self._started))
+                self._problem = ""
                 return
             except SerError as error:
-                print(printable(f"error: {error}"), file=sys.stderr)
+                if str(error) != self._problem:
+                    print(printable(f"error: {error}"), file=sys.stderr)
+                self._problem = str(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _started(self) -> Worker:
-        worker = Worker(self._folder, self._limits)
+        worker = Worker(self._folder, self._bundle, self._limits)
         self._living.add(worker)
         if self._stopped:
             worker.kill()

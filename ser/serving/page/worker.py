@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ser import SerError
 from ser.runtime.machine import end_with_the_parent
 from ser.runtime.signals import ignore_interrupts
+from ser.serving.bundle import Bundle
 from ser.serving.page.limits import Limits
 from ser.serving.page.question import Question
 
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from ser.serving.predict import Predictor
 
 
-def work(connection: Connection, folder: Path, limits: Limits) -> None:
+def work(connection: Connection, folder: Path, bundle: Bundle, limits: Limits) -> None:
     """Answer questions until the connection ends (the process's main function).
 
-    The first message says whether the model could be opened: ``{}``, or ``{"problem": …}``. Then comes, for each question,
-    ``[status, body]``.
+    The first message says whether the model could be opened, and is still that of the server: ``{}``, or ``{"problem": …}``. Then comes,
+    for each question, ``[status, body]``.
     """
     ignore_interrupts()  # the server ends its workers
     _few_arenas()
@@ -39,6 +40,8 @@ def work(connection: Connection, folder: Path, limits: Limits) -> None:
 
     try:
         predictor = Predictor(folder, minutes=limits.minutes)
+        if predictor.bundle != bundle:  # the page tells of that one, and so do the other workers
+            raise SerError(f"{folder} holds another model than when the server started: start it again")
     except SerError as error:
         connection.send_bytes(json.dumps({"problem": str(error)}).encode())
         return
