@@ -7,17 +7,18 @@ not refitted on all clips, or whose encoder was not compared with the one used i
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ser import SerError
-from ser.runtime.disk import disk_error, written_whole
+from ser.runtime.disk import written_whole
 from ser.runtime.output import printed
 from ser.serving import bundle as bundles
 from ser.serving.references import PACKAGED
+from stages.ending import in_words
 
 MOST = 13_000_000
 """Bytes that a bundle in the package may have."""
+EXPORTS = Path("exports")
 LICENCES = Path("docs/licences")
 """Texts of licences, by corpus."""
 
@@ -27,13 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", metavar="NAME", help="corpus of exports/NAME")
     options = parser.parse_args()
-    try:
-        size = put(Path("exports", options.name), PACKAGED, LICENCES / f"{options.name}.txt")
-    except SerError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {disk_error(error) or f'{error.filename}: {error.strerror}'}")
-    with printed():
+    with in_words(), printed():
+        there = sorted(path.name for path in EXPORTS.glob("*") if path.is_dir())
+        if options.name not in there:
+            raise SerError(f"no bundle {options.name!r} in {EXPORTS}/; there are: {', '.join(there) or 'none'}. Export makes them")
+        size = put(EXPORTS / options.name, PACKAGED, LICENCES / f"{options.name}.txt")
         print(f"{PACKAGED / options.name}: {size / 1e6:.1f} MB")
 
 

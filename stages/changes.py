@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ser import SerError
 from ser.runtime.disk import disk_error, file_written_whole
 from ser.runtime.output import printed
 from ser.runtime.text import printable
+from stages.ending import in_words
 
 FILE = Path("params.yaml")
 LISTED = 6
@@ -37,14 +37,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reset", action="store_true", help="restore params.yaml from the last commit and say what that undid")
     options = parser.parse_args()
-    try:
-        with printed():
-            if options.reset:
-                print(reset())
-            elif said := line():
-                print(said)
-    except SerError as error:
-        sys.exit(f"error: {error}")
+    with in_words(), printed():
+        if options.reset:
+            print(reset())
+        elif said := line():
+            print(said)
 
 
 def line(path: Path = FILE) -> str | None:

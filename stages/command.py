@@ -6,7 +6,6 @@ import argparse
 import inspect
 import logging
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,16 +15,14 @@ from ser import SerError
 from ser.params import Params, ParamsError, load
 from ser.params.corpora import Folder
 from ser.runtime import kernels, output, sums
-from ser.runtime.disk import disk_error
 from ser.runtime.locks import claimed
 from ser.runtime.machine import launched, of_launcher
 from ser.runtime.parent import end_with_dvc
 from ser.runtime.text import printable_lines
-from stages import INTERRUPTED, changes, descent
+from stages import changes, descent
+from stages.ending import in_words, message
 from stages.paths import Paths
 
-PROGRAMS = ("git", "dvc")
-"""That some commands run."""
 LEAVES: dict[str, Callable[[Paths], list[Path]]] = {
     "download": lambda paths: [paths.raw],
     "preprocess": lambda paths: [paths.clips],
@@ -67,8 +64,7 @@ def say_changes() -> None:
 def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Namespace], None]) -> None:
     """Parse the command line, check all of params.yaml before any work, run the stage.
 
-    Errors that the user can fix (``SerError``, a missing output of an earlier stage, a full or read-only disk)
-    end with one message and exit status 1, Ctrl-C with 130, a pipe whose reader has left with 141, SIGTERM with 143.
+    It ends as ``in_words`` says, and with status 143 on SIGTERM.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial folders and worker processes are cleared away
     end_with_dvc()
@@ -76,40 +72,18 @@ def run(arguments: argparse.ArgumentParser, stage: Callable[[Params, argparse.Na
     handler.setFormatter(_Printable())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     options = arguments.parse_args()
-    try:
-        kernels.check()
-        params = load()
-        name = getattr(options, "dataset", None)
-        if name is not None and name not in params.corpora:
-            raise SerError(f"--dataset {name}: not a corpus in params.yaml; known: {', '.join(params.corpora)}")
-        with _checked(Path(inspect.getfile(stage)).stem, params, [name] if name is not None else _own(params, stage)):
-            stage(params, options)
-            output.flush()
-    except ParamsError as error:
-        sys.exit("\n".join(filter(None, [_error(error), changes.line()])))
-    except SerError as error:
-        sys.exit(_error(error))
-    except FileNotFoundError as error:
-        if error.filename is None and str(error.strerror).startswith("No usable temporary directory"):
-            sys.exit(f"error: {error.strerror}: set TMPDIR to a folder that can be written")
-        if error.filename in PROGRAMS:
-            sys.exit(f"error: the program {error.filename} is not installed, or not in PATH, and this command needs it")
-        if error.filename is None or Path(error.filename).is_absolute():
-            raise
-        sys.exit(f"error: {error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages")
-    except OSError as error:
-        if isinstance(error, BrokenPipeError) and output.reader_has_left():  # `python -m stages.table | head`
-            output.leave()
-        if (told := disk_error(error)) is None:
-            raise
-        if error.filename is None:
-            output.give_up()
-        sys.exit(_error(told))
-    except sqlite3.Error as error:  # DVC's own: of all files that it has hashed
-        sys.exit(_error(f"a database of DVC cannot be used: {error}; its disk may be full (DVC_SITE_CACHE_DIR), or too many files open"))
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        sys.exit(130)
+    with in_words():
+        try:
+            kernels.check()
+            params = load()
+            name = getattr(options, "dataset", None)
+            if name is not None and name not in params.corpora:
+                raise SerError(f"--dataset {name}: not a corpus in params.yaml; known: {', '.join(params.corpora)}")
+            with _checked(Path(inspect.getfile(stage)).stem, params, [name] if name is not None else _own(params, stage)):
+                stage(params, options)
+                output.flush()
+        except ParamsError as error:
+            sys.exit("\n".join(filter(None, [message(error), changes.line()])))
 
 
 class _Printable(logging.Formatter):
@@ -117,10 +91,6 @@ class _Printable(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return printable_lines(super().format(record))
-
-
-def _error(said: object) -> str:
-    return printable_lines(f"error: {said}")
 
 
 @contextmanager

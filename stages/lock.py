@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,9 @@ from dvc.utils import strictyaml
 from ser import SerError
 from ser.runtime.disk import disk_error, file_written_whole
 from ser.runtime.output import printed
+from ser.runtime.text import printable
 from stages import changes
+from stages.ending import in_words
 
 FILE = Path("dvc.lock")
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -32,14 +33,11 @@ HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 def main() -> None:
     """Command line: see ``python -m stages.lock --help``."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    try:
-        with printed():
-            if said := mended():
-                print(said)
-            elif lost := forgotten():
-                print(f"{FILE} lacks what the last commit's has: {', '.join(lost)}. `git checkout {FILE}` brings it back")
-    except SerError as error:
-        sys.exit(f"error: {error}")
+    with in_words(), printed():
+        if said := mended():
+            print(said)
+        elif lost := forgotten():
+            print(f"{FILE} lacks what the last commit's has: {printable(', '.join(lost))}. `git checkout {FILE}` brings it back")
 
 
 def mended(path: Path = FILE) -> str | None:

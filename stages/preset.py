@@ -19,6 +19,7 @@ from ser.runtime.output import printed
 from ser.runtime.text import printable
 from ser.search.space import put
 from stages.changes import by_key, since_commit
+from stages.ending import in_words
 
 FOLDER = Path("docs/presets")
 MOST = 1 << 20
@@ -32,17 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", nargs="?", help="name of a file in docs/presets/, without suffix; left out: list them")
     options = parser.parse_args()
-    try:
-        with printed():
-            if options.preset is None:
-                show()
-            else:
-                preset = checked(options.preset)
-                if carried := carries(preset):
-                    print(carried, file=sys.stderr)
-                print("\n".join(overrides(preset)))
-    except SerError as error:
-        sys.exit(f"error: {error}")
+    with in_words(), printed():
+        if options.preset is None:
+            show()
+        else:
+            preset = checked(options.preset)
+            if carried := carries(preset):
+                print(carried, file=sys.stderr)
+            print("\n".join(overrides(preset)))
 
 
 def names(folder: Path = FOLDER) -> list[str]:

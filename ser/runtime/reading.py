@@ -43,6 +43,8 @@ def written_by(stage: str, corpus: str, path: Path) -> Iterator[None]:
         DamagedError: if the file cannot be parsed.
         OSError: if it cannot be read, for instance because it is not there.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise DamagedError(path, stage, corpus, "it is no file")
     try:
         yield
     except SerError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -160,3 +161,13 @@ def test_a_metrics_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "demo.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SerError, match=r"demo\.json is not text: run `dvc repro evaluate@demo`"):
         result.read(tmp_path / "demo.json")
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("kind", [os.mkfifo, os.mkdir], ids=["a pipe", "a folder"])
+def test_what_is_no_file_is_not_waited_for(data, name, kind):
+    path = data / name
+    path.unlink()
+    kind(path)
+    with pytest.raises(SerError, match=re.escape(name) + r" (is damaged or of another run: it is no file|cannot be read)"):
+        READERS[name][1](data)
