@@ -28,6 +28,7 @@ from ruamel.yaml.error import YAMLError
 
 from ser import SerError
 from ser.params import Params
+from ser.runtime.files import regular
 from ser.runtime.text import printable_lines
 from stages import command
 from stages.lock import HASH, forgotten
@@ -175,7 +176,8 @@ def _files(lock: Path, cache: Path, found: Found) -> Iterator[File]:
 def _named(lock: Path, kind: Literal["outs", "deps"]) -> dict[str, list[tuple[Path, str]]]:
     """Path and hash of each output, or of all that was read, by stage."""
     try:
-        stages: dict[str, Any] = YAML(typ="safe", pure=True).load(lock)["stages"]
+        with regular(lock) as file:  # a pipe would be waited for without end
+            stages: dict[str, Any] = YAML(typ="safe", pure=True).load(file)["stages"]
         return {str(stage): [_output(out["path"], out["md5"]) for out in entry.get(kind, [])] for stage, entry in stages.items()}
     except FileNotFoundError:
         raise SerError(f"{lock} not found: nothing has run yet; `dvc repro` runs the pipeline") from None

@@ -20,12 +20,15 @@ from dvc.utils import strictyaml
 
 from ser import SerError
 from ser.runtime.disk import disk_error, file_written_whole
+from ser.runtime.files import regular, text
 from ser.runtime.output import printed
 from ser.runtime.text import printable
 from stages import changes
 from stages.ending import in_words
 
 FILE = Path("dvc.lock")
+MOST = 64 << 20
+"""Bytes that it may have."""
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
 """MD5 of a file or of the list of a folder's files, as DVC writes it. It is also the name of an object in the cache."""
 
@@ -52,6 +55,7 @@ def mended(path: Path = FILE) -> str | None:
     if not path.exists():
         return None
     try:
+        regular(path).close()  # a pipe would be waited for without end
         values, content = strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
         if _ends(content, values.get("stages", {})):
             return None
@@ -81,9 +85,9 @@ def forgotten(path: Path = FILE) -> list[str]:
     if before is None or not path.exists():
         return []
     try:
-        then, now = (strictyaml.parse_yaml(content, str(path))["stages"] for content in (before.decode(), path.read_text("utf-8")))
+        then, now = (strictyaml.parse_yaml(content, str(path))["stages"] for content in (before.decode(), text(path, MOST)))
         return [stage for stage in then if stage not in now]
-    except (DvcException, OSError, ValueError, RecursionError, TypeError, KeyError):
+    except (SerError, DvcException, OSError, ValueError, RecursionError, TypeError, KeyError):
         return []  # no lock file; whoever reads it says so
 
 

@@ -117,7 +117,7 @@ def test_without_a_commit_the_way_is_named(tmp_path: Path, monkeypatch: pytest.M
 def test_a_folder_in_its_place_is_one_message(project: Path) -> None:
     project.unlink()
     project.mkdir()
-    with pytest.raises(SerError, match=r"dvc\.lock cannot be read: Is a directory"):
+    with pytest.raises(SerError, match=r"dvc\.lock cannot be read: a folder"):
         lock.mended()
 
 
