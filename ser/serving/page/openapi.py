@@ -17,7 +17,7 @@ ERRORS = {
     "415": "A form, a compressed body, or bytes in which no recording is recognised",
     "422": "A recording that cannot be judged: silent, clipped, too short, damaged",
     "500": "An error in the server",
-    "503": "Too many recordings are waiting; see Retry-After",
+    "503": "Too many recordings are waiting, see Retry-After; or the model is no longer that of the page",
     "504": "Judging took too long",
 }
 
