@@ -1,6 +1,6 @@
 """Draw the learning curves of the published systems from what their runs left in metrics/published/, for docs/reproduced.md.
 
-    python -m benchmarks.curves
+python -m benchmarks.curves
 """
 
 from __future__ import annotations

@@ -18,11 +18,13 @@ from ser.runtime import kernels, output, sums
 from ser.runtime.locks import claimed
 from ser.runtime.machine import launched, of_launcher
 from ser.runtime.parent import end_with_dvc
+from ser.runtime.reading import DamagedError
 from ser.runtime.text import printable_lines
 from stages import changes, descent
 from stages.ending import in_words, message
 from stages.paths import Paths
 
+LOCK = Path("dvc.lock")
 LEAVES: dict[str, Callable[[Paths], list[Path]]] = {
     "download": lambda paths: [paths.raw],
     "preprocess": lambda paths: [paths.clips],
@@ -155,6 +157,9 @@ def check(reader: str, corpus: str, params: Params, writers: Iterable[str]) -> d
     """
     records = {writer: _record(writer, corpus) for writer in writers}
     whole = [writer for writer in records if sums.check(records[writer], writer, corpus, _restored)]
+    for writer in records:
+        if not records[writer].exists():
+            _as_locked(writer, corpus)
     seen = {writer: descent.digest(records[writer]) for writer in whole}
     descent.compare(reader, corpus, params, records, seen)
     return seen
@@ -168,6 +173,20 @@ def _own(params: Params, stage: Callable[..., None]) -> list[str]:
 
 def _record(stage: str, corpus: str) -> Path:
     return Path("data/sums", corpus, f"{stage}.json")
+
+
+def _as_locked(writer: str, corpus: str) -> None:
+    """Hold files of which no stage left a record here against dvc.lock: they came from git, or from DVC's cache on another machine's.
+
+    Raises:
+        ser.runtime.reading.DamagedError: if one is another.
+    """
+    if not LOCK.exists() or not any(place.exists() for place in LEAVES[writer](Paths(corpus))):
+        return
+    from stages import doctor  # DVC, which takes a second to import
+
+    if (path := doctor.different(f"{writer}@{corpus}", LOCK)) is not None:
+        raise DamagedError(path, writer, corpus, "its MD5 is not the one in dvc.lock")
 
 
 def _restored(paths: list[Path]) -> set[Path]:

@@ -117,6 +117,25 @@ def locked(paths: Collection[Path]) -> set[Path]:
         return set()
 
 
+def different(stage: str, lock: Path, within: Path = Path()) -> Path | None:
+    """The first file of a stage's outputs that is here and not as a lock file says; None where all are, or it names no such stage.
+
+    Args:
+        stage: as ``dvc repro`` takes it.
+        lock: the lock file.
+        within: folder outside of which nothing is looked at.
+
+    Raises:
+        SerError: if the lock file is damaged.
+    """
+    try:
+        cache = Path(Repo().cache.local.path)
+    except DvcException:
+        cache = Path(".dvc/cache/files/md5")
+    files = (file for file in _files(lock, cache, Found([], [], [])) if file.stage == stage and file.path.is_relative_to(within))
+    return next((file.path for file in files if _whole(file.path, file.md5) is False), None)
+
+
 def in_cache(lock: Path, path: Path) -> Path | None:
     """The object of the cache that a lock file names for a file; None if it names none, or the object is not there or damaged."""
     try:

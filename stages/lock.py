@@ -20,7 +20,7 @@ from dvc.utils import strictyaml
 
 from ser import SerError
 from ser.runtime.disk import disk_error, file_written_whole
-from ser.runtime.files import regular, text
+from ser.runtime.files import OF_ANOTHER_FORM, regular, text
 from ser.runtime.output import printed
 from ser.runtime.text import printable
 from stages import changes
@@ -57,7 +57,8 @@ def mended(path: Path = FILE) -> str | None:
     try:
         regular(path).close()  # a pipe would be waited for without end
         values, content = strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
-        if _ends(content, values.get("stages", {})):
+        stages = values.get("stages") or {}
+        if _ends(content, stages) and not {*list(stages)[-1:]} & {*forgotten(path)}:
             return None
     except OSError as error:
         raise SerError(f"{path} cannot be read: {error.strerror}") from None
@@ -77,22 +78,26 @@ def mended(path: Path = FILE) -> str | None:
 
 
 def forgotten(path: Path = FILE) -> list[str]:
-    """Stages that the last commit's dvc.lock has and this one has not, in the commit's order.
+    """Stages that the last commit's dvc.lock has, and this one has not or with fewer outputs, in the commit's order.
 
-    A file that was cut between two stages looks whole; so may that of an older experiment.
+    A file that was cut between two stages looks whole; and that of an older experiment is.
     """
     before = changes.committed(path)
     if before is None or not path.exists():
         return []
     try:
-        then, now = (strictyaml.parse_yaml(content, str(path))["stages"] for content in (before.decode(), text(path, MOST)))
-        return [stage for stage in then if stage not in now]
-    except (SerError, DvcException, OSError, ValueError, RecursionError, TypeError, KeyError):
+        then, now = (strictyaml.parse_yaml(content, str(path)).get("stages") or {} for content in (before.decode(), text(path, MOST)))
+        return [name for name, stage in then.items() if name not in now or _outputs(stage) - _outputs(now[name])]
+    except (SerError, DvcException, OSError, ValueError, RecursionError, *OF_ANOTHER_FORM):
         return []  # no lock file; whoever reads it says so
 
 
+def _outputs(stage: dict[str, Any]) -> set[str]:
+    return {str(out["path"]) for out in stage.get("outs", [])}
+
+
 def _ends(content: str, stages: dict[str, Any]) -> bool:
-    """Whether a lock file ends where DVC ends one: with a line, after the hash and size of a file."""
+    """Whether a lock file ends as DVC ends one: with a line, after the hash and size of a file. That may not be its last file."""
     last = list(stages.values())[-1:]
     files = [file for stage in last for kind in ("deps", "outs") for file in stage.get(kind, [])]
     return content.endswith("\n") and all(map(_whole, files))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ser import SerError
 from ser.evaluation import examples, result, tables
 from ser.params import Params
 from ser.params.corpora import Synthetic
@@ -26,6 +27,8 @@ from stages.paths import REPORT, Paths, needed, write
 
 log = logging.getLogger(__name__)
 
+METRICS = Path("metrics")
+"""Where committed results lie."""
 MADE = REPORT.with_name("made.json")
 """Revision, machine and libraries. No output of the stage: DVC would see another page at every commit and on every machine."""
 
@@ -40,6 +43,9 @@ def main(params: Params, options: argparse.Namespace) -> None:
         needed(Paths(name).result, f"evaluate@{name}")
     names = [*params.datasets, *(name for name in params.corpora if name not in params.datasets)]
     there = [name for name in names if Paths(name).result.exists()]
+    for name in there:
+        if name not in params.datasets:
+            _check_committed(name)
     corpora = [_corpus(name, params, options.audio) for name in there]
     missing = [name for name in names if name not in there]
     rendered = page.render(corpora, missing, Path("params.yaml").read_text(encoding="utf-8"))
@@ -53,6 +59,23 @@ def scores(params: Params) -> str:
     """One line for each corpus of this run, and the path of the report."""
     lines = [f"{name:<12} {result.read(Paths(name).result).line()}" for name in params.datasets]
     return "\n".join([*lines, f"report: {REPORT.resolve()}"])
+
+
+def _check_committed(name: str) -> None:
+    """Compare the committed results of a corpus that this run leaves alone with dvc.lock.
+
+    Raises:
+        SerError: if they are others.
+    """
+    if not command.LOCK.exists():
+        return
+    from stages import doctor  # DVC, which takes a second to import
+
+    if (path := doctor.different(f"evaluate@{name}", command.LOCK, METRICS)) is not None:
+        raise SerError(
+            f"{path} is damaged or of another run: its MD5 is not the one in dvc.lock; `git checkout dvc.lock {METRICS}` brings back the "
+            f"last commit's, or add {name} to `datasets` and `dvc repro`"
+        )
 
 
 def _corpus(name: str, params: Params, audio: bool) -> page.Corpus:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from stages import command, doctor
+from ser import SerError
+from ser.runtime import sums
+from stages import command, doctor, report
 from stages.paths import Paths
 from tests.pipeline import ROOT
 
@@ -126,3 +130,63 @@ def test_a_stage_that_ends_early_and_wrote_a_part_stops_the_next_one(place, monk
     as_stage(monkeypatch, "train")
     with pytest.raises(SystemExit, match="dvc repro split@demo"):
         run("train", nothing)
+
+
+def locked(**files: str) -> None:
+    """A dvc.lock that names these files, ``stage=path``, as they are, and an empty DVC project."""
+    Path(".dvc").mkdir(exist_ok=True)
+    stages = {
+        f"{stage}@demo": {"cmd": "true", "outs": [{"path": path, "md5": hashlib.md5(Path(path).read_bytes()).hexdigest(), "size": 1}]}
+        for stage, path in files.items()
+    }
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+
+
+@pytest.mark.parametrize("damaged", ["data/predictions/demo.csv", "metrics/corpora/demo.json"])
+def test_without_a_record_dvc_lock_decides(place, monkeypatch, damaged):
+    """As after `dvc pull` in a fresh clone, where no stage has run."""
+    as_stage(monkeypatch, "report")
+    Path(damaged).parent.mkdir(parents=True)
+    Path(damaged).write_text("whole")
+    locked(evaluate=damaged)
+    run("report", lambda *_: None)
+    Path(damaged).write_text("other")
+    with pytest.raises(SystemExit) as ended:
+        run("report", lambda *_: None)
+    assert ended.value.code == (
+        f"error: {damaged} is damaged or of another run: its MD5 is not the one in dvc.lock; run `dvc repro evaluate@demo`"
+    )
+    locked(split=damaged)  # of a stage that the report does not read
+    run("report", lambda *_: None)
+    locked(evaluate=damaged)
+    Path("dvc.lock").write_text(Path("dvc.lock").read_text()[:-9])
+    with pytest.raises(SystemExit, match=r"dvc\.lock is damaged"):
+        run("report", lambda *_: None)
+
+
+def test_a_record_is_believed_where_the_lock_is_of_before(place, monkeypatch):
+    """DVC writes the lock when a stage has ended; somebody who runs it by hand never does."""
+    result = Path("metrics/corpora/demo.json")
+    result.parent.mkdir(parents=True)
+    result.write_text("before")
+    locked(evaluate=str(result))
+    result.write_text("after")
+    sums.leave(Path("data/sums/demo/evaluate.json"), sums.of([result]))
+    as_stage(monkeypatch, "report")
+    run("report", lambda *_: None)
+
+
+def test_committed_results_beside_those_of_a_run_are_as_dvc_lock_says(place):
+    result, other = Path("metrics/corpora/demo.json"), Path("data/predictions/demo.csv")
+    for path in (result, other):
+        path.parent.mkdir(parents=True)
+        path.write_text("whole")
+    report._check_committed("demo")  # nothing is locked
+    locked(evaluate=str(other))
+    other.write_text("of a run with other corpora")
+    report._check_committed("demo")
+    locked(evaluate=str(result))
+    report._check_committed("demo")
+    result.write_text("other")
+    with pytest.raises(SerError, match=r"demo\.json is damaged or of another run: .*; `git checkout dvc\.lock metrics` brings back"):
+        report._check_committed("demo")
