@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -18,7 +19,7 @@ PUBLISHED = {"zenkov": 0.804, "cnn_transformer": 0.884}
 """WA that the authors report on RAVDESS, by preset."""
 RUNS = Path("metrics/published")
 PICTURE = Path("docs/pictures/reproduced.svg")
-STYLE = {"svg.hashsalt": "reproduced", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+STYLE: dict[Any, Any] = {"svg.hashsalt": "reproduced", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 TRAINING, VALIDATION, AUTHORS = "#b45309", "#1d4ed8", "#444444"
 
 

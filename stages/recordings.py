@@ -9,11 +9,15 @@ from ser import SerError
 from ser.corpora import folder
 from ser.params import Params
 from ser.params.corpora import Folder, Joint
+from stages.paths import RAW
 
 log = logging.getLogger(__name__)
 
+SUMS = Path("data/sums")
+"""Where checksums of recordings are remembered, beside those of the stages' files."""
 
-def stale(name: str, params: Params, raw: Path = Path("data/raw")) -> str | None:
+
+def stale(name: str, params: Params, raw: Path = RAW) -> str | None:
     """How the folders of a corpus differ from what was packed: ``50 recordings added``; None if they do not, or if it has none.
 
     Raises:
@@ -21,7 +25,7 @@ def stale(name: str, params: Params, raw: Path = Path("data/raw")) -> str | None
     """
     source = params.corpora[name].source
     if isinstance(source, Folder):
-        return folder.changes(raw / name / folder.ARCHIVE, name, source)
+        return folder.changes(raw / name / folder.ARCHIVE, name, source, SUMS / raw.relative_to(RAW) / name / "recordings.json")
     if isinstance(source, Joint):
         found = {member: stale(member, params, raw / name) for member in source.members}
         return "; ".join(f"{member}: {changes}" for member, changes in found.items() if changes) or None

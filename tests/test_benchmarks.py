@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu, record, training
+from benchmarks import curves, gpu, record, training
 from ser import SerError
 from ser.diagram.built import build
 from ser.params import Params
@@ -249,3 +249,16 @@ def test_trainings_that_differ_are_found(monkeypatch, tmp_path):
     start = gpu.loop.start
     monkeypatch.setattr(gpu.loop, "start", lambda corpus, fold, trained: start(corpus, replace(fold, seed=next(seeds)), trained))
     assert gpu.same_twice(made.params(features__copies=None), torch.device("cpu"), tmp_path) is False
+
+
+def test_learning_curves_are_drawn_of_the_systems_that_have_run(tmp_path):
+    with pytest.raises(SystemExit, match=r"no ravdess-PRESET-loss\.csv"):
+        curves.main(tmp_path, tmp_path / "curves.svg")
+    (tmp_path / "ravdess-zenkov-loss.csv").write_text("epoch,train_loss,valid_loss,valid_ua\n1,2.0,2.1,0.2\n2,1.0,1.5,0.5\n")
+    (tmp_path / "ravdess-zenkov-random.json").write_text('{"wa": 0.75}')
+    for _ in range(2):
+        curves.main(tmp_path, tmp_path / "curves.svg")
+        drawn = (tmp_path / "curves.svg").read_text()
+    assert "zenkov" in drawn
+    assert "cnn_transformer" not in drawn
+    assert "test WA, published" in drawn

@@ -12,7 +12,6 @@ import csv
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +20,7 @@ from ser.corpora.archives import Archive, readable, unkept
 from ser.corpora.labels import AUDIO, Recording, Reject, not_audio
 from ser.corpora.names import EMOTIONS, check_spellings, clean, is_hidden
 from ser.corpora.packing import pack
+from ser.corpora.unchanged import crc32
 from ser.params.corpora import Folder
 from ser.runtime import files
 from ser.runtime.machine import at_home
@@ -55,15 +55,14 @@ def write_archive(path: Path, name: str, source: Folder) -> None:
     pack(path, recordings, {TABLE: _table(labelled)}, f"{name}: packing")
 
 
-def changes(path: Path, name: str, source: Folder) -> str | None:
-    """How the user's folder differs from the archive that was packed from it.
-
-    Recordings are compared by name and size, and by checksum where the file is newer than the archive.
+def changes(path: Path, name: str, source: Folder, remembered: Path) -> str | None:
+    """How the user's folder differs from the archive that was packed from it: by names, sizes and checksums.
 
     Args:
         path: the archive.
         name: the corpus, for messages.
         source: the folder.
+        remembered: list of checksums that need not be computed again.
 
     Returns:
         A phrase such as ``50 recordings added, 1 changed``. None if nothing differs, or if the folder or the archive is not here, as
@@ -79,27 +78,14 @@ def changes(path: Path, name: str, source: Folder) -> str | None:
         before = {entry.filename: entry for entry in packed.infolist() if entry.filename != TABLE}
         same_labels = packed.read(TABLE).decode() == _table(labelled)
     added, removed = recordings.keys() - before.keys(), before.keys() - recordings.keys()
-    since = path.stat().st_mtime_ns
-    changed = sum(_differs(recordings[member], before[member], since) for member in recordings.keys() & before.keys())
+    both = {member: file for member, file in recordings.items() if member in before}
+    changed = sum(checksum != before[member].CRC for member, checksum in crc32(both, remembered).items())
     counts = {"added": len(added), "removed": len(removed), "changed": changed}
     parts = [f"{count} {what}" for what, count in counts.items() if count]
     if parts:
         count, what = parts[0].split()
         return ", ".join([f"{count} recording{'s' if count != '1' else ''} {what}", *parts[1:]])
     return None if same_labels else "other labels or speakers"
-
-
-def _differs(file: Path, packed: zipfile.ZipInfo, since: int) -> bool:
-    found = file.stat()
-    if found.st_size != packed.file_size:
-        return True
-    if found.st_mtime_ns <= since:
-        return False
-    checksum = 0
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            checksum = zlib.crc32(block, checksum)
-    return checksum != packed.CRC
 
 
 def root_of(source: Folder) -> Path:

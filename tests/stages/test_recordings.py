@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from ruamel.yaml import YAML
 
+from ser.corpora import unchanged
 from ser.params import Params, load, parse
 from stages import download, recordings
 from tests.pipeline import ROOT, Project
@@ -79,6 +80,56 @@ def test_removed_and_rewritten_recordings_are_noticed(params):
     touched = Path("recordings/tense/ada/0.wav")
     os.utime(touched, (later, later))  # a new time alone is not a change
     assert recordings.stale("folder", params) == "1 recording removed, 1 changed"
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_recordings_that_were_exchanged_are_noticed(params, monkeypatch, remembered):
+    """They keep their sizes and times."""
+    monkeypatch.setattr(unchanged, "SETTLED", 0 if remembered else unchanged.SETTLED)
+    assert recordings.stale("folder", params) is None
+    one, other, aside = Path("recordings/calm/ada/0.wav"), Path("recordings/tense/ada/0.wav"), Path("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+    assert recordings.stale("folder", params) == "2 recordings changed"
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_another_recording_with_an_older_time_is_noticed(params, monkeypatch, remembered):
+    """As a restored backup has, or a file of a machine whose clock is slow."""
+    monkeypatch.setattr(unchanged, "SETTLED", 0 if remembered else unchanged.SETTLED)
+    assert recordings.stale("folder", params) is None
+    file = Path("recordings/calm/ben/0.wav")
+    file.write_bytes(file.read_bytes()[:-4] + b"abcd")
+    os.utime(file, (1, 1))
+    assert recordings.stale("folder", params) == "1 recording changed"
+
+
+def test_a_change_before_the_archive_was_brought_back_is_noticed(params):
+    file = Path("recordings/calm/ben/0.wav")
+    file.write_bytes(file.read_bytes()[:-4] + b"abcd")
+    later = file.stat().st_mtime + 10
+    os.utime("data/raw/folder/recordings.zip", (later, later))  # as `dvc checkout` leaves it
+    assert recordings.stale("folder", params) == "1 recording changed"
+
+
+def test_what_has_not_changed_is_not_read_again(params, monkeypatch):
+    monkeypatch.setattr(unchanged, "SETTLED", 0)
+    assert recordings.stale("folder", params) is None
+    read: list[Path] = []
+    monkeypatch.setattr(unchanged, "_crc32", lambda file: read.append(file) or 0)
+    assert recordings.stale("folder", params) is None
+    assert read == []
+    Path("recordings/calm/ada/0.wav").touch()
+    assert recordings.stale("folder", params) == "1 recording changed"  # with the 0 from above
+    assert [path.as_posix()[-14:] for path in read] == ["calm/ada/0.wav"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"[]", b'{"calm/ada/0.wav": 5}', b'{"calm/ada/0.wav": ["a", 1, 2, 3, 4]}', b"\xff"])
+def test_a_damaged_list_of_checksums_costs_time_only(params, content):
+    Path("data/sums/folder").mkdir(parents=True, exist_ok=True)
+    Path("data/sums/folder/recordings.json").write_bytes(content)
+    assert recordings.stale("folder", params) is None
 
 
 def test_a_corrected_table_is_noticed(params):
