@@ -20,6 +20,8 @@ UNTRACKED = (
     "stages/command.py",
     "stages/descent.py",
     "stages/doctor.py",
+    "stages/ending.py",
+    "stages/lock.py",
     "stages/paths.py",
     "stages/recordings.py",
 )
