@@ -19,7 +19,13 @@ PUBLISHED = {"zenkov": 0.804, "cnn_transformer": 0.884}
 """WA that the authors report on RAVDESS, by preset."""
 RUNS = Path("metrics/published")
 PICTURE = Path("docs/pictures/reproduced.svg")
-STYLE: dict[Any, Any] = {"svg.hashsalt": "reproduced", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "reproduced",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 TRAINING, VALIDATION, AUTHORS = "#b45309", "#1d4ed8", "#444444"
 
 

@@ -133,13 +133,20 @@ def _text(path: Path, name: str, revision: str) -> str:
                 return kept.read_text(encoding="utf-8")
             raise SerError(
                 f"{path} of {name} at {revision} is not on this machine: dvc.lock records it there, but neither DVC's cache nor a remote "
-                f"has it.\n{_remedy(name, revision)}"
+                f"gave it{_reason(error)}.\n{_remedy(name, revision)}"
             ) from None
         raise SerError(
             f"{path} at {revision} cannot be read: {error}\n"
             f"Is {revision} a git revision or an experiment (dvc exp show) that ran with {name} in `datasets`? "
             f"`dvc exp pull origin {revision}` fetches an experiment that another machine pushed."
         ) from None
+
+
+def _reason(error: BaseException) -> str:
+    """What is behind an error, such as a server that does not answer; nothing where a file is simply not there."""
+    while (behind := error.__cause__ or error.__context__) is not None:
+        error = behind
+    return "" if isinstance(error, FileNotFoundError) else f" ({error})"
 
 
 def _check(content: bytes, path: Path, name: str, revision: str) -> None:

@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from dvc.exceptions import DvcException
 
+from ser import SerError
 from ser.evaluation import predictions
 from ser.params import load
 from ser.runtime import sums
-from stages import descent
+from stages import compare, descent
 from stages.paths import Paths
 from tests import predicted
 
@@ -359,3 +361,17 @@ def test_a_damaged_file_of_a_folder_in_the_remote_gives_no_score(tmp_path, depen
     kept.write_bytes(whole)
     repository.run("dvc", "fetch", "-q")  # as it says, where there is no list
     assert repository.compare("HEAD", "HEAD").returncode == 0
+
+
+def test_a_remote_that_does_not_answer_is_named(monkeypatch):
+    def asked(*_, **__):
+        try:
+            raise OSError('Could not connect to the endpoint URL: "http://127.0.0.1:9/"')
+        except OSError as error:
+            raise DvcException("failed to open") from error
+
+    monkeypatch.setattr("dvc.api.read", asked)
+    monkeypatch.setattr(compare, "_lock", lambda revision: "    - path: data/predictions/demo.csv\n")
+    monkeypatch.setattr(compare, "_in_cache", lambda path, lock: None)
+    with pytest.raises(SerError, match=r"is not on this machine: .* nor a remote gave it \(Could not connect to the endpoint URL"):
+        compare._text(Paths("demo").predictions, "demo", "HEAD")
