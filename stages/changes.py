@@ -167,10 +167,19 @@ def _git(*words: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["git", *words], capture_output=True)
 
 
-def committed(path: Path = FILE) -> bytes | None:
-    """The file's content in the last commit; None without git, a commit, or the file in it."""
+def revisions(path: Path) -> list[str]:
+    """The commits that changed a file, the last first; none without git or a commit."""
     try:
-        done = subprocess.run(["git", "show", f"HEAD:./{path}"], capture_output=True)
+        done = subprocess.run(["git", "rev-list", "HEAD", "--", str(path)], capture_output=True, text=True)
+    except FileNotFoundError:
+        return []
+    return done.stdout.split() if done.returncode == 0 else []
+
+
+def committed(path: Path = FILE, revision: str = "HEAD") -> bytes | None:
+    """The file's content in the last commit, or another; None without git, a commit, or the file in it."""
+    try:
+        done = subprocess.run(["git", "show", f"{revision}:./{path}"], capture_output=True)
     except FileNotFoundError:
         return None
     return done.stdout if done.returncode == 0 else None

@@ -35,6 +35,7 @@ from ser.evaluation.adaptation import FEWEST, speaker_adapted
 from ser.evaluation.comparison import compare, markdown
 from ser.params import Params
 from ser.runtime.disk import file_written_whole, place_named
+from ser.runtime.files import regular
 from ser.signal.clips import read_table
 from stages import changes, command, doctor
 from stages.paths import Paths
@@ -117,7 +118,8 @@ def _text(path: Path, name: str, revision: str) -> str:
     """
     try:
         if revision == WORKSPACE:
-            return path.read_text(encoding="utf-8")
+            with regular(path) as file:
+                return file.read().decode("utf-8")
         content: bytes = dvc.api.read(str(path), repo=".", rev=revision, mode="rb")
         _check(content, path, name, revision)
         return content.decode("utf-8")

@@ -50,31 +50,31 @@ def mended(path: Path = FILE) -> str | None:
         What was done; None if there is no file, or DVC reads it and it ends as DVC ends one.
 
     Raises:
-        SerError: if a merge has left it in conflict, no commit has it, or it cannot be read or written.
+        SerError: if a merge has left it in conflict, no commit has a whole one, or it cannot be read or written.
     """
     if not path.exists():
         return None
     try:
-        regular(path).close()  # a pipe would be waited for without end
-        values, content = strictyaml.load(str(path), COMPILED_LOCKFILE_SCHEMA)
-        stages = values.get("stages") or {}
-        if _ends(content, stages) and not {*list(stages)[-1:]} & {*forgotten(path)}:
-            return None
+        with regular(path) as file:  # a pipe would be waited for without end
+            stages = _whole(file.read(MOST), path)
     except OSError as error:
         raise SerError(f"{path} cannot be read: {error.strerror}") from None
-    except (DvcException, ValueError, RecursionError):
-        pass
+    if stages is not None and not {*list(stages)[-1:]} & {*forgotten(path)}:
+        return None
     if changes.in_conflict(path):
         raise SerError(f"{path} is in conflict: take one side (`git checkout --ours {path}`), and `dvc repro` completes it")
-    before = changes.committed(path)
-    if before is None:
-        raise SerError(f"{path} is damaged, and git has no commit with it: remove it, and `dvc repro` writes it anew")
+    commits = changes.revisions(path)
+    kept = ((one, before) for one in commits if (before := changes.committed(path, one)) is not None and _whole(before, path) is not None)
+    if (found := next(kept, None)) is None:
+        raise SerError(f"{path} is damaged, and git has no commit with a whole one: remove it, and `dvc repro` writes it anew")
+    commit, before = found
     try:
         with file_written_whole(path) as part:
             part.write_bytes(before)
     except OSError as error:
         raise SerError(disk_error(error) or f"{path} cannot be written: {error.strerror}") from None
-    return f"{path} was half-written, as a killed `dvc repro` may leave it: it is again as in the last commit"
+    where = "the last commit" if commit == commits[0] else f"commit {commit[:10]}, the last that has a whole one"
+    return f"{path} was half-written, as a killed `dvc repro` may leave it: it is again as in {where}"
 
 
 def forgotten(path: Path = FILE) -> list[str]:
@@ -96,14 +96,23 @@ def _outputs(stage: dict[str, Any]) -> set[str]:
     return {str(out["path"]) for out in stage.get("outs", [])}
 
 
-def _ends(content: str, stages: dict[str, Any]) -> bool:
-    """Whether a lock file ends as DVC ends one: with a line, after the hash and size of a file. That may not be its last file."""
-    last = list(stages.values())[-1:]
-    files = [file for stage in last for kind in ("deps", "outs") for file in stage.get(kind, [])]
-    return content.endswith("\n") and all(map(_whole, files))
+def _whole(content: bytes, path: Path) -> dict[str, Any] | None:
+    """The stages of a lock file; None if DVC does not read it, or it does not end as DVC ends one.
+
+    That is with a line, after the hash and size of a file, which may not be its last.
+    """
+    try:
+        lines = content.decode("utf-8")
+        values = strictyaml.parse_yaml(lines, str(path))
+        strictyaml.validate(values, COMPILED_LOCKFILE_SCHEMA, text=lines, path=str(path))
+        stages: dict[str, Any] = values.get("stages") or {}
+    except (DvcException, *OF_ANOTHER_FORM):
+        return None
+    files = [file for stage in list(stages.values())[-1:] for kind in ("deps", "outs") for file in stage.get(kind, [])]
+    return stages if lines.endswith("\n") and all(map(_written, files)) else None
 
 
-def _whole(file: dict[str, Any]) -> bool:
+def _written(file: dict[str, Any]) -> bool:
     """Whether an entry was written to its end; those of other places than a disk have other hashes."""
     if "md5" in file:
         return "size" in file and HASH.fullmatch(str(file["md5"])) is not None

@@ -375,3 +375,13 @@ def test_a_remote_that_does_not_answer_is_named(monkeypatch):
     monkeypatch.setattr(compare, "_in_cache", lambda path, lock: None)
     with pytest.raises(SerError, match=r"is not on this machine: .* nor a remote gave it \(Could not connect to the endpoint URL"):
         compare._text(Paths("demo").predictions, "demo", "HEAD")
+
+
+@pytest.mark.parametrize("place", ["clips", "predictions"])
+def test_a_pipe_in_the_workspace_is_not_waited_for(tmp_path, monkeypatch, place):
+    path = Paths("demo").clips / "clips.csv" if place == "clips" else Paths("demo").predictions
+    monkeypatch.chdir(tmp_path)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    with pytest.raises(SerError, match=r"is not in the workspace \(.*no regular file"):
+        compare._text(path, "demo", "workspace")

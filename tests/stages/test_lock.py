@@ -110,7 +110,7 @@ def test_a_conflict_is_left_to_its_owner(project: Path) -> None:
 def test_without_a_commit_the_way_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.lock").write_bytes(WHOLE[:9])
-    with pytest.raises(SerError, match="git has no commit with it: remove it, and `dvc repro` writes it anew"):
+    with pytest.raises(SerError, match="git has no commit with a whole one: remove it, and `dvc repro` writes it anew"):
         lock.mended()
     assert (tmp_path / "dvc.lock").read_bytes() == WHOLE[:9]
 
@@ -120,6 +120,15 @@ def test_a_folder_in_its_place_is_one_message(project: Path) -> None:
     project.mkdir()
     with pytest.raises(SerError, match=r"dvc\.lock cannot be read: a folder"):
         lock.mended()
+
+
+@pytest.mark.parametrize("cut", [12017, 60001])
+def test_a_part_that_was_committed_is_not_taken_for_the_whole(project: Path, cut: int) -> None:
+    whole = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout[:10]
+    committed(WHOLE[:cut], "everything")
+    assert lock.mended() == SAID.replace("the last commit", f"commit {whole}, the last that has a whole one")
+    assert project.read_bytes() == WHOLE
+    assert lock.mended() is None
 
 
 def test_make_repro_begins_with_it(project: Path) -> None:
