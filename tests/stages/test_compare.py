@@ -138,7 +138,10 @@ def test_where_the_figures_cannot_go_is_said_at_once(repository, where, says):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize(("when", "says"), [("at once", "/demo/clips.csv: File too large"), ("late", "old.json: File too large")])
+@pytest.mark.parametrize(
+    ("when", "says"),
+    [("at once", "a database of DVC cannot be used: disk I/O error; its disk may be full"), ("late", "old.json: File too large")],
+)
 def test_a_full_disk_leaves_the_old_figures(repository, when, says):
     (repository.folder / "old.json").write_text("old")
     code = (
