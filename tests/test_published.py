@@ -35,6 +35,7 @@ ROWS = [
     ("docs/fusion.md", "published/ravdess-scratch-coattention", "| `parallel_coattention` with tiny.en |"),
     ("docs/fusion.md", "published/ravdess-scratch-sum", "| `sum` with tiny.en |"),
     ("docs/fusion.md", "published/ravdess-scratch-concat", "| `concat` with tiny.en |"),
+    ("docs/reproduced.md", "published/ravdess-zenkov-random", "| `zenkov`, RAVDESS, 500 epochs |"),
 ]
 """Page, file below metrics/, and how the row begins."""
 ADAPTED = [
@@ -85,6 +86,16 @@ def test_the_ensemble_is_the_one_that_the_run_wrote() -> None:
     )
     assert shown(values["seeds"]["ensemble"], "ua") in line
     assert shown(values["seeds"]["ensemble"], "wa") in line
+
+
+def test_seeds_ensemble_and_noisy_copies_of_a_published_system_are_those_of_the_run() -> None:
+    values = metrics("published/ravdess-zenkov-random")
+    assert f"| {', '.join(percent(one['wa']) for one in values['seeds']['each'])} |" in row("docs/reproduced.md", "| `zenkov`, RAVDESS")
+    text = " ".join((ROOT / "docs/reproduced.md").read_text(encoding="utf-8").split())
+    assert f"has {shown(values['seeds']['ensemble'], 'wa').strip('| ')}." in text
+    his = [one for one in values["robustness"]["conditions"] if one["kind"] in ("clean", "noise")]
+    wa, ua = (percent(sum(one[score] for one in his) / len(his)) for score in ("wa", "ua"))
+    assert f"has WA {wa} and UA {ua}." in text
 
 
 @pytest.mark.parametrize(("name", "start"), ADAPTED)
