@@ -22,9 +22,8 @@ from ser.runtime.reading import DamagedError
 from ser.runtime.text import printable_lines
 from stages import changes, descent
 from stages.ending import in_words, message
-from stages.paths import Paths
+from stages.paths import LOCK, SUMS, Paths
 
-LOCK = Path("dvc.lock")
 LEAVES: dict[str, Callable[[Paths], list[Path]]] = {
     "download": lambda paths: [paths.raw],
     "preprocess": lambda paths: [paths.clips],
@@ -156,11 +155,13 @@ def check(reader: str, corpus: str, params: Params, writers: Iterable[str]) -> d
         SerError: if files were made of others than there are now, or with other parameters (``stages.descent``).
     """
     records = {writer: _record(writer, corpus) for writer in writers}
-    whole = [writer for writer in records if sums.check(records[writer], writer, corpus, _restored)]
-    for writer in records:
-        if not records[writer].exists():
+    seen = {}
+    for writer, record in records.items():
+        as_left = sums.check(record, writer, corpus, _restored)
+        if as_left:
+            seen[writer] = descent.digest(record)
+        elif as_left is None:
             _as_locked(writer, corpus)
-    seen = {writer: descent.digest(records[writer]) for writer in whole}
     descent.compare(reader, corpus, params, records, seen)
     return seen
 
@@ -172,11 +173,11 @@ def _own(params: Params, stage: Callable[..., None]) -> list[str]:
 
 
 def _record(stage: str, corpus: str) -> Path:
-    return Path("data/sums", corpus, f"{stage}.json")
+    return SUMS / corpus / f"{stage}.json"
 
 
 def _as_locked(writer: str, corpus: str) -> None:
-    """Hold files of which no stage left a record here against dvc.lock: they came from git, or from DVC's cache on another machine's.
+    """Hold files against dvc.lock where no stage has left a record: git or DVC brought them here.
 
     Raises:
         ser.runtime.reading.DamagedError: if one is another.

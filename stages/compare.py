@@ -52,7 +52,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
     figures = None if options.json is None else _place(Path(options.json))
     comparisons = {}
     for name in [options.dataset] if options.dataset else params.datasets:
-        if WORKSPACE in f"{options.rev_a}+{options.rev_b}".split("+"):
+        if WORKSPACE in [*options.rev_a.split("+"), *options.rev_b.split("+")]:
             command.check("compare", name, params, ["preprocess", "train", "evaluate"])
         table = _clips(name, options.rev_a.split("+")[0])
         runs, names = [], []

@@ -32,6 +32,7 @@ from ser.runtime.files import regular
 from ser.runtime.text import printable_lines
 from stages import command
 from stages.lock import HASH, forgotten
+from stages.paths import LOCK
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def main(params: Params, options: argparse.Namespace) -> None:
         raise SerError(f"DVC cannot be asked for its cache: {error}") from None
     if lost := forgotten():
         log.info("not in dvc.lock, and in that of the last commit, so `git checkout dvc.lock` brings it back: %s", ", ".join(lost))
-    found = examine(Path("dvc.lock"), cache)
+    found = examine(LOCK, cache)
     for what, files in (("damaged in the cache", found.damaged), ("not as dvc.lock says", found.changed), ("missing", found.missing)):
         for stage, path in files:
             log.info("%s: %s (%s)", what, path, stage)
@@ -110,9 +111,7 @@ def locked(paths: Collection[Path]) -> set[Path]:
     """Those of the files that dvc.lock names with the bytes that they have."""
     try:
         cache = Path(Repo().cache.local.path)
-        return {
-            file.path for file in _files(Path("dvc.lock"), cache, Found([], [], [])) if file.path in paths and _whole(file.path, file.md5)
-        }
+        return {file.path for file in _files(LOCK, cache, Found([], [], [])) if file.path in paths and _whole(file.path, file.md5)}
     except (DvcException, SerError, KeyError, TypeError, ValueError):
         return set()
 
@@ -165,7 +164,9 @@ def recorded(lock: Path, path: Path) -> str | None:
     if whole is None and (md5 := dict(itertools.chain.from_iterable(_named(lock, "deps").values())).get(path)) is not None:
         return md5
     there = "not in DVC's cache" if whole is None else "damaged: remove it"
-    raise SerError(f"{path} cannot be checked: the list of the files in {folder}, {listing}, is {there}; `dvc fetch` brings it")
+    raise SerError(
+        f"{path} cannot be checked: the list of the files in {folder}, {listing}, is {there}; `dvc fetch` brings it, or `dvc repro`"
+    )
 
 
 def advice(found: Found) -> str:

@@ -1,4 +1,4 @@
-"""How commands end: with one message and status 1 where a person can put things right, and never with a traceback of theirs."""
+"""How commands end: with one message and status 1 where a person can put things right. A traceback shows faults of ours only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ PROGRAMS = ("git", "dvc")
 
 @contextmanager
 def in_words() -> Iterator[None]:
-    """Run a command.
+    """End as a command does what the block raises.
 
     Errors that the user can fix (``SerError``, a missing output of an earlier stage, a full or read-only disk, a file that cannot be read)
     end with one message and exit status 1, Ctrl-C with 130, a pipe whose reader has left with 141.
     """
     try:
         yield
-        output.flush()
     except SerError as error:
         sys.exit(message(error))
     except OSError as error:
@@ -52,12 +51,13 @@ def _of_system(error: OSError) -> str:
     """
     if isinstance(error, BrokenPipeError) and output.reader_has_left():  # `python -m stages.table | head`
         output.leave()
-    if isinstance(error, FileNotFoundError) and error.filename is None and str(error.strerror).startswith("No usable temporary directory"):
-        return f"{error.strerror}: set TMPDIR to a folder that can be written"
-    if isinstance(error, FileNotFoundError) and error.filename in PROGRAMS:
-        return f"the program {error.filename} is not installed, or not in PATH, and this command needs it"
-    if isinstance(error, FileNotFoundError) and error.filename is not None and not Path(error.filename).is_absolute():
-        return f"{error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages"
+    if isinstance(error, FileNotFoundError):
+        if error.filename is None and str(error.strerror).startswith("No usable temporary directory"):
+            return f"{error.strerror}: set TMPDIR to a folder that can be written"
+        if error.filename in PROGRAMS:
+            return f"the program {error.filename} is not installed, or not in PATH, and this command needs it"
+        if error.filename is not None and not Path(error.filename).is_absolute():
+            return f"{error.filename} not found: an earlier stage writes it; `dvc repro` runs the missing stages"
     if (told := disk_error(error)) is not None:
         if error.filename is None:
             output.give_up()

@@ -25,8 +25,8 @@ from ser.runtime.output import printed
 from ser.runtime.text import printable
 from stages import changes
 from stages.ending import in_words
+from stages.paths import LOCK
 
-FILE = Path("dvc.lock")
 MOST = 64 << 20
 """Bytes that it may have."""
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -40,10 +40,10 @@ def main() -> None:
         if said := mended():
             print(said)
         elif lost := forgotten():
-            print(f"{FILE} lacks what the last commit's has: {printable(', '.join(lost))}. `git checkout {FILE}` brings it back")
+            print(f"{LOCK} lacks what the last commit's has: {printable(', '.join(lost))}. `git checkout {LOCK}` brings it back")
 
 
-def mended(path: Path = FILE) -> str | None:
+def mended(path: Path = LOCK) -> str | None:
     """Write dvc.lock as the last commit has it, if the file that is here is a part of one, or none that DVC reads.
 
     Returns:
@@ -59,7 +59,7 @@ def mended(path: Path = FILE) -> str | None:
             stages = _whole(file.read(MOST), path)
     except OSError as error:
         raise SerError(f"{path} cannot be read: {error.strerror}") from None
-    if stages is not None and not {*list(stages)[-1:]} & {*forgotten(path)}:
+    if stages is not None and next(reversed(stages), "") not in forgotten(path):
         return None
     if changes.in_conflict(path):
         raise SerError(f"{path} is in conflict: take one side (`git checkout --ours {path}`), and `dvc repro` completes it")
@@ -77,10 +77,10 @@ def mended(path: Path = FILE) -> str | None:
     return f"{path} was half-written, as a killed `dvc repro` may leave it: it is again as in {where}"
 
 
-def forgotten(path: Path = FILE) -> list[str]:
+def forgotten(path: Path = LOCK) -> list[str]:
     """Stages that the last commit's dvc.lock has, and this one has not or with fewer outputs, in the commit's order.
 
-    A file that was cut between two stages looks whole; and that of an older experiment is.
+    A file that was cut between two stages looks whole, as does that of an older experiment, which never had them.
     """
     before = changes.committed(path)
     if before is None or not path.exists():

@@ -11,6 +11,11 @@ from ser.runtime.text import run_first
 
 RAW = Path("data/raw")
 """Folder of the archives of all corpora."""
+SUMS = Path("data/sums")
+"""Folder of the checksums that stages leave beside their files, by corpus. They are no outputs: DVC neither tracks nor restores them."""
+METRICS = Path("metrics")
+"""Folder of all results, which git tracks."""
+LOCK = Path("dvc.lock")
 REPORT = Path("reports/index.html")
 """The page about all corpora."""
 

@@ -9,12 +9,9 @@ from ser import SerError
 from ser.corpora import folder
 from ser.params import Params
 from ser.params.corpora import Folder, Joint
-from stages.paths import RAW
+from stages.paths import RAW, SUMS
 
 log = logging.getLogger(__name__)
-
-SUMS = Path("data/sums")
-"""Where checksums of recordings are remembered, beside those of the stages' files."""
 
 
 def stale(name: str, params: Params, raw: Path = RAW) -> str | None:

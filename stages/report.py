@@ -23,12 +23,10 @@ from ser.runtime.provenance import provenance
 from ser.runtime.reading import read_csv
 from ser.signal.clips import REJECTED
 from stages import command
-from stages.paths import REPORT, Paths, needed, write
+from stages.paths import LOCK, METRICS, REPORT, Paths, needed, write
 
 log = logging.getLogger(__name__)
 
-METRICS = Path("metrics")
-"""Where committed results lie."""
 MADE = REPORT.with_name("made.json")
 """Revision, machine and libraries. No output of the stage: DVC would see another page at every commit and on every machine."""
 
@@ -67,11 +65,11 @@ def _check_committed(name: str) -> None:
     Raises:
         SerError: if they are others.
     """
-    if not command.LOCK.exists():
+    if not LOCK.exists():
         return
     from stages import doctor  # DVC, which takes a second to import
 
-    if (path := doctor.different(f"evaluate@{name}", command.LOCK, METRICS)) is not None:
+    if (path := doctor.different(f"evaluate@{name}", LOCK, METRICS)) is not None:
         raise SerError(
             f"{path} is damaged or of another run: its MD5 is not the one in dvc.lock; `git checkout dvc.lock {METRICS}` brings back the "
             f"last commit's, or add {name} to `datasets` and `dvc repro`"

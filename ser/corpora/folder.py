@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 
 from ser import SerError
 from ser.corpora.archives import Archive, readable, unkept
+from ser.corpora.checksums import crc32
 from ser.corpora.labels import AUDIO, Recording, Reject, not_audio
 from ser.corpora.names import EMOTIONS, check_spellings, clean, is_hidden
 from ser.corpora.packing import pack
-from ser.corpora.unchanged import crc32
 from ser.params.corpora import Folder
 from ser.runtime import files
 from ser.runtime.machine import at_home

@@ -36,7 +36,7 @@ def leave(record: Path, content: str) -> None:
         part.write_text(content, encoding="utf-8")
 
 
-def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]], Collection[Path]]) -> bool:
+def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]], Collection[Path]]) -> bool | None:
     """Whether the files are those of their record. A record that is missing or damaged itself says nothing, nor do missing files.
 
     Args:
@@ -46,19 +46,22 @@ def check(record: Path, stage: str, corpus: str, restored: Callable[[list[Path]]
         restored: of files that differ, those that somebody put there who checked them; called only if some do.
 
     Returns:
-        True if all files are there, as the stage left them; False if nothing is known of them, or somebody has put others there.
+        True if all files are there, as the stage left them; False if some are missing, or somebody has put others there; None if there is
+        no record, or a damaged one.
 
     Raises:
         DamagedError: naming the first file that differs, or that is none: a pipe would be waited for without end.
     """
     recorded = _told(record)
+    if not recorded:
+        return None
     there = {path: told for name, told in recorded.items() if (path := Path(name)).exists()}
     for path in there:
         if not path.is_file():
             raise DamagedError(path, stage, corpus, "it is no file")
     differing = [path for path, told in there.items() if _sum(path) != told]
     if not differing:
-        return 0 < len(recorded) == len(there)
+        return len(recorded) == len(there)
     believed = restored(differing)
     for path in differing:
         if path not in believed:

@@ -27,7 +27,7 @@ def left() -> None:
     sums.leave(RECORD, sums.of([Path("out"), Path("one.json"), Path("never made")]))
 
 
-def checked(restored: bool = False) -> bool:
+def checked(restored: bool = False) -> bool | None:
     return sums.check(RECORD, "stage", "made", lambda paths: paths if restored else [])
 
 

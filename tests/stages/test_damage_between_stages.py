@@ -143,9 +143,13 @@ def locked(**files: str) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["data/predictions/demo.csv", "metrics/corpora/demo.json"])
-def test_without_a_record_dvc_lock_decides(place, monkeypatch, damaged):
+@pytest.mark.parametrize("record", [None, "", "{}", '{"data/predictions/demo.csv"'])
+def test_without_a_whole_record_dvc_lock_decides(place, monkeypatch, damaged, record):
     """As after `dvc pull` in a fresh clone, where no stage has run."""
     as_stage(monkeypatch, "report")
+    if record is not None:
+        Path("data/sums/demo").mkdir(parents=True)
+        Path("data/sums/demo/evaluate.json").write_text(record)
     Path(damaged).parent.mkdir(parents=True)
     Path(damaged).write_text("whole")
     locked(evaluate=damaged)

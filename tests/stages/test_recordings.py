@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from ruamel.yaml import YAML
 
-from ser.corpora import unchanged
+from ser.corpora import checksums
 from ser.params import Params, load, parse
 from stages import download, recordings
 from tests.pipeline import ROOT, Project
@@ -85,9 +85,11 @@ def test_removed_and_rewritten_recordings_are_noticed(params):
 @pytest.mark.parametrize("remembered", [True, False])
 def test_recordings_that_were_exchanged_are_noticed(params, monkeypatch, remembered):
     """They keep their sizes and times."""
-    monkeypatch.setattr(unchanged, "SETTLED", 0 if remembered else unchanged.SETTLED)
-    assert recordings.stale("folder", params) is None
+    monkeypatch.setattr(checksums, "SETTLED", 0 if remembered else checksums.SETTLED)
     one, other, aside = Path("recordings/calm/ada/0.wav"), Path("recordings/tense/ada/0.wav"), Path("aside")
+    for file in (one, other):
+        os.utime(file, (5, 5))
+    assert recordings.stale("folder", params) is None
     one.rename(aside)
     other.rename(one)
     aside.rename(other)
@@ -97,7 +99,7 @@ def test_recordings_that_were_exchanged_are_noticed(params, monkeypatch, remembe
 @pytest.mark.parametrize("remembered", [True, False])
 def test_another_recording_with_an_older_time_is_noticed(params, monkeypatch, remembered):
     """As a restored backup has, or a file of a machine whose clock is slow."""
-    monkeypatch.setattr(unchanged, "SETTLED", 0 if remembered else unchanged.SETTLED)
+    monkeypatch.setattr(checksums, "SETTLED", 0 if remembered else checksums.SETTLED)
     assert recordings.stale("folder", params) is None
     file = Path("recordings/calm/ben/0.wav")
     file.write_bytes(file.read_bytes()[:-4] + b"abcd")
@@ -114,10 +116,10 @@ def test_a_change_before_the_archive_was_brought_back_is_noticed(params):
 
 
 def test_what_has_not_changed_is_not_read_again(params, monkeypatch):
-    monkeypatch.setattr(unchanged, "SETTLED", 0)
+    monkeypatch.setattr(checksums, "SETTLED", 0)
     assert recordings.stale("folder", params) is None
     read: list[Path] = []
-    monkeypatch.setattr(unchanged, "_crc32", lambda file: read.append(file) or 0)
+    monkeypatch.setattr(checksums, "_crc32", lambda file: read.append(file) or 0)
     assert recordings.stale("folder", params) is None
     assert read == []
     Path("recordings/calm/ada/0.wav").touch()

@@ -58,7 +58,7 @@ class Worker:
 
     @property
     def lives(self) -> bool:
-        """Whether the process is there: an idle one may be killed for want of memory."""
+        """Whether the process is there: the system may have killed an idle one."""
         return self._process.is_alive()
 
     def ask(self, question: Question, data: bytes | bytearray, seconds: float) -> tuple[int, bytes]:

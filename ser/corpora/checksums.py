@@ -1,6 +1,6 @@
 """Checksums of a user's files, computed anew only where a file may have changed since.
 
-A time of change alone does not say so: two files that were exchanged keep theirs, and a restored backup brings an older one.
+The time of modification alone does not say so: two files that were exchanged keep theirs, and a restored backup brings an older one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ser.runtime.files import OF_ANOTHER_FORM, text
 MOST = 256 << 20
 """Bytes of a list that are read."""
 SETTLED = 2_000_000_000
-"""Nanoseconds: a file changed more lately than this could change again at the same time of its disk, so it is not remembered."""
+"""Nanoseconds. A file that changed more recently is not remembered: the disk could give a second change the same time."""
 
 
 def crc32(files: Mapping[str, Path], remembered: Path) -> dict[str, int]:
@@ -31,6 +31,9 @@ def crc32(files: Mapping[str, Path], remembered: Path) -> dict[str, int]:
         files: by name.
         remembered: list of what was computed before, with size, times and inode of each file; it is written anew. A damaged one, or a
             place that cannot be written, costs time only.
+
+    Raises:
+        OSError: if a file cannot be read.
     """
     before, now = _told(remembered), time.time_ns()
     found: dict[str, int] = {}
@@ -40,7 +43,7 @@ def crc32(files: Mapping[str, Path], remembered: Path) -> dict[str, int]:
         state = [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
         known = before.get(name)
         found[name] = known[-1] if known is not None and known[:-1] == state else _crc32(file)
-        if max(facts.st_mtime_ns, facts.st_ctime_ns) + SETTLED < now:
+        if facts.st_ctime_ns + SETTLED < now:  # which no program can set
             kept[name] = [*state, found[name]]
     if kept != before:
         with contextlib.suppress(OSError):
