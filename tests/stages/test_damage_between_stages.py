@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ser import SerError
+from ser.params import load
 from ser.runtime import sums
 from stages import command, doctor, report
 from stages.paths import Paths
@@ -194,3 +195,17 @@ def test_committed_results_beside_those_of_a_run_are_as_dvc_lock_says(place):
     result.write_text("other")
     with pytest.raises(SerError, match=r"demo\.json is damaged or of another run: .*; `git checkout dvc\.lock metrics` brings back"):
         report._check_committed("demo")
+
+
+def test_the_page_shows_no_committed_result_that_dvc_lock_does_not_know(place):
+    committed = Path("metrics/corpora/ravdess.json")
+    for path in (Path("metrics/corpora/demo.json"), committed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("whole")
+    locked(evaluate=str(committed))
+    Path("dvc.lock").write_text(Path("dvc.lock").read_text().replace("evaluate@demo", "evaluate@ravdess"))
+    committed.write_text("other")
+    params = load()
+    assert params.datasets == ["demo"]
+    with pytest.raises(SerError, match=r"ravdess\.json is damaged or of another run"):
+        report.main(params, argparse.Namespace(scores=False, audio=False))
